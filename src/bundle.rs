@@ -1,0 +1,167 @@
+//! What is to be run: the bundle, its services, and the routes of its signals. Data only:
+//! [`toml`] makes it from a file, and nothing here touches the system.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::signal::Signal;
+
+pub mod toml;
+
+/// The grace a bundle has where none is set: below the 10 s after which `docker stop` kills.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(8);
+
+/// The name of the main command that `run … -- COMMAND` puts beside the services; no service
+/// may have it.
+pub const MAIN: &str = "main";
+
+/// The whole plan. A single command is a bundle of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// What it calls itself in messages.
+    pub name: String,
+    /// The environment variable that narrows it to some of its services.
+    pub select_env: Option<String>,
+    /// How long the whole shutdown may take, all its stages together.
+    pub grace: Duration,
+    /// The services in the file's order, which is the order of their start.
+    pub services: Vec<Service>,
+    /// What becomes of a signal other than TERM and INT. What has no route is logged and dropped.
+    pub signals: BTreeMap<Signal, Route>,
+}
+
+/// One program to be kept running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Unique in the bundle.
+    pub name: String,
+    /// Program and arguments, never empty; never joined or split.
+    pub command: Vec<OsString>,
+    /// Where it starts; `None`: where the init was started.
+    pub working_directory: Option<PathBuf>,
+    /// Which variables it gets.
+    pub environment: EnvironmentPlan,
+    /// Who it runs as.
+    pub identity: Identity,
+    /// The file mode creation mask, umask(2).
+    pub umask: Option<u32>,
+    /// Limits in the file's order, setrlimit(2).
+    pub rlimits: Vec<ResourceLimit>,
+    /// The nice value, -20 to 19, setpriority(2).
+    pub nice: Option<i8>,
+    /// How much the kernel prefers it when memory runs out, -1000 to 1000, proc(5).
+    pub oom_score_adj: Option<i16>,
+    /// `PR_SET_NO_NEW_PRIVS`: no setuid program can raise it again.
+    pub no_new_privileges: bool,
+    /// The capabilities it loses, bit n for capability n, capabilities(7).
+    pub drop_capabilities: u64,
+    /// The signal it gets when the init dies, `PR_SET_PDEATHSIG`.
+    pub parent_death_signal: Option<Signal>,
+    /// What asks it to end.
+    pub stop_signal: Signal,
+    /// How long it may take to end, within the bundle's grace; `None`: all that is left of it.
+    pub grace: Option<Duration>,
+    /// What its exit means for the bundle.
+    pub on_exit: OnExit,
+    /// The exit codes that count as success (128 + n for signal n). Success ends a bundle with 0.
+    pub success_codes: Vec<u8>,
+    /// What becomes of its output.
+    pub log: LogMode,
+    /// What happens when nobody takes its output away fast enough.
+    pub log_full: LogFull,
+}
+
+/// What a service's exit means for the bundle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExit {
+    /// The bundle comes down with the service's code.
+    #[default]
+    Shutdown,
+    /// The others go on; the bundle ends when none is left.
+    Ignore,
+}
+
+/// What becomes of a service's output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogMode {
+    /// The service writes to the init's own stdout and stderr.
+    Inherit,
+    /// Whole lines, each after `[name] `.
+    #[default]
+    Prefix,
+    /// One JSON object a line: time, service, stream, message.
+    Json,
+}
+
+/// What happens when the reader of the init's stdout or stderr falls behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFull {
+    /// The service waits in its write, as it would without an init.
+    #[default]
+    Block,
+    /// Lines are dropped and counted; the count is logged when the reader is back.
+    Drop,
+}
+
+/// Which variables a service gets: those of the init that match `pass` and not `drop`, then
+/// those of `files`, then those of `set`; later ones replace earlier ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EnvironmentPlan {
+    /// Name patterns with `*`; `None` passes all.
+    pub pass: Option<Vec<String>>,
+    /// Name patterns with `*`.
+    pub drop: Vec<String>,
+    /// Files of `NAME=value` lines, read when the plan is made.
+    pub files: Vec<PathBuf>,
+    /// Set here, in the file's order.
+    pub set: Vec<(String, String)>,
+}
+
+/// Who a service runs as. All `None`: as the init does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The user, by name or number.
+    pub user: Option<Account>,
+    /// The primary group; `None`: the user's own.
+    pub group: Option<Account>,
+    /// The other groups; `None`: those that the group file lists for the user.
+    pub supplementary_groups: Option<Vec<Account>>,
+}
+
+/// A user or group, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// To be looked up in `/etc/passwd` or `/etc/group`.
+    Name(String),
+    /// Needs no entry there.
+    Id(u32),
+}
+
+/// One limit of setrlimit(2); `None` is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceLimit {
+    /// The number of the resource (`RLIMIT_*`).
+    pub resource: u32,
+    /// What the process meets.
+    pub soft: Option<u64>,
+    /// How far it may raise the soft one.
+    pub hard: Option<u64>,
+}
+
+/// What becomes of a signal that the init receives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Delivered to these services (by name), as another signal where one is given.
+    Forward {
+        /// Names of services of the bundle.
+        to: Vec<String>,
+        /// What they get instead.
+        as_signal: Option<Signal>,
+    },
+    /// Taken as if the init had received this one: TERM or INT, which begin the shutdown.
+    Become(Signal),
+    /// Dropped without a word.
+    Drop,
+}

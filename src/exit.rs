@@ -1,0 +1,128 @@
+//! How a process ended, and the exit codes this program gives.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::signal::Signal;
+
+/// The command line was wrong (`EX_USAGE` of sysexits(3)).
+pub const USAGE: u8 = 64;
+/// A bundle was given and read, but the selection leaves no service to run
+/// (`EX_DATAERR` of sysexits(3)).
+pub const NOTHING_SELECTED: u8 = 65;
+/// The bundle file can't be read, or what it says can't be done here (`EX_CONFIG` of sysexits(3)).
+pub const CONFIG: u8 = 78;
+/// The init itself could not do its work: the kernel refused something it can't do without.
+pub const INIT_FAILED: u8 = 125;
+/// A command was found but could not be executed, as in POSIX `sh`.
+pub const NOT_EXECUTABLE: u8 = 126;
+/// A command was not found, as in POSIX `sh`.
+pub const NOT_FOUND: u8 = 127;
+
+/// How a process ended, as wait(2) reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// It called `exit` with this code.
+    Code(u8),
+    /// This signal ended it.
+    Signal(Signal),
+}
+
+impl ExitStatus {
+    /// The code that a shell, Docker and Kubernetes show for it: 128 + n for signal n.
+    pub fn code(self) -> u8 {
+        match self {
+            ExitStatus::Code(code) => code,
+            // At most 128 + 64, so it always fits.
+            ExitStatus::Signal(signal) => 128 + signal.number() as u8,
+        }
+    }
+}
+
+/// For people: `exited with code 3`, `was killed by SIGKILL (signal 9)`.
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitStatus::Code(code) => write!(f, "exited with code {code}"),
+            ExitStatus::Signal(signal) => {
+                write!(f, "was killed by {signal} (signal {})", signal.number())
+            }
+        }
+    }
+}
+
+/// Replaces exit codes by others, so that e.g. a JVM's 143 after TERM counts as 0
+/// (<https://github.com/krallin/tini/issues/189>).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remap(BTreeMap<u8, u8>);
+
+impl Remap {
+    /// The code to end with in place of `code`.
+    pub fn apply(&self, code: u8) -> u8 {
+        self.0.get(&code).copied().unwrap_or(code)
+    }
+
+    /// Adds the rules of a text such as `143=0` or `143=0,130=0`. A later rule for the same
+    /// code wins.
+    pub fn add(&mut self, text: &str) -> Result<(), InvalidRemap> {
+        for rule in text.split(',').map(str::trim).filter(|rule| !rule.is_empty()) {
+            let invalid = || InvalidRemap(rule.to_owned());
+            let (from, to) = rule.split_once('=').ok_or_else(invalid)?;
+            let code = |text: &str| text.trim().parse::<u8>().map_err(|_| invalid());
+            self.0.insert(code(from)?, code(to)?);
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Remap {
+    type Err = InvalidRemap;
+
+    fn from_str(text: &str) -> Result<Remap, InvalidRemap> {
+        let mut remap = Remap::default();
+        remap.add(text)?;
+        Ok(remap)
+    }
+}
+
+/// A remap rule that can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidRemap(String);
+
+impl fmt::Display for InvalidRemap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "\"{}\" is not a remap rule; write FROM=TO with exit codes from 0 to 255, such as 143=0",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for InvalidRemap {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_counts_as_128_and_its_number() {
+        for signal in Signal::all() {
+            assert_eq!(i32::from(ExitStatus::Signal(signal).code()), 128 + signal.number());
+        }
+    }
+
+    #[test]
+    fn remap_replaces_only_what_it_names() {
+        let remap: Remap = "143=0, 3=7,".parse().unwrap_or_default();
+        assert_eq!([0, 3, 143, 130].map(|code| remap.apply(code)), [0, 7, 0, 130]);
+    }
+
+    #[test]
+    fn remap_refuses_what_it_cannot_read() {
+        for text in ["143", "143=", "=0", "256=0", "143=-1", "a=b"] {
+            assert!(text.parse::<Remap>().is_err(), "{text}");
+        }
+    }
+}

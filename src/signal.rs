@@ -1,0 +1,195 @@
+//! Signals by number and by name. Pure: nothing here asks the kernel anything.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The lowest real-time signal a program may use: glibc and musl keep 32 and 33
+/// (musl also 34) for their threads, and signal(7) says `SIGRTMIN` is 34.
+const RTMIN: u8 = 34;
+/// The highest signal number on Linux (signal(7)).
+const RTMAX: u8 = 64;
+
+/// A Linux signal, 1 to 64.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signal(u8);
+
+/// The names of the standard signals, by number (signal(7), the numbers of x86 and ARM).
+const NAMES: [(&str, u8); 31] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+/// Other names for the same numbers, accepted on input only.
+const ALIASES: [(&str, u8); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
+
+impl Signal {
+    /// Hang-up; by convention "read your configuration again".
+    pub const HUP: Signal = Signal(1);
+    /// Interrupt, what Ctrl-C sends.
+    pub const INT: Signal = Signal(2);
+    /// Cannot be caught: ends the process.
+    pub const KILL: Signal = Signal(9);
+    /// Write to a pipe that nobody reads.
+    pub const PIPE: Signal = Signal(13);
+    /// The polite request to end.
+    pub const TERM: Signal = Signal(15);
+    /// A child changed state.
+    pub const CHLD: Signal = Signal(17);
+    /// Continue after a stop.
+    pub const CONT: Signal = Signal(18);
+    /// Cannot be caught: stops the process.
+    pub const STOP: Signal = Signal(19);
+    /// Stop typed at the terminal, what Ctrl-Z sends.
+    pub const TSTP: Signal = Signal(20);
+
+    /// The signal with this number, if Linux has it (1 to 64).
+    pub fn from_number(number: i32) -> Option<Signal> {
+        match u8::try_from(number) {
+            Ok(number @ 1..=RTMAX) => Some(Signal(number)),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// The number the kernel knows it by.
+    pub fn number(self) -> i32 {
+        i32::from(self.0)
+    }
+
+    /// All signals in ascending order.
+    pub fn all() -> impl Iterator<Item = Signal> {
+        (1..=RTMAX).map(Signal)
+    }
+}
+
+/// The full name: `SIGTERM`, `SIGRTMIN+3`, and for the numbers that libc keeps `SIG32`.
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.iter().find(|(_, number)| *number == self.0) {
+            Some((name, _)) => write!(f, "SIG{name}"),
+            None if self.0 == RTMIN => f.write_str("SIGRTMIN"),
+            None if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
+            None => write!(f, "SIG{}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that names no signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownSignal(String);
+
+impl fmt::Display for UnknownSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "\"{}\" is not a signal; write a name such as TERM, HUP or RTMIN+3, or a number from 1 to 64",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for UnknownSignal {}
+
+/// Takes `TERM`, `SIGTERM`, `sigterm`, `15`, `RTMIN+3` and `RTMAX-1`.
+impl FromStr for Signal {
+    type Err = UnknownSignal;
+
+    fn from_str(text: &str) -> Result<Signal, UnknownSignal> {
+        let unknown = || UnknownSignal(text.to_owned());
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if let Ok(number) = name.parse::<i32>() {
+            return Signal::from_number(number).ok_or_else(unknown);
+        }
+        if let Some((_, number)) = NAMES.iter().chain(&ALIASES).find(|(known, _)| *known == name) {
+            return Ok(Signal(*number));
+        }
+        real_time(name).ok_or_else(unknown)
+    }
+}
+
+fn real_time(name: &str) -> Option<Signal> {
+    let number = if let Some(offset) = name.strip_prefix("RTMIN") {
+        RTMIN.checked_add(real_time_offset(offset, '+')?)?
+    } else {
+        RTMAX.checked_sub(real_time_offset(name.strip_prefix("RTMAX")?, '-')?)?
+    };
+    (RTMIN..=RTMAX).contains(&number).then_some(Signal(number))
+}
+
+fn real_time_offset(text: &str, sign: char) -> Option<u8> {
+    if text.is_empty() { Some(0) } else { text.strip_prefix(sign)?.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back_as_itself() {
+        for signal in Signal::all() {
+            assert_eq!(signal.to_string().parse::<Signal>(), Ok(signal));
+        }
+    }
+
+    #[test]
+    fn takes_the_forms_people_write() {
+        let same = [
+            ("TERM", 15),
+            ("SIGTERM", 15),
+            ("sigterm", 15),
+            ("15", 15),
+            ("CLD", 17),
+            ("RTMIN", 34),
+            ("RTMIN+3", 37),
+            ("RTMAX", 64),
+            ("SIGRTMAX-2", 62),
+        ];
+        for (text, number) in same {
+            assert_eq!(text.parse::<Signal>().map(Signal::number), Ok(number), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_signal() {
+        for text in
+            ["", "SIG", "0", "65", "-1", "TERMINATE", "RTMIN+31", "RTMIN-1", "RTMAX+1", "RTMIN+"]
+        {
+            assert!(text.parse::<Signal>().is_err(), "{text}");
+        }
+    }
+}
