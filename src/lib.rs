@@ -3,3 +3,4 @@
 pub mod bundle;
 pub mod exit;
 pub mod signal;
+pub mod supervisor;
