@@ -8,6 +8,11 @@ use std::time::Duration;
 
 use crate::signal::Signal;
 
+pub mod capability;
+pub mod environment;
+mod pattern;
+pub mod resource;
+pub mod selection;
 pub mod toml;
 
 /// The grace a bundle has where none is set: below the 10 s after which `docker stop` kills.
@@ -26,6 +31,9 @@ pub struct Bundle {
     pub select_env: Option<String>,
     /// How long the whole shutdown may take, all its stages together.
     pub grace: Duration,
+    /// What becomes of the output of services that don't say; in `json` the init itself speaks
+    /// JSON too.
+    pub log: LogMode,
     /// The services in the file's order, which is the order of their start.
     pub services: Vec<Service>,
     /// What becomes of a signal other than TERM and INT. What has no route is logged and dropped.

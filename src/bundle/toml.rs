@@ -1,1 +1,175 @@
-//! Reads a bundle from TOML.
+//! Reads a bundle from TOML: strict, and with everything that is wrong said at once.
+
+mod errors;
+mod section;
+mod service;
+mod signals;
+
+use std::path::Path;
+use std::time::Duration;
+
+use ::toml::Spanned;
+use ::toml::de::{DeTable, DeValue};
+
+pub use errors::{ConfigError, ConfigErrors};
+
+use super::{Bundle, DEFAULT_GRACE, LogFull, LogMode, OnExit, Service};
+use errors::Complaints;
+use section::Section;
+
+/// More services than this are a mistake, or an attack on our memory.
+const MOST_SERVICES: usize = 10_000;
+/// A longer grace is a mistake: no orchestrator waits that long.
+const LONGEST_GRACE: Duration = Duration::from_secs(3600);
+
+const TOP_KEYS: [&str; 3] = ["bundle", "service", "signals"];
+const BUNDLE_KEYS: [&str; 6] = ["name", "select-env", "grace", "log", "on-exit", "log-full"];
+
+pub(super) const LOG_MODES: [(&str, LogMode); 3] =
+    [("prefix", LogMode::Prefix), ("json", LogMode::Json), ("inherit", LogMode::Inherit)];
+pub(super) const LOG_FULL: [(&str, LogFull); 2] =
+    [("block", LogFull::Block), ("drop", LogFull::Drop)];
+pub(super) const ON_EXIT: [(&str, OnExit); 2] =
+    [("shutdown", OnExit::Shutdown), ("ignore", OnExit::Ignore)];
+
+/// What services have that don't say.
+#[derive(Clone, Copy)]
+pub(super) struct Defaults {
+    grace: Duration,
+    log: LogMode,
+    log_full: LogFull,
+    on_exit: OnExit,
+}
+
+/// Every key of every table, for the test that compares them with the documentation.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    BUNDLE_KEYS.into_iter().chain(service::KEYS).chain(signals::KEYS)
+}
+
+/// Reads the bundle in `text`; `file` is its name in messages.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place and the fix.
+pub fn parse(file: &str, text: &str) -> Result<Bundle, ConfigErrors> {
+    let mut complaints = Complaints::new(text);
+    let (table, syntax_errors) = DeTable::parse_recoverable(text);
+    for error in &syntax_errors {
+        let span = error.span().unwrap_or_default();
+        let hint = syntax_hint(text, span.start);
+        complaints.add(span, format!("{}{hint}", error.message()));
+    }
+    // What else is wrong may follow from a broken line, and would only hide it.
+    complaints.verdict(file)?;
+    let bundle = bundle(file, table.get_ref(), &mut complaints);
+    complaints.verdict(file)?;
+    Ok(bundle)
+}
+
+/// The parser takes a bare word for a number or a date, and says so.
+fn syntax_hint(text: &str, place: usize) -> &'static str {
+    let rest = text.get(place..).unwrap_or_default();
+    if rest.starts_with(|first: char| first.is_alphabetic() || first == '/') {
+        "; text goes in quotes, like name = \"web\""
+    } else {
+        ""
+    }
+}
+
+fn bundle<'text>(file: &str, top: &DeTable<'text>, complaints: &mut Complaints<'text>) -> Bundle {
+    let mut section = Section::new(top, "the file", complaints);
+    section.only(&TOP_KEYS, &[("services", "each service is a [[service]]")]);
+    let empty = DeTable::new();
+    let table = table(&mut section, "bundle").unwrap_or(&empty);
+    let services = tables(&mut section, "service");
+    let signals = self::table(&mut section, "signals").unwrap_or(&empty);
+
+    let mut section = Section::new(table, "[bundle]", complaints);
+    section.only(&BUNDLE_KEYS, &[("services", "each service is a [[service]]")]);
+    let grace = section.duration("grace");
+    if let Some(grace) = &grace
+        && grace.value > LONGEST_GRACE
+    {
+        section.complain(grace.span.clone(), "`grace` is at most \"1h\"");
+    }
+    let defaults = Defaults {
+        grace: grace.map_or(DEFAULT_GRACE, |grace| grace.value),
+        log: section.word("log", &LOG_MODES).unwrap_or_default(),
+        log_full: section.word("log-full", &LOG_FULL).unwrap_or_default(),
+        on_exit: section.word("on-exit", &ON_EXIT).unwrap_or_default(),
+    };
+    let name = section.string("name").map_or_else(|| stem(file), |name| name.value.to_owned());
+    let select_env = section.string("select-env").map(|name| name.value.to_owned());
+    let services = services_of(&services, defaults, complaints);
+    let signals = signals::routes(signals, &services, complaints);
+    Bundle { name, select_env, grace: defaults.grace, log: defaults.log, services, signals }
+}
+
+fn services_of<'text>(
+    tables: &[(&DeTable<'text>, std::ops::Range<usize>)],
+    defaults: Defaults,
+    complaints: &mut Complaints<'text>,
+) -> Vec<Service> {
+    if tables.is_empty() {
+        complaints.add(
+            0..0,
+            "there is no [[service]]; a bundle has at least one, with a name and a command",
+        );
+    }
+    if tables.len() > MOST_SERVICES {
+        complaints.add(0..0, format!("more than {MOST_SERVICES} services"));
+        return Vec::new();
+    }
+    let mut services = Vec::<Service>::new();
+    for (table, span) in tables {
+        if let Some(service) = service::service(table, span.clone(), defaults, complaints) {
+            if services.iter().any(|other| other.name == service.name) {
+                let message = format!(
+                    "a second service with the name \"{}\"; names are unique",
+                    service.name
+                );
+                complaints.add(service::name_span(table, span.clone()), message);
+            }
+            services.push(service);
+        }
+    }
+    services
+}
+
+fn table<'a, 'text>(section: &mut Section<'a, '_, 'text>, key: &str) -> Option<&'a DeTable<'text>> {
+    let value = section.get(key)?;
+    match value.get_ref() {
+        DeValue::Table(table) => Some(table),
+        _ => section.wrong(value, key, &format!("a table: [{key}]")),
+    }
+}
+
+fn tables<'a, 'text>(
+    section: &mut Section<'a, '_, 'text>,
+    key: &str,
+) -> Vec<(&'a DeTable<'text>, std::ops::Range<usize>)> {
+    let Some(value) = section.get(key) else { return Vec::new() };
+    let wrong = |section: &mut Section, value: &Spanned<DeValue>| {
+        section.wrong::<()>(value, key, &format!("double brackets for each one: [[{key}]]"));
+    };
+    let DeValue::Array(items) = value.get_ref() else {
+        wrong(section, value);
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for item in items.iter() {
+        match item.get_ref() {
+            DeValue::Table(table) => found.push((table, item.span())),
+            _ => wrong(section, item),
+        }
+    }
+    found
+}
+
+/// A bundle without a name is called like its file.
+fn stem(file: &str) -> String {
+    let stem = Path::new(file).file_stem().unwrap_or(file.as_ref());
+    stem.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! From argv to what is asked for. Arguments of the command are data: kept byte for byte.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser, ValueExt};
+use sidecar_init::bundle::{DEFAULT_GRACE, LogMode};
+use sidecar_init::exit::Remap;
+use sidecar_init::plan::CommandOptions;
+use sidecar_init::signal::Signal;
+use sidecar_init::supervisor::Target;
+
+const GRACE_VARIABLE: &str = "SIDECAR_INIT_GRACE";
+const REMAP_VARIABLE: &str = "SIDECAR_INIT_REMAP";
+const CONFIG_VARIABLE: &str = "SIDECAR_INIT_CONFIG";
+const DEFAULT_FILE: &str = "/etc/sidecar-init/bundle.toml";
+
+/// What the user wants.
+pub(crate) enum Request {
+    Help,
+    Version,
+    Command(CommandRequest),
+    Bundle(BundleRequest),
+    Check(CheckRequest),
+}
+
+/// Options of both ways to run.
+#[derive(Default)]
+pub(crate) struct Common {
+    pub(crate) remap: Remap,
+    pub(crate) termination_log: Option<PathBuf>,
+    pub(crate) quiet: bool,
+}
+
+pub(crate) struct CommandRequest {
+    pub(crate) common: Common,
+    pub(crate) command: Vec<OsString>,
+    pub(crate) options: CommandOptions,
+}
+
+pub(crate) struct BundleRequest {
+    pub(crate) common: Common,
+    pub(crate) file: PathBuf,
+    pub(crate) only: Option<String>,
+    pub(crate) grace: Option<Duration>,
+    pub(crate) log: Option<LogMode>,
+    pub(crate) main: Option<Vec<OsString>>,
+}
+
+pub(crate) struct CheckRequest {
+    pub(crate) file: PathBuf,
+    pub(crate) only: Option<String>,
+    pub(crate) json: bool,
+}
+
+/// The ways to call the program, which differ in the options they take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Command,
+    Run,
+    Check,
+}
+
+/// Everything that options can say, whichever mode takes them.
+#[derive(Default)]
+struct Given {
+    common: Common,
+    grace: Option<Duration>,
+    group: bool,
+    map: BTreeMap<Signal, Option<Signal>>,
+    parent_death_signal: Option<Signal>,
+    file: Option<PathBuf>,
+    only: Option<String>,
+    log: Option<LogMode>,
+    json: bool,
+    command: Option<Vec<OsString>>,
+}
+
+/// Reads the arguments, the program's name first.
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
+    let mut parser = Parser::from_iter(arguments);
+    let mut mode = Mode::Command;
+    let mut given = Given::default();
+    let mut first = true;
+    loop {
+        // Everything behind `--` belongs to the command.
+        if parser.try_raw_args().is_some_and(|raw| raw.peek().is_some_and(|next| next == "--")) {
+            given.command = Some(rest(&mut parser));
+            break;
+        }
+        match parser.next().map_err(|error| error.to_string())? {
+            None => break,
+            Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Request::Help),
+            Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Request::Version),
+            Some(Arg::Value(word)) if first && word == "run" => mode = Mode::Run,
+            Some(Arg::Value(word)) if first && word == "check" => mode = Mode::Check,
+            Some(Arg::Value(word)) => return Err(stray_word(&word, mode)),
+            Some(Arg::Short(letter)) => option(&letter.to_string(), mode, &mut given, &mut parser)?,
+            Some(Arg::Long(name)) => {
+                let name = name.to_owned();
+                option(&name, mode, &mut given, &mut parser)?;
+            }
+        }
+        first = false;
+    }
+    request(mode, given)
+}
+
+fn rest(parser: &mut Parser) -> Vec<OsString> {
+    parser.raw_args().map(|raw| raw.skip(1).collect()).unwrap_or_default()
+}
+
+fn stray_word(word: &OsString, mode: Mode) -> String {
+    let word = word.to_string_lossy();
+    match mode {
+        Mode::Command => {
+            format!("'{word}' is no subcommand; to run it: sidecar-init -- {word} ...")
+        }
+        Mode::Run => format!(
+            "unexpected '{word}'; a main command comes after --: sidecar-init run -- {word} ..."
+        ),
+        Mode::Check => format!(
+            "unexpected '{word}'; the bundle's file comes after -f: sidecar-init check -f {word}"
+        ),
+    }
+}
+
+fn option(name: &str, mode: Mode, given: &mut Given, parser: &mut Parser) -> Result<(), String> {
+    use Mode::{Check, Command, Run};
+    let fits = match name {
+        "grace" | "remap" | "termination-log" | "q" | "quiet" => mode != Check,
+        "g" | "group" | "map" | "parent-death-signal" => mode == Command,
+        "f" | "file" | "only" => mode != Command,
+        "log" => mode == Run,
+        "json" => mode == Check,
+        _ => return Err(format!("unknown option {}", dashed(name))),
+    };
+    if !fits {
+        return Err(format!("{} {}", dashed(name), misplaced(name)));
+    }
+    match name {
+        "q" | "quiet" => given.common.quiet = true,
+        "g" | "group" => given.group = true,
+        "json" => given.json = true,
+        "f" | "file" => given.file = Some(value(name, parser)?.into()),
+        "termination-log" => given.common.termination_log = Some(value(name, parser)?.into()),
+        "only" => given.only = Some(text(name, parser)?),
+        "grace" => given.grace = Some(duration("--grace", &text(name, parser)?)?),
+        "remap" => {
+            let rules = text(name, parser)?;
+            given.common.remap.add(&rules).map_err(|error| format!("--remap: {error}"))?;
+        }
+        "map" => map(&text(name, parser)?, &mut given.map)?,
+        "parent-death-signal" => {
+            let signal = text(name, parser)?;
+            given.parent_death_signal = Some(self::signal("--parent-death-signal", &signal)?);
+        }
+        _ => given.log = Some(log_mode(&text(name, parser)?)?),
+    }
+    Ok(())
+}
+
+fn misplaced(name: &str) -> &'static str {
+    match name {
+        "g" | "group" => "is for one command only",
+        "map" => "is for one command only; in a bundle, [signals] of its file routes signals",
+        "parent-death-signal" => "is for one command only; a service has the key of this name",
+        "f" | "file" | "only" => "goes with run or check: sidecar-init run -f FILE",
+        "log" => "goes with run: sidecar-init run --log MODE",
+        "json" => "goes with check: sidecar-init check --json",
+        _ => "does not go with check, which runs nothing",
+    }
+}
+
+fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
+    let empty = given
+        .command
+        .as_ref()
+        .is_some_and(|command| command.first().is_none_or(|program| program.is_empty()));
+    if empty {
+        return Err("there is no command after --".to_owned());
+    }
+    let file = given.file.take().or_else(|| std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from));
+    let file = file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    if mode == Mode::Check {
+        if given.command.is_some() {
+            return Err("check takes no command: it runs nothing".to_owned());
+        }
+        return Ok(Request::Check(CheckRequest { file, only: given.only, json: given.json }));
+    }
+    if given.common.remap == Remap::default() {
+        let rules = variable(REMAP_VARIABLE)?.unwrap_or_default();
+        given.common.remap = rules.parse().map_err(|error| format!("{REMAP_VARIABLE}: {error}"))?;
+    }
+    let grace = match given.grace {
+        Some(grace) => Some(grace),
+        None => {
+            variable(GRACE_VARIABLE)?.map(|text| duration(GRACE_VARIABLE, &text)).transpose()?
+        }
+    };
+    if mode == Mode::Run {
+        return Ok(Request::Bundle(BundleRequest {
+            common: given.common,
+            file,
+            only: given.only,
+            grace,
+            log: given.log,
+            main: given.command,
+        }));
+    }
+    let command = given
+        .command
+        .ok_or("nothing to run: give a command after --, or use `sidecar-init run` for a bundle")?;
+    let options = CommandOptions {
+        grace: grace.unwrap_or(DEFAULT_GRACE),
+        target: if given.group { Target::Group } else { Target::Process },
+        map: given.map,
+        parent_death_signal: given.parent_death_signal,
+    };
+    Ok(Request::Command(CommandRequest { common: given.common, command, options }))
+}
+
+fn map(rule: &str, map: &mut BTreeMap<Signal, Option<Signal>>) -> Result<(), String> {
+    let (from, to) = rule.split_once('=').ok_or_else(|| {
+        format!("--map: \"{rule}\" is no rule; write TERM=QUIT, or HUP= to drop HUP")
+    })?;
+    let from = signal("--map", from)?;
+    if matches!(from, Signal::KILL | Signal::STOP | Signal::CHLD) {
+        return Err(format!(
+            "--map: {from} never reaches a command through its init, so it can't be mapped"
+        ));
+    }
+    let to = if to.is_empty() { None } else { Some(signal("--map", to)?) };
+    map.insert(from, to);
+    Ok(())
+}
+
+fn signal(option: &str, text: &str) -> Result<Signal, String> {
+    text.parse().map_err(|error| format!("{option}: {error}"))
+}
+
+fn duration(source: &str, text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| {
+        format!("{source}: \"{text}\" is no duration ({error}); write it like 8s, 500ms or 1m 30s")
+    })
+}
+
+fn log_mode(text: &str) -> Result<LogMode, String> {
+    match text {
+        "prefix" => Ok(LogMode::Prefix),
+        "json" => Ok(LogMode::Json),
+        "inherit" => Ok(LogMode::Inherit),
+        _ => Err(format!("--log: \"{text}\" is no mode; write prefix, json or inherit")),
+    }
+}
+
+fn value(name: &str, parser: &mut Parser) -> Result<OsString, String> {
+    parser.value().map_err(|_| format!("{} needs a value", dashed(name)))
+}
+
+fn text(name: &str, parser: &mut Parser) -> Result<String, String> {
+    value(name, parser)?.string().map_err(|error| format!("{}: {error}", dashed(name)))
+}
+
+fn dashed(name: &str) -> String {
+    if name.chars().count() == 1 { format!("-{name}") } else { format!("--{name}") }
+}
+
+/// A variable of the environment; an empty one counts as unset.
+fn variable(name: &str) -> Result<Option<String>, String> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(format!("{name} is not UTF-8")),
+    }
+}

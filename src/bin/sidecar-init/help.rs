@@ -1,0 +1,48 @@
+//! What `--help` prints.
+
+/// The whole help text.
+pub(crate) const HELP: &str = "\
+sidecar-init: PID 1 for containers. Runs one command or a bundle of services,
+reaps, forwards signals, stops everything in order, and says why it stopped.
+
+Usage:
+  sidecar-init [OPTIONS] -- COMMAND [ARG]...
+  sidecar-init run [OPTIONS] [-f FILE] [-- COMMAND [ARG]...]
+  sidecar-init check [-f FILE] [--only NAMES] [--json]
+
+Options of both ways to run:
+  --grace DURATION          how long a shutdown may take, all in all; then what is
+                            left is killed [default: 8s, or what FILE says]
+                            [env: SIDECAR_INIT_GRACE]
+  --remap FROM=TO           end with code TO in place of FROM, e.g. 143=0; may be
+                            repeated [env: SIDECAR_INIT_REMAP]
+  --termination-log FILE    write the closing record to FILE too, e.g.
+                            /dev/termination-log
+  -q, --quiet               say only what went wrong, and the closing record
+
+Options for one command:
+  -g, --group               forward signals to the command's process group
+  --map SIGNAL=[SIGNAL]     forward one signal as another, or drop it: TERM=QUIT,
+                            HUP=; may be repeated
+  --parent-death-signal SIGNAL
+                            what the command gets when sidecar-init dies
+
+Options of run and check:
+  -f, --file FILE           the bundle [default: /etc/sidecar-init/bundle.toml]
+                            [env: SIDECAR_INIT_CONFIG]
+  --only NAMES              only these services, separated by commas
+  --log MODE                prefix, json or inherit, for every service (run only)
+  --json                    print the plan as JSON (check only)
+
+  -h, --help                print this
+  -V, --version             print the version
+
+TERM and INT begin the shutdown; a second one kills at once. With one command every
+other signal is forwarded to it; in a bundle [signals] says where it goes. With run,
+COMMAND gets the terminal, and its exit ends the bundle.
+
+Exit codes: the command's, or that of the first service that failed (128+n for
+signal n); 0 for a shutdown of a bundle that was asked for; 64 wrong usage; 65 no
+service selected; 78 wrong bundle file; 125 sidecar-init itself failed; 126 not
+executable; 127 not found.
+";

@@ -1,0 +1,109 @@
+//! Which variables a service gets. Pure.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use super::{EnvironmentPlan, pattern};
+
+/// A list of variables and their values.
+pub type Variables = Vec<(OsString, OsString)>;
+
+/// What the service gets: what it inherits of `base`, then what its files say, then what is set
+/// in the bundle; later ones replace earlier ones.
+pub fn resolve(plan: &EnvironmentPlan, base: Variables, files: &Variables) -> Variables {
+    let mut variables = base;
+    variables.retain(|(name, _)| is_passed(plan, name));
+    let set = plan.set.iter().map(|(name, value)| (name.into(), value.into()));
+    for (name, value) in files.iter().cloned().chain(set) {
+        variables.retain(|(known, _)| *known != name);
+        variables.push((name, value));
+    }
+    variables
+}
+
+fn is_passed(plan: &EnvironmentPlan, name: &OsStr) -> bool {
+    let fits = |pattern: &String| pattern::matches(pattern, name.as_bytes());
+    plan.pass.as_ref().is_none_or(|pass| pass.iter().any(fits)) && !plan.drop.iter().any(fits)
+}
+
+/// Reads `NAME=value` lines: blank lines and those that begin with `#` are passed over, `export `
+/// in front is allowed, and quotes around a whole value are taken off. Nothing is expanded. An
+/// error names file and line.
+pub fn parse_file(file: &str, text: &str) -> Result<Variables, String> {
+    let mut variables = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let assignment = line.strip_prefix("export ").unwrap_or(line).trim_start();
+        let (name, value) = assignment
+            .split_once('=')
+            .map(|(name, value)| (name.trim_end(), value.trim_start()))
+            .filter(|(name, _)| !name.is_empty() && !line.contains('\0'))
+            .ok_or_else(|| format!("{file}:{number}: not a variable; write NAME=value"))?;
+        variables.push((name.into(), unquoted(value).into()));
+    }
+    Ok(variables)
+}
+
+fn unquoted(value: &str) -> &str {
+    ['"', '\'']
+        .iter()
+        .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote))
+        .unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    fn base() -> Variables {
+        variables(&[
+            ("PATH", "/bin"),
+            ("EGRESS_TOKEN_1", "secret"),
+            ("EGRESS_PORT", "1"),
+            ("HOME", "/"),
+        ])
+    }
+
+    #[test]
+    fn everything_is_passed_unless_told_otherwise() {
+        assert_eq!(resolve(&EnvironmentPlan::default(), base(), &Vec::new()), base());
+    }
+
+    #[test]
+    fn pass_and_drop_lists_take_patterns() {
+        let plan = EnvironmentPlan {
+            pass: Some(vec!["PATH".to_owned(), "EGRESS_*".to_owned()]),
+            drop: vec!["EGRESS_TOKEN_*".to_owned()],
+            ..EnvironmentPlan::default()
+        };
+        let passed = variables(&[("PATH", "/bin"), ("EGRESS_PORT", "1")]);
+        assert_eq!(resolve(&plan, base(), &Vec::new()), passed);
+    }
+
+    #[test]
+    fn what_is_set_wins_over_files_and_those_over_what_is_inherited() {
+        let plan = EnvironmentPlan {
+            set: vec![("A".to_owned(), "set".to_owned())],
+            ..EnvironmentPlan::default()
+        };
+        let files = variables(&[("A", "file"), ("B", "file")]);
+        let resolved = resolve(&plan, variables(&[("A", "base"), ("B", "base")]), &files);
+        assert_eq!(resolved, variables(&[("B", "file"), ("A", "set")]));
+    }
+
+    #[test]
+    fn files_are_read_line_by_line() {
+        let text = "# comment\n\nA=1\nexport B = \"two words\"\nC='x=y'\nD=\n";
+        let expected = variables(&[("A", "1"), ("B", "two words"), ("C", "x=y"), ("D", "")]);
+        assert_eq!(parse_file("env", text), Ok(expected));
+        let error = parse_file("env", "A=1\nnonsense\n");
+        assert_eq!(error, Err("env:2: not a variable; write NAME=value".to_owned()));
+    }
+}

@@ -1,0 +1,98 @@
+//! Narrows a bundle to some of its services. Pure.
+
+use super::{Bundle, Route};
+
+/// What a text such as `egress, pipelock` selects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The selected services by their place in the bundle, in its order.
+    pub kept: Vec<usize>,
+    /// Names that no service has, as written, each once.
+    pub unknown: Vec<String>,
+}
+
+/// What `text` selects: names between commas, in any order, with white space around them, more
+/// than once or not. A text without a name selects every service.
+pub fn select(bundle: &Bundle, text: &str) -> Selection {
+    let wanted: Vec<&str> =
+        text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name);
+    let services = bundle.services.iter().enumerate();
+    let kept = services.filter(|(_, service)| is_wanted(&service.name)).map(|(index, _)| index);
+    let mut unknown = Vec::new();
+    for name in &wanted {
+        let known = bundle.services.iter().any(|service| service.name == *name);
+        if !known && !unknown.iter().any(|seen| seen == name) {
+            unknown.push((*name).to_owned());
+        }
+    }
+    Selection { kept: kept.collect(), unknown }
+}
+
+/// The bundle with only the selected services, and with signals routed only to those.
+pub fn narrow(mut bundle: Bundle, selection: &Selection) -> Bundle {
+    let mut index = 0;
+    bundle.services.retain(|_| {
+        index += 1;
+        selection.kept.contains(&(index - 1))
+    });
+    let is_left = |name: &String| bundle.services.iter().any(|service| service.name == *name);
+    for route in bundle.signals.values_mut() {
+        if let Route::Forward { to, .. } = route {
+            to.retain(is_left);
+        }
+    }
+    bundle
+}
+
+/// The names of all services, for messages.
+pub fn names(bundle: &Bundle) -> String {
+    let names: Vec<&str> = bundle.services.iter().map(|service| service.name.as_str()).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle() -> Bundle {
+        let services: String = ["egress", "pipelock", "git-gate"]
+            .iter()
+            .map(|name| format!("[[service]]\nname = \"{name}\"\ncommand = [\"true\"]\n"))
+            .collect();
+        let text = format!("{services}[signals]\nHUP = {{ to = [\"egress\", \"pipelock\"] }}\n");
+        super::super::toml::parse("bundle.toml", &text).unwrap()
+    }
+
+    fn kept(text: &str) -> Vec<usize> {
+        select(&bundle(), text).kept
+    }
+
+    #[test]
+    fn order_spaces_and_duplicates_do_not_matter() {
+        assert_eq!(kept("pipelock,egress"), [0, 1]);
+        assert_eq!(kept(" egress ,, pipelock,egress , "), [0, 1]);
+    }
+
+    #[test]
+    fn no_name_means_all() {
+        assert_eq!(kept(""), [0, 1, 2]);
+        assert_eq!(kept(" , "), [0, 1, 2]);
+    }
+
+    #[test]
+    fn unknown_names_are_told_and_select_nothing() {
+        let selection = select(&bundle(), "web,egress,web");
+        assert_eq!(selection, Selection { kept: vec![0], unknown: vec!["web".to_owned()] });
+        assert!(kept("web").is_empty());
+    }
+
+    #[test]
+    fn signals_go_only_to_what_is_left() {
+        let narrowed = narrow(bundle(), &select(&bundle(), "pipelock"));
+        assert_eq!(names(&narrowed), "pipelock");
+        let to = vec!["pipelock".to_owned()];
+        let route = Route::Forward { to, as_signal: None };
+        assert_eq!(narrowed.signals.values().collect::<Vec<_>>(), [&route]);
+    }
+}

@@ -1,0 +1,206 @@
+//! Reads one table of the file: each value by its key and kind, every wrong one a complaint.
+
+use std::ops::Range;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ::toml::Spanned;
+use ::toml::de::{DeTable, DeValue};
+
+use super::errors::Complaints;
+
+/// A value and where it stands.
+pub(super) struct Placed<T> {
+    pub(super) value: T,
+    pub(super) span: Range<usize>,
+}
+
+/// A table, and the list that complaints go to.
+pub(super) struct Section<'a, 'c, 'text> {
+    table: &'a DeTable<'text>,
+    /// What people call it: `[bundle]`.
+    title: &'a str,
+    pub(super) complaints: &'c mut Complaints<'text>,
+}
+
+impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
+    pub(super) fn new(
+        table: &'a DeTable<'text>,
+        title: &'a str,
+        complaints: &'c mut Complaints<'text>,
+    ) -> Section<'a, 'c, 'text> {
+        Section { table, title, complaints }
+    }
+
+    /// Refuses every key that is not in `known`; `hints` are for those that other programs have.
+    pub(super) fn only(&mut self, known: &[&str], hints: &[(&str, &str)]) {
+        for key in self.table.keys() {
+            let name = key.get_ref().as_ref();
+            if known.contains(&name) {
+                continue;
+            }
+            let hint = match hints.iter().find(|(foreign, _)| *foreign == name) {
+                Some((_, hint)) => (*hint).to_owned(),
+                None => match nearest(name, known) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("it takes {}", known.join(", ")),
+                },
+            };
+            let message = format!("unknown key `{name}` in {}; {hint}", self.title);
+            self.complaints.add(key.span(), message);
+        }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'text>>> {
+        self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
+    }
+
+    pub(super) fn complain(&mut self, span: Range<usize>, message: impl Into<String>) {
+        self.complaints.add(span, message);
+    }
+
+    pub(super) fn string(&mut self, key: &str) -> Option<Placed<&'a str>> {
+        let value = self.get(key)?;
+        match value.get_ref() {
+            DeValue::String(text) if !text.contains('\0') => {
+                Some(Placed { value: text.as_ref(), span: value.span() })
+            }
+            DeValue::String(_) => self.wrong(value, key, "text without a NUL"),
+            other => {
+                let example = format!("text in quotes, like {key} = \"…\", not {}", kind(other));
+                self.wrong(value, key, &example)
+            }
+        }
+    }
+
+    pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
+        let value = self.get(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            _ => self.wrong(value, key, "true or false, without quotes"),
+        }
+    }
+
+    pub(super) fn integer(
+        &mut self,
+        key: &str,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Option<i64> {
+        let value = self.get(key)?;
+        match integer_in(value.get_ref()).filter(|number| range.contains(number)) {
+            Some(number) => Some(number),
+            None => {
+                let expected = format!("a whole number from {} to {}", range.start(), range.end());
+                self.wrong(value, key, &expected)
+            }
+        }
+    }
+
+    pub(super) fn duration(&mut self, key: &str) -> Option<Placed<Duration>> {
+        let value = self.get(key)?;
+        let expected = "a duration in quotes, like \"8s\", \"500ms\" or \"1m 30s\"";
+        let DeValue::String(text) = value.get_ref() else {
+            return self.wrong(value, key, expected);
+        };
+        match humantime::parse_duration(text) {
+            Ok(duration) => Some(Placed { value: duration, span: value.span() }),
+            Err(_) => self.wrong(value, key, expected),
+        }
+    }
+
+    /// A text of which the type itself says whether it is right.
+    pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(
+        &mut self,
+        key: &str,
+    ) -> Option<Placed<T>> {
+        let text = self.string(key)?;
+        match text.value.parse() {
+            Ok(value) => Some(Placed { value, span: text.span }),
+            Err(error) => {
+                self.complain(text.span, format!("`{key}`: {error}"));
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.string(key)?;
+        let found = words.iter().find(|(word, _)| *word == text.value);
+        if found.is_none() {
+            let words: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            let message = format!("`{key}` is one of {}, not \"{}\"", words.join(", "), text.value);
+            self.complain(text.span, message);
+        }
+        found.map(|(_, value)| *value)
+    }
+
+    /// A list of texts. What is wrong with one of them does not hide the others.
+    pub(super) fn strings(&mut self, key: &str) -> Option<Vec<Placed<&'a str>>> {
+        let value = self.get(key)?;
+        let expected = "a list of texts, like [\"one\", \"two\"]";
+        let DeValue::Array(items) = value.get_ref() else {
+            return self.wrong(value, key, expected);
+        };
+        let mut texts = Vec::new();
+        for item in items.iter() {
+            match item.get_ref() {
+                DeValue::String(text) if !text.contains('\0') => {
+                    texts.push(Placed { value: text.as_ref(), span: item.span() });
+                }
+                _ => {
+                    let _: Option<()> = self.wrong(item, key, expected);
+                }
+            }
+        }
+        Some(texts)
+    }
+
+    pub(super) fn wrong<T>(
+        &mut self,
+        value: &Spanned<DeValue>,
+        key: &str,
+        expected: &str,
+    ) -> Option<T> {
+        self.complain(value.span(), format!("`{key}` takes {expected}"));
+        None
+    }
+}
+
+pub(super) fn integer_in(value: &DeValue) -> Option<i64> {
+    let integer = value.as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+fn kind(value: &DeValue) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The known word that is at most a few letters away.
+pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let simple = |word: &str| word.replace('_', "-").to_ascii_lowercase();
+    let near =
+        known.iter().map(|candidate| (distance(&simple(word), candidate), *candidate)).min()?;
+    (near.0 <= near.1.len().min(9) / 3).then_some(near.1)
+}
+
+/// How many letters have to be added, left out or replaced (Levenshtein).
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
+    for (index, a) in left.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, b) in right.chars().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}

@@ -1,0 +1,115 @@
+//! Reads `[signals]`.
+
+use std::collections::BTreeMap;
+
+use ::toml::de::{DeTable, DeValue};
+
+use super::errors::Complaints;
+use super::section::{Placed, Section};
+use crate::bundle::{Route, Service};
+use crate::signal::Signal;
+
+pub(super) const KEYS: [&str; 3] = ["to", "as", "drop"];
+
+pub(super) fn routes<'text>(
+    table: &DeTable<'text>,
+    services: &[Service],
+    complaints: &mut Complaints<'text>,
+) -> BTreeMap<Signal, Route> {
+    let mut routes = BTreeMap::new();
+    for (name, value) in table.iter() {
+        let signal = match name.get_ref().as_ref().parse::<Signal>() {
+            Ok(signal) => signal,
+            Err(error) => {
+                complaints.add(name.span(), error.to_string());
+                continue;
+            }
+        };
+        if let Some(reason) = not_routable(signal) {
+            complaints.add(name.span(), format!("{signal} can't be routed: {reason}"));
+            continue;
+        }
+        let DeValue::Table(table) = value.get_ref() else {
+            let message =
+                format!("{signal} takes a table, like {{ to = [\"web\"] }} or {{ drop = true }}");
+            complaints.add(value.span(), message);
+            continue;
+        };
+        let mut section = Section::new(table, "[signals]", complaints);
+        section.only(&KEYS, &[]);
+        if let Some(route) = route(&mut section, value.span(), services)
+            && routes.insert(signal, route).is_some()
+        {
+            complaints.add(name.span(), format!("a second route for {signal}"));
+        }
+    }
+    routes
+}
+
+fn not_routable(signal: Signal) -> Option<&'static str> {
+    match signal {
+        Signal::TERM | Signal::INT => Some("it begins the shutdown of the bundle"),
+        Signal::KILL | Signal::STOP => Some("no process ever sees it"),
+        Signal::CHLD => Some("it is how the init learns of its children"),
+        _ => None,
+    }
+}
+
+fn route(
+    section: &mut Section,
+    span: std::ops::Range<usize>,
+    services: &[Service],
+) -> Option<Route> {
+    let to = section.strings("to");
+    let as_signal = section.parsed::<Signal>("as");
+    let drop = section.boolean("drop").unwrap_or(false);
+    match (to, as_signal, drop) {
+        (Some(to), as_signal, false) => {
+            let to = targets(section, to, &span, services);
+            Some(Route::Forward { to, as_signal: as_signal.map(|signal| signal.value) })
+        }
+        (None, Some(Placed { value, span }), false) => {
+            if !matches!(value, Signal::TERM | Signal::INT) {
+                let message = format!(
+                    "who is to get {value}? add to = [\"web\"]; without it only TERM and INT mean something to the init"
+                );
+                section.complain(span, message);
+            }
+            Some(Route::Become(value))
+        }
+        (None, None, true) => Some(Route::Drop),
+        (None, None, false) => {
+            section.complain(span, "a route has `to`, or `as`, or drop = true");
+            None
+        }
+        _ => {
+            section.complain(span, "drop = true stands alone: what is dropped goes nowhere");
+            None
+        }
+    }
+}
+
+fn targets(
+    section: &mut Section,
+    to: Vec<Placed<&str>>,
+    span: &std::ops::Range<usize>,
+    services: &[Service],
+) -> Vec<String> {
+    if to.is_empty() {
+        section.complain(span.clone(), "`to` is empty; write drop = true to drop the signal");
+    }
+    let mut names = Vec::<String>::new();
+    for Placed { value, span } in to {
+        if !services.iter().any(|service| service.name == value) {
+            let known: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+            let message =
+                format!("there is no service \"{value}\"; the bundle has {}", known.join(", "));
+            section.complain(span, message);
+        } else if names.iter().any(|name| name == value) {
+            section.complain(span, format!("\"{value}\" is in the list already"));
+        } else {
+            names.push(value.to_owned());
+        }
+    }
+    names
+}

@@ -1,0 +1,251 @@
+//! What a file means, and every way in which one can be wrong.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::bundle::{Account, EnvironmentPlan, Identity, ResourceLimit, Route};
+use crate::signal::Signal;
+
+const SAMPLE: &str = r#"
+[bundle]
+name = "demo"
+select-env = "CLAUDE_BOTTLE_SIDECAR_DAEMONS"
+grace = "8s"
+log = "prefix"                       # prefix | json | inherit
+
+[[service]]
+name = "egress"
+command = ["/app/egress_entrypoint.sh"]
+user = "egress"
+environment = { EGRESS_UPSTREAM_PROXY = "http://127.0.0.1:8888" }
+environment-pass = ["PATH", "EGRESS_*"]
+stop-signal = "TERM"
+on-exit = "shutdown"
+
+[signals]
+HUP = { to = ["egress"] }
+"#;
+
+fn errors(text: &str) -> Vec<String> {
+    match parse("b.toml", text) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.to_string().lines().map(str::to_owned).collect(),
+    }
+}
+
+/// A service that is fine, with one more line.
+fn with(line: &str) -> String {
+    format!("[[service]]\nname = \"a\"\ncommand = [\"true\"]\n{line}\n")
+}
+
+#[test]
+fn the_sample_means_what_it_says() {
+    let bundle = parse("demo.toml", SAMPLE).unwrap();
+    assert_eq!(bundle.name, "demo");
+    assert_eq!(bundle.select_env.as_deref(), Some("CLAUDE_BOTTLE_SIDECAR_DAEMONS"));
+    assert_eq!((bundle.grace, bundle.log), (Duration::from_secs(8), LogMode::Prefix));
+    let route = Route::Forward { to: vec!["egress".to_owned()], as_signal: None };
+    assert_eq!(bundle.signals, BTreeMap::from([(Signal::HUP, route)]));
+    let [egress] = &bundle.services[..] else { panic!("one service") };
+    assert_eq!(egress.name, "egress");
+    assert_eq!(egress.command, ["/app/egress_entrypoint.sh"]);
+    let user = Some(Account::Name("egress".to_owned()));
+    assert_eq!(egress.identity, Identity { user, ..Identity::default() });
+    let upstream = ("EGRESS_UPSTREAM_PROXY".to_owned(), "http://127.0.0.1:8888".to_owned());
+    assert_eq!(
+        egress.environment,
+        EnvironmentPlan {
+            pass: Some(vec!["PATH".to_owned(), "EGRESS_*".to_owned()]),
+            set: vec![upstream],
+            ..EnvironmentPlan::default()
+        }
+    );
+    assert_eq!((egress.stop_signal, egress.on_exit), (Signal::TERM, OnExit::Shutdown));
+    assert_eq!(egress.success_codes, [0]);
+}
+
+#[test]
+fn every_other_key_is_read() {
+    let text = r#"
+        [[service]]
+        name = "a"
+        command = ["true"]
+        working-directory = "/srv"
+        environment-file = ["/etc/a", "/etc/b"]
+        environment-drop = ["X_*"]
+        user = 1000
+        group = "2000"
+        supplementary-groups = ["logs", 5]
+        umask = "0027"
+        rlimits = { nofile = 1024, core = "unlimited", nproc = { soft = 1, hard = 2 } }
+        nice = -5
+        oom-score-adj = 500
+        no-new-privileges = true
+        drop-capabilities = ["NET_RAW", "cap_chown"]
+        parent-death-signal = "KILL"
+        stop-signal = "RTMIN+3"
+        grace = "2s"
+        on-exit = "ignore"
+        success-codes = [0, 143]
+        log = "json"
+        log-full = "drop"
+        [signals]
+        QUIT = { as = "TERM" }
+        WINCH = { drop = true }
+        USR1 = { to = ["a"], as = "HUP" }
+    "#;
+    let bundle = parse("b.toml", text).unwrap();
+    let service = &bundle.services[0];
+    assert_eq!(service.identity.user, Some(Account::Id(1000)));
+    assert_eq!(service.identity.group, Some(Account::Id(2000)));
+    let groups = vec![Account::Name("logs".to_owned()), Account::Id(5)];
+    assert_eq!(service.identity.supplementary_groups, Some(groups));
+    assert_eq!(
+        (service.umask, service.nice, service.oom_score_adj),
+        (Some(0o27), Some(-5), Some(500))
+    );
+    let limit = |resource, soft, hard| ResourceLimit { resource, soft, hard };
+    let mut limits = service.rlimits.clone();
+    limits.sort_by_key(|limit| limit.resource);
+    assert_eq!(
+        limits,
+        [limit(4, None, None), limit(6, Some(1), Some(2)), limit(7, Some(1024), Some(1024))]
+    );
+    assert!(service.no_new_privileges);
+    assert_eq!(service.drop_capabilities, 1 << 13 | 1);
+    assert_eq!(service.parent_death_signal, Some(Signal::KILL));
+    assert_eq!(service.stop_signal.to_string(), "SIGRTMIN+3");
+    assert_eq!(service.grace, Some(Duration::from_secs(2)));
+    assert_eq!(service.on_exit, OnExit::Ignore);
+    assert_eq!(service.success_codes, [0, 143]);
+    assert_eq!((service.log, service.log_full), (LogMode::Json, LogFull::Drop));
+    assert_eq!(service.environment.files.len(), 2);
+    assert_eq!(bundle.signals.len(), 3);
+    assert_eq!(bundle.signals.get(&"QUIT".parse().unwrap()), Some(&Route::Become(Signal::TERM)));
+}
+
+#[test]
+fn each_mistake_is_named_with_its_place_and_the_fix() {
+    let cases = [
+        (
+            "",
+            "b.toml:1:1: there is no [[service]]; a bundle has at least one, with a name and a command",
+        ),
+        ("[[service]]\nname = \"a\"", "b.toml:1:1: this [[service]] has no `command`"),
+        ("[[service]]\ncommand = [\"x\"]", "b.toml:1:1: this [[service]] has no `name`"),
+        (
+            &with("stop_signal = \"TERM\""),
+            "b.toml:4:1: unknown key `stop_signal` in [[service]]; did you mean `stop-signal`?",
+        ),
+        (
+            &with("autorestart = true"),
+            "b.toml:4:1: unknown key `autorestart` in [[service]]; this version does not restart services; `on-exit` says what an exit means",
+        ),
+        (
+            &with("grace = 8"),
+            "b.toml:4:9: `grace` takes a duration in quotes, like \"8s\", \"500ms\" or \"1m 30s\"",
+        ),
+        (
+            &with("grace = \"9s\""),
+            "b.toml:4:9: `grace` of a service lies within the bundle's, which is 8s",
+        ),
+        (&with("umask = 27"), "b.toml:4:9: `umask` takes octal digits in quotes, like \"0027\""),
+        (&with("nice = 20"), "b.toml:4:8: `nice` takes a whole number from -20 to 19"),
+        (
+            &with("user = \"a:b\""),
+            "b.toml:4:8: `user` takes a name or a number; a group goes into `group`, not behind a colon",
+        ),
+        (
+            &with("on-exit = \"restart\""),
+            "b.toml:4:11: `on-exit` is one of \"shutdown\", \"ignore\", not \"restart\"",
+        ),
+        (
+            &with("stop-signal = \"TERMINATE\""),
+            "b.toml:4:15: `stop-signal`: \"TERMINATE\" is not a signal; write a name such as TERM, HUP or RTMIN+3, or a number from 1 to 64",
+        ),
+        (
+            &with("working-directory = \"srv\""),
+            "b.toml:4:21: `working-directory` is an absolute path, one that begins with /",
+        ),
+        (
+            &with("drop-capabilities = [\"NET\"]"),
+            "b.toml:4:22: \"NET\" is no capability; write a name such as NET_RAW, or ALL",
+        ),
+        (
+            &with("success-codes = [256]"),
+            "b.toml:4:17: `success-codes` takes a list of exit codes from 0 to 255, like [0, 143]",
+        ),
+        (
+            &with("rlimits = { nofile = { soft = 2, hard = 1 } }"),
+            "b.toml:4:22: limit `nofile`: soft is above hard",
+        ),
+        (
+            &with("[signals]\nTERM = { drop = true }"),
+            "b.toml:5:1: SIGTERM can't be routed: it begins the shutdown of the bundle",
+        ),
+        (
+            &with("[signals]\nHUP = { to = [\"b\"] }"),
+            "b.toml:5:15: there is no service \"b\"; the bundle has a",
+        ),
+        (&with("[signals]\nHUP = {}"), "b.toml:5:7: a route has `to`, or `as`, or drop = true"),
+        (&with("[bundle]\ngrace = \"2h\""), "b.toml:5:9: `grace` is at most \"1h\""),
+        (
+            "[[service]]\nname = \"a b\"\ncommand = [\"x\"]",
+            "b.toml:2:8: \"a b\" is no name for a service; a letter or digit, then letters, digits, `.`, `_` and `-`, 64 in all at the most",
+        ),
+        (
+            "[[service]]\nname = \"main\"\ncommand = [\"x\"]",
+            "b.toml:2:8: \"main\" is the name of the command given after `--`; choose another",
+        ),
+        (
+            "[[service]]\nname = \"a\"\ncommand = \"nginx -g x\"",
+            "b.toml:3:11: `command` is a list, one item an argument: [\"nginx\", \"-g\", \"x\"]",
+        ),
+        ("[[service]]\nname = \"a\"\ncommand = []", "b.toml:3:11: `command` names no program"),
+        (
+            &(with("") + &with("")),
+            "b.toml:6:8: a second service with the name \"a\"; names are unique",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(errors(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn single_brackets_and_bare_words_get_a_hint() {
+    let single = errors("[service]\nname = \"a\"\ncommand = [\"x\"]");
+    assert!(
+        single.iter().any(|error| error.contains("double brackets for each one: [[service]]")),
+        "{single:?}"
+    );
+    let bare = errors("[[service]]\nname = nginx\ncommand = [\"x\"]");
+    assert!(bare[0].starts_with("b.toml:2:8: "), "{bare:?}");
+    assert!(bare[0].ends_with("; text goes in quotes, like name = \"web\""), "{bare:?}");
+}
+
+#[test]
+fn all_mistakes_come_at_once_in_the_files_order() {
+    let text = with("nice = 99\nfoo = 1\ngrace = 1") + "[bundle]\nlog = \"xml\"\n";
+    let places: Vec<String> =
+        errors(&text).iter().map(|error| error.split(": ").next().unwrap().to_owned()).collect();
+    assert_eq!(places, ["b.toml:4:8", "b.toml:5:1", "b.toml:6:9", "b.toml:8:7"]);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "[\\[\\]a-z\"=\\n.{}, 0-9#-]{0,200}") {
+        let _ = parse("b.toml", &text);
+    }
+
+    #[test]
+    fn no_value_for_any_key_makes_it_panic(
+        key in proptest::sample::select(keys().collect::<Vec<_>>()),
+        value in "(\"[a-z0-9:=]{0,9}\"|-?[0-9]{1,20}|true|\\[\"[A-Z]{0,5}\", 1\\]|\\{ a = 1 \\}|1\\.5)",
+    ) {
+        let _ = parse("b.toml", &with(&format!("{key} = {value}")));
+        let _ = parse("b.toml", &with(&format!("[signals]\nHUP = {{ {key} = {value} }}")));
+    }
+}

@@ -1,0 +1,258 @@
+//! Users and groups: from what the bundle says to the numbers the kernel wants.
+//!
+//! The files are read here, not by libc's `getpwnam`: in a static binary that would load shared
+//! libraries of whatever libc the image has, nss(5).
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::bundle::{Account, Identity};
+use crate::sys::spawn::Credentials;
+
+/// What a service becomes, and what it is told about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// What to change to; `None`: the init is this already.
+    pub credentials: Option<Credentials>,
+    /// The user's id.
+    pub user: u32,
+    /// The primary group's id.
+    pub group: u32,
+    /// The user's name, if it has an entry.
+    pub name: Option<String>,
+    /// Its home directory; `/` where it has no entry.
+    pub home: String,
+    /// Whether a user was asked for, so that HOME, USER and LOGNAME are to follow.
+    pub is_other_user: bool,
+}
+
+/// The account files of the machine.
+#[derive(Debug, Default)]
+pub struct Accounts {
+    passwd: String,
+    group: String,
+}
+
+struct User<'text> {
+    name: &'text str,
+    id: u32,
+    group: u32,
+    home: &'text str,
+}
+
+struct Group<'text> {
+    name: &'text str,
+    id: u32,
+    members: &'text str,
+}
+
+impl Accounts {
+    /// Reads `/etc/passwd` and `/etc/group`. A missing file has no entries.
+    pub fn read() -> io::Result<Accounts> {
+        Ok(Accounts {
+            passwd: read_if_there("/etc/passwd".as_ref())?,
+            group: read_if_there("/etc/group".as_ref())?,
+        })
+    }
+
+    /// Finds the numbers; `current` is what the init itself runs as. The error names the
+    /// missing account, the key and the fix.
+    pub fn resolve(
+        &self,
+        identity: &Identity,
+        current: &Credentials,
+    ) -> Result<Option<Resolved>, String> {
+        if *identity == Identity::default() {
+            return Ok(None);
+        }
+        let user = match &identity.user {
+            Some(account) => self.user(account)?,
+            None => self.user(&Account::Id(current.user))?,
+        };
+        let group = match &identity.group {
+            Some(account) => self.group(account)?,
+            None if identity.user.is_none() => current.group,
+            None => user.group,
+        };
+        let groups = match &identity.supplementary_groups {
+            Some(accounts) => {
+                accounts.iter().map(|account| self.group(account)).collect::<Result<_, _>>()?
+            }
+            None => self.groups_of(user.name, group),
+        };
+        let wanted = Credentials { user: user.id, group, groups };
+        let same_ids = (wanted.user, wanted.group) == (current.user, current.group);
+        // Only root can set groups; whoever is this user already has those it can have.
+        let keeps_groups = identity.supplementary_groups.is_none() && current.user != 0;
+        let same = same_ids && (wanted.groups == current.groups || keeps_groups);
+        Ok(Some(Resolved {
+            user: user.id,
+            group,
+            name: (!user.name.is_empty()).then(|| user.name.to_owned()),
+            home: user.home.to_owned(),
+            is_other_user: identity.user.is_some(),
+            credentials: (!same).then_some(wanted),
+        }))
+    }
+
+    fn user(&self, account: &Account) -> Result<User<'_>, String> {
+        let found = self.users().find(|user| match account {
+            Account::Name(name) => user.name == name,
+            Account::Id(id) => user.id == *id,
+        });
+        match (found, account) {
+            (Some(user), _) => Ok(user),
+            // Without an entry there is no primary group either; the same number is what images
+            // that make up a user mean, and never root's.
+            (None, Account::Id(id)) => Ok(User { name: "", id: *id, group: *id, home: "/" }),
+            (None, Account::Name(name)) => Err(format!(
+                "user \"{name}\" is not in /etc/passwd; create it in the image, or give `user` a number"
+            )),
+        }
+    }
+
+    fn group(&self, account: &Account) -> Result<u32, String> {
+        match account {
+            Account::Id(id) => Ok(*id),
+            Account::Name(name) => {
+                let found = self.groups().find(|group| group.name == name);
+                found.map(|group| group.id).ok_or_else(|| {
+                    format!("group \"{name}\" is not in /etc/group; create it in the image, or use its number")
+                })
+            }
+        }
+    }
+
+    fn groups_of(&self, user: &str, primary: u32) -> Vec<u32> {
+        let is_member = |group: &Group| {
+            !user.is_empty() && group.members.split(',').any(|member| member == user)
+        };
+        let listed = self.groups().filter(is_member).map(|group| group.id);
+        let mut groups: Vec<u32> = [primary].into_iter().chain(listed).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    /// name:password:UID:GID:comment:directory:shell, passwd(5)
+    fn users(&self) -> impl Iterator<Item = User<'_>> {
+        self.passwd.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next().filter(|name| !name.is_empty())?;
+            let id = fields.nth(1)?.parse().ok()?;
+            let group = fields.next()?.parse().ok()?;
+            let home = fields.nth(1).filter(|home| !home.is_empty()).unwrap_or("/");
+            Some(User { name, id, group, home })
+        })
+    }
+
+    /// name:password:GID:members, group(5)
+    fn groups(&self) -> impl Iterator<Item = Group<'_>> {
+        self.group.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next().filter(|name| !name.is_empty())?;
+            let id = fields.nth(1)?.parse().ok()?;
+            Some(Group { name, id, members: fields.next().unwrap_or("") })
+        })
+    }
+}
+
+/// What this process runs as.
+pub fn current() -> Credentials {
+    let mut groups: Vec<u32> = rustix::process::getgroups()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|group| group.as_raw())
+        .collect();
+    groups.sort_unstable();
+    Credentials {
+        user: rustix::process::geteuid().as_raw(),
+        group: rustix::process::getegid().as_raw(),
+        groups,
+    }
+}
+
+fn read_if_there(path: &Path) -> io::Result<String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accounts() -> Accounts {
+        Accounts {
+            passwd: "root:x:0:0:root:/root:/bin/sh\n# no entry\nweb:x:33:34::/srv/web:/bin/false\n"
+                .to_owned(),
+            group: "root:x:0:\nweb:x:34:\nlogs:x:50:web,mail\nssl:x:51:mail\nmail:x:8\n".to_owned(),
+        }
+    }
+
+    fn root() -> Credentials {
+        Credentials { user: 0, group: 0, groups: vec![0] }
+    }
+
+    fn resolve(identity: Identity) -> Result<Option<Resolved>, String> {
+        accounts().resolve(&identity, &root())
+    }
+
+    fn name(name: &str) -> Option<Account> {
+        Some(Account::Name(name.to_owned()))
+    }
+
+    #[test]
+    fn a_name_brings_its_groups_and_home() {
+        let identity = Identity { user: name("web"), ..Identity::default() };
+        let resolved = resolve(identity).unwrap().unwrap();
+        assert_eq!(
+            resolved.credentials,
+            Some(Credentials { user: 33, group: 34, groups: vec![34, 50] })
+        );
+        assert_eq!((resolved.name.as_deref(), &*resolved.home), (Some("web"), "/srv/web"));
+    }
+
+    #[test]
+    fn a_number_needs_no_entry() {
+        let identity = Identity { user: Some(Account::Id(1234)), ..Identity::default() };
+        let resolved = resolve(identity).unwrap().unwrap();
+        assert_eq!(
+            resolved.credentials,
+            Some(Credentials { user: 1234, group: 1234, groups: vec![1234] })
+        );
+        assert_eq!((resolved.name, &*resolved.home), (None, "/"));
+    }
+
+    #[test]
+    fn listed_groups_replace_those_of_the_user() {
+        let identity = Identity {
+            user: name("web"),
+            group: name("ssl"),
+            supplementary_groups: Some(vec![Account::Name("mail".to_owned()), Account::Id(7)]),
+        };
+        let credentials = resolve(identity).unwrap().unwrap().credentials.unwrap();
+        assert_eq!(credentials, Credentials { user: 33, group: 51, groups: vec![8, 7] });
+    }
+
+    #[test]
+    fn what_the_init_is_already_needs_no_privilege() {
+        let current = Credentials { user: 1000, group: 1000, groups: vec![5] };
+        let identity = Identity { user: Some(Account::Id(1000)), ..Identity::default() };
+        let resolved = Accounts::default().resolve(&identity, &current).unwrap().unwrap();
+        assert_eq!(resolved.credentials, None);
+    }
+
+    #[test]
+    fn an_unknown_name_is_named_with_the_fix() {
+        let unknown = resolve(Identity { user: name("nobody"), ..Identity::default() });
+        assert_eq!(
+            unknown.unwrap_err(),
+            "user \"nobody\" is not in /etc/passwd; create it in the image, or give `user` a number"
+        );
+        assert!(resolve(Identity { group: name("none"), ..Identity::default() }).is_err());
+    }
+}

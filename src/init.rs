@@ -1,0 +1,304 @@
+//! The reactor: turns what the kernel reports into the core's events, and the core's orders
+//! into system calls. It waits in one place only, the poll in [`Init::turn`].
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll};
+
+use crate::exit::Remap;
+use crate::log::{Channel, Logs, Voice};
+use crate::plan::Plan;
+use crate::record::Record;
+use crate::signal::Signal;
+use crate::supervisor::{Cause, Event, ServiceId, Supervisor};
+use crate::sys::descriptors;
+use crate::sys::signals::{self, Received, Signals};
+
+mod launch;
+mod obey;
+mod processes;
+mod reap;
+mod terminal;
+mod timer;
+mod token;
+mod tree;
+
+use processes::Processes;
+use terminal::Terminal;
+use timer::Timer;
+use token::Source;
+
+/// How many kernel reports one poll takes.
+const EVENTS: usize = 64;
+/// How long a reader of our output that does not read at all is waited for at the end. A slow
+/// one has as long as it reads, within the grace.
+const STALLED_READER_WAIT: Duration = Duration::from_secs(1);
+
+/// How the init is to behave, apart from what it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Exit codes to be replaced.
+    pub remap: Remap,
+    /// Where the closing record goes besides stderr.
+    pub termination_log: Option<PathBuf>,
+    /// Say only what went wrong, and the closing record.
+    pub quiet: bool,
+    /// Whether colours are welcome where the output is a terminal.
+    pub colour: bool,
+}
+
+/// A bundle, ready to be run by this process.
+#[derive(Debug)]
+pub struct Init {
+    plan: Plan,
+    options: Options,
+    started: Instant,
+    supervisor: Supervisor,
+    /// What was learnt and is to be told to the core in the next turn.
+    facts: Vec<Event>,
+    poll: Poll,
+    signals: Signals,
+    timer: Timer,
+    processes: Processes,
+    terminal: Option<Terminal>,
+    logs: Logs,
+    /// What services have as their standard input.
+    empty_input: Option<OwnedFd>,
+    /// Whether waiting zombies, signals or output were left for the next turn.
+    unfinished: Unfinished,
+    /// How long each service ran that has ended.
+    lifetimes: Vec<(ServiceId, Duration)>,
+    /// Strays that were asked to end, so that none is asked twice.
+    asked: BTreeSet<i32>,
+    killing: bool,
+    out_of_memory_kills: u64,
+}
+
+/// Work that was cut short so that nothing else has to wait for it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unfinished {
+    reaping: bool,
+    signals: bool,
+    output: bool,
+}
+
+impl Init {
+    /// Takes over the process: blocks every signal, becomes the reaper of what is orphaned
+    /// below, and opens what the loop needs. To be called while the process has one thread.
+    ///
+    /// # Errors
+    /// If the kernel refuses what the loop can't do without: an epoll or a signalfd.
+    pub fn new(plan: Plan, options: Options) -> io::Result<Init> {
+        signals::block_all();
+        signals::reset_dispositions();
+        if !plan.is_one_command {
+            descriptors::close_inherited(&mut []);
+        }
+        // PID 1 is the reaper of its namespace anyway. Elsewhere orphans would go to another
+        // process if this failed, which the kernel documents no reason for (prctl(2)).
+        if std::process::id() != 1 {
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        }
+        let poll = Poll::new()?;
+        let signals = Signals::open()?;
+        let source = &mut SourceFd(&signals.as_raw_fd());
+        poll.registry().register(source, Source::Signals.token(), Interest::READABLE)?;
+        let voice =
+            Voice { json: plan.bundle.log == crate::bundle::LogMode::Json, colour: options.colour };
+        let sinks = Channel::BOTH.map(|channel| Source::Sink(channel).token());
+        // A restarted container has a fresh count; a host's goes on from what it was.
+        let out_of_memory_kills = match plan.is_one_command {
+            true => 0,
+            false => crate::cgroup::out_of_memory_kills().unwrap_or(0),
+        };
+        Ok(Init {
+            supervisor: Supervisor::new(plan.policy.clone()),
+            terminal: plan.foreground.and_then(|_| Terminal::open()),
+            plan,
+            options,
+            started: Instant::now(),
+            facts: Vec::new(),
+            poll,
+            signals,
+            timer: Timer::default(),
+            processes: Processes::default(),
+            logs: Logs::new(voice, sinks),
+            empty_input: None,
+            unfinished: Unfinished::default(),
+            lifetimes: Vec::new(),
+            asked: BTreeSet::new(),
+            killing: false,
+            out_of_memory_kills,
+        })
+    }
+
+    /// Runs the bundle to its end, and returns the code to exit with. From here on nothing may
+    /// fail: if PID 1 ends, the kernel kills the container (pid_namespaces(7)).
+    pub fn run(mut self) -> u8 {
+        let mut orders = Vec::new();
+        self.supervisor.start(Instant::now(), &mut orders);
+        self.obey(orders);
+        let mut events = Events::with_capacity(EVENTS);
+        while self.supervisor.outcome().is_none() {
+            self.turn(&mut events);
+        }
+        self.finish(&mut events)
+    }
+
+    /// One round: wait, learn, decide, act.
+    fn turn(&mut self, events: &mut Events) {
+        self.wait(events);
+        let mut received = Vec::new();
+        for event in events.iter() {
+            match Source::of(event.token()) {
+                Source::Signals => self.unfinished.signals = true,
+                Source::Timer => self.timer.rang(),
+                Source::Process(id) => self.reap_service(id),
+                Source::Stream(id, channel) => self.logs.readable(id, channel),
+                Source::Sink(channel) => self.logs.writable(channel),
+            }
+        }
+        self.read_signals(&mut received);
+        self.reap_orphans();
+        self.decide(&received);
+        self.unfinished.output = self.logs.pump(self.poll.registry());
+        let timer = Source::Timer.token();
+        self.timer.set(self.supervisor.deadline(), self.poll.registry(), timer);
+    }
+
+    /// The only place where the init waits.
+    fn wait(&mut self, events: &mut Events) {
+        let Unfinished { reaping, signals, output } = self.unfinished;
+        let at_once = reaping || signals || output || !self.facts.is_empty();
+        let timeout = if at_once { Some(Duration::ZERO) } else { self.timer.poll_timeout() };
+        // EINTR is the one error that can come (epoll_wait(2)): a tracer may cause it even with
+        // every signal blocked. The next turn waits again.
+        if self.poll.poll(events, timeout).is_err() {
+            events.clear();
+        }
+    }
+
+    /// Takes what signals are waiting, a batch at a time. SIGCHLD only says that there is
+    /// something to reap; several may have become one (signal(7)).
+    fn read_signals(&mut self, received: &mut Vec<Received>) {
+        if !self.unfinished.signals {
+            return;
+        }
+        self.unfinished.signals = self.signals.read(received).unwrap_or(false);
+        let own = std::process::id();
+        let before = received.len();
+        received.retain(|received| received.signal != Signal::CHLD);
+        self.unfinished.reaping |= received.len() < before;
+        // Our own write to a pipe without a reader, or our own stop for job control.
+        received.retain(|received| received.sender != own);
+    }
+
+    /// Tells the core all that was learnt. Exits come before signals: a service that has ended
+    /// by now did so without the signal that was only just read.
+    fn decide(&mut self, received: &[Received]) {
+        let now = Instant::now();
+        let mut orders = Vec::new();
+        for event in std::mem::take(&mut self.facts) {
+            self.supervisor.handle(event, now, &mut orders);
+        }
+        for Received { signal, .. } in received {
+            if *signal == Signal::CONT
+                && let Some(terminal) = &self.terminal
+            {
+                terminal.after_continue();
+            }
+            self.supervisor.handle(Event::Signaled(*signal), now, &mut orders);
+        }
+        self.supervisor.tick(now, &mut orders);
+        self.obey(orders);
+    }
+
+    /// Passes on what output is left, and says why it stopped.
+    fn finish(mut self, events: &mut Events) -> u8 {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.take_back();
+        }
+        let Some(outcome) = self.supervisor.outcome() else { return crate::exit::INIT_FAILED };
+        let code = self.options.remap.apply(outcome.code);
+        self.flush(events);
+        let service = match outcome.cause {
+            Cause::Exited(id, _) => Some(id),
+            _ => None,
+        };
+        let service_ran = self.lifetimes.iter().find(|(id, _)| Some(*id) == service);
+        let record = Record {
+            names: self.plan.names(),
+            is_one_command: self.plan.is_one_command,
+            ran: self.started.elapsed(),
+            service_ran: service_ran.map(|(_, ran)| *ran),
+            out_of_memory_kills: 0,
+            code,
+            outcome,
+        };
+        self.close(record, events);
+        code
+    }
+
+    fn close(&mut self, mut record: Record, events: &mut Events) {
+        if !record.is_worth_a_line() && self.options.termination_log.is_none() {
+            return;
+        }
+        let kills = crate::cgroup::out_of_memory_kills().unwrap_or(0);
+        record.out_of_memory_kills = kills.saturating_sub(self.out_of_memory_kills);
+        let line = self.logs.voice_record(&record);
+        if let Some(file) = &self.options.termination_log
+            && let Err(error) = std::fs::write(file, format!("{line}\n"))
+        {
+            let error = launch::error_text(&error);
+            let text = format!("can't write the termination log {}: {error}", file.display());
+            self.logs.say(&text, self.poll.registry());
+        }
+        if record.is_worth_a_line() {
+            self.logs.say_as_is(&line, self.poll.registry());
+            self.flush(events);
+        }
+    }
+
+    /// Waits for the readers of our output, as long as they read.
+    fn flush(&mut self, events: &mut Events) {
+        let end = Instant::now() + self.plan.bundle.grace;
+        let mut give_up = Instant::now() + STALLED_READER_WAIT;
+        let mut waiting = usize::MAX;
+        while !self.logs.finish(self.poll.registry()) {
+            let now = Instant::now();
+            if self.logs.waiting() != waiting {
+                waiting = self.logs.waiting();
+                give_up = now + STALLED_READER_WAIT;
+            }
+            if now >= give_up.min(end) {
+                return;
+            }
+            let timeout = give_up.min(end).saturating_duration_since(now);
+            if self.poll.poll(events, Some(timeout)).is_err() {
+                continue;
+            }
+            for event in events.iter() {
+                if let Source::Sink(channel) = Source::of(event.token()) {
+                    self.logs.writable(channel);
+                }
+            }
+        }
+    }
+
+    /// Something an operator wants to know in any case.
+    fn say(&mut self, text: &str) {
+        self.logs.say(text, self.poll.registry());
+    }
+
+    /// A step in the ordinary life of a bundle. One command has none to speak of.
+    fn tell(&mut self, text: &str) {
+        if !self.options.quiet && !self.plan.is_one_command {
+            self.say(text);
+        }
+    }
+}

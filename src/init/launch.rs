@@ -1,0 +1,185 @@
+//! From a service of the plan to what [`spawn`](crate::sys::spawn) takes, and from its failure
+//! to words.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::bundle::{ResourceLimit, environment};
+use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
+use crate::plan::Plan;
+use crate::supervisor::ServiceId;
+use crate::sys::spawn::{Failure, Launch, Step, c_string};
+
+/// Where programs are looked for if the environment does not say: what Docker sets.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What a program reads to find sockets that were opened for it, sd_listen_fds(3).
+const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+type Variables = Vec<(OsString, OsString)>;
+
+/// Everything about a service that its child needs to know, without descriptors. Fails with the
+/// reason if that can't be expressed, as with a NUL in an argument.
+pub(super) fn launch<'fd>(plan: &Plan, id: ServiceId) -> Result<Launch<'fd>, String> {
+    let service = &plan.bundle.services[id.0];
+    let variables = environment_of(plan, id);
+    let program = service.command.first().ok_or("its command is empty")?;
+    let text = |text: OsString| {
+        c_string(text).map_err(|_| "a NUL byte in its command or environment".to_owned())
+    };
+    let directory = match &service.working_directory {
+        Some(directory) => Some(directory.clone()),
+        // One command starts where the init is; it has not moved yet.
+        None => (!plan.is_one_command).then(|| plan.directory.clone()),
+    };
+    Ok(Launch {
+        paths: paths(program, &variables).map(text).collect::<Result<_, _>>()?,
+        arguments: service.command.iter().cloned().map(text).collect::<Result<_, _>>()?,
+        rewrite_listen_pid: plan.is_one_command && listens_for_us(&variables),
+        environment: variables.into_iter().map(assignment).map(text).collect::<Result<_, _>>()?,
+        limits: service.rlimits.iter().map(limit).collect(),
+        nice: service.nice,
+        oom_score_adj: service.oom_score_adj.and_then(|value| CString::new(value.to_string()).ok()),
+        umask: service.umask,
+        drop_capabilities: service.drop_capabilities,
+        credentials: plan.identities[id.0].as_ref().and_then(|who| who.credentials.clone()),
+        no_new_privileges: service.no_new_privileges,
+        working_directory: directory.map(|path| text(path.into_os_string())).transpose()?,
+        parent_death_signal: service.parent_death_signal,
+        ..Launch::default()
+    })
+}
+
+/// What the service gets of the init's environment and of its own.
+fn environment_of(plan: &Plan, id: ServiceId) -> Variables {
+    let service = &plan.bundle.services[id.0];
+    let inherited: Variables = std::env::vars_os().collect();
+    if plan.is_one_command {
+        return inherited;
+    }
+    // The sockets themselves are closed: a service has descriptors 0 to 2 and no others.
+    let is_listen = |name: &OsString| LISTEN.iter().any(|listen| name == listen);
+    let inherited = inherited.into_iter().filter(|(name, _)| !is_listen(name)).collect();
+    let files = &plan.environment_files[id.0];
+    let mut variables = environment::resolve(&service.environment, inherited, files);
+    if let Some(who) = plan.identities[id.0].as_ref().filter(|who| who.is_other_user) {
+        let name = who.name.clone().unwrap_or_else(|| who.user.to_string());
+        for (variable, value) in [("HOME", &who.home), ("USER", &name), ("LOGNAME", &name)] {
+            let in_file = files.iter().any(|(name, _)| name == variable);
+            if !in_file && service.environment.set.iter().all(|(name, _)| name != variable) {
+                variables.retain(|(name, _)| name != variable);
+                variables.push((variable.into(), value.into()));
+            }
+        }
+    }
+    variables
+}
+
+/// `LISTEN_PID` is rewritten only if it named us: otherwise the sockets were for somebody else.
+fn listens_for_us(variables: &Variables) -> bool {
+    let own = std::process::id().to_string();
+    variables.iter().any(|(name, value)| name == "LISTEN_PID" && **value == *own)
+}
+
+fn assignment((name, value): (OsString, OsString)) -> OsString {
+    let mut assignment = name;
+    assignment.push("=");
+    assignment.push(value);
+    assignment
+}
+
+/// Where the program may be, as execvp(3) looks for it, in the service's own `PATH`.
+fn paths(program: &OsStr, variables: &Variables) -> impl Iterator<Item = OsString> {
+    let has_directory = program.as_bytes().contains(&b'/');
+    let path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+    let path = path.unwrap_or_else(|| DEFAULT_PATH.into());
+    let searched: Vec<OsString> = if has_directory {
+        vec![program.to_owned()]
+    } else {
+        std::env::split_paths(&path).map(|directory| directory.join(program).into()).collect()
+    };
+    searched.into_iter()
+}
+
+fn limit(limit: &ResourceLimit) -> (u32, u64, u64) {
+    (limit.resource, limit.soft.unwrap_or(u64::MAX), limit.hard.unwrap_or(u64::MAX))
+}
+
+/// The exit code that a failed start means, and what to say about it.
+pub(super) fn explain(failure: &Failure, launch: &Launch, program: &OsStr) -> (u8, String) {
+    let Failure { step, error } = failure;
+    let error_text = error_text(error);
+    let doing = match step {
+        Step::Execute(index) => {
+            return explain_execute(launch.paths.get(*index), error, program, launch);
+        }
+        Step::Fork => "can't make a process",
+        Step::ProcessGroup => "can't give it a process group",
+        Step::Descriptors => "can't arrange its descriptors",
+        Step::Limit => "can't set a limit (`rlimits`)",
+        Step::Nice => "can't set `nice`",
+        Step::OomScore => "can't set `oom-score-adj`",
+        Step::Capabilities => {
+            "can't drop capabilities; it takes CAP_SETPCAP, or `no-new-privileges`"
+        }
+        Step::Groups | Step::Group | Step::User => {
+            "can't change to its user and groups; it takes CAP_SETUID and CAP_SETGID"
+        }
+        Step::NoNewPrivileges => "can't set `no-new-privileges`",
+        Step::WorkingDirectory => "can't enter its working directory",
+        Step::ParentDeathSignal => "can't set `parent-death-signal`",
+    };
+    (INIT_FAILED, format!("{doing}: {error_text}"))
+}
+
+fn explain_execute(
+    path: Option<&CString>,
+    error: &std::io::Error,
+    program: &OsStr,
+    launch: &Launch,
+) -> (u8, String) {
+    let path =
+        path.map_or(Path::new(program), |path| Path::new(OsStr::from_bytes(path.as_bytes())));
+    let shown = path.display();
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) if launch.paths.len() != 1 => {
+            let places: Vec<_> = launch
+                .paths
+                .iter()
+                .filter_map(|path| Path::new(OsStr::from_bytes(path.as_bytes())).parent())
+                .map(|directory| directory.display().to_string())
+                .collect();
+            let places = places.join(":");
+            (NOT_FOUND, format!("command {program:?} not found in PATH={places}"))
+        }
+        Some(libc::ENOENT) if path.exists() => (
+            NOT_FOUND,
+            format!(
+                "{shown} is there, but the interpreter that it names (its #! line or ELF loader) is not"
+            ),
+        ),
+        Some(libc::ENOENT | libc::ENOTDIR) => (NOT_FOUND, format!("command {shown} not found")),
+        Some(libc::EACCES) if path.is_dir() => {
+            (NOT_EXECUTABLE, format!("{shown} is a directory, not a program"))
+        }
+        Some(libc::EACCES) => (
+            NOT_EXECUTABLE,
+            format!(
+                "{shown} can't be executed: permission denied; has it the x bit, and is it not on a noexec mount?"
+            ),
+        ),
+        Some(libc::ENOEXEC) => (
+            NOT_EXECUTABLE,
+            format!(
+                "{shown} can't be executed: it is neither a program for this machine nor a script that begins with #!"
+            ),
+        ),
+        _ => (NOT_EXECUTABLE, format!("{shown} can't be executed: {}", error_text(error))),
+    }
+}
+
+/// The kernel's words without std's `(os error N)`.
+pub(super) fn error_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}

@@ -1,0 +1,246 @@
+//! Carries out the core's orders.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use super::token::Source;
+use super::{Init, launch, tree};
+use crate::bundle::LogMode;
+use crate::exit::{ExitStatus, INIT_FAILED};
+use crate::log::{self, Channel};
+use crate::signal::Signal;
+use crate::supervisor::{Action, Cause, Event, Note, ServiceId, Target};
+use crate::sys::spawn::spawn;
+use crate::sys::{descriptors, signals};
+
+/// Our ends of a service's output pipes, then its ends.
+type Pipes = (Vec<(Channel, OwnedFd)>, [Option<OwnedFd>; 2]);
+
+impl Init {
+    pub(super) fn obey(&mut self, orders: Vec<Action>) {
+        for order in orders {
+            match order {
+                Action::Spawn(id) => self.spawn(id),
+                Action::Signal(id, signal, target) => self.signal(id, signal, target),
+                Action::Kill(id) => {
+                    self.signal(id, Signal::KILL, Target::Process);
+                    self.signal(id, Signal::KILL, Target::Group);
+                }
+                // The same batch of facts may have brought the news that there is no rest.
+                Action::TerminateRest if self.supervisor.outcome().is_some() => {}
+                Action::TerminateRest => self.terminate_rest(),
+                Action::KillAll => {
+                    self.killing = true;
+                    self.kill_all();
+                }
+                Action::Note(note) => self.note(note),
+            }
+        }
+    }
+
+    fn spawn(&mut self, id: ServiceId) {
+        match self.try_spawn(id) {
+            Ok(pid) => {
+                let (now, token) = (Instant::now(), Source::Process(id).token());
+                self.processes.insert(id, pid, now, self.poll.registry(), token);
+                self.after_spawn(id, pid);
+                self.facts.push(Event::Spawned(id));
+            }
+            Err((code, reason)) => {
+                let text = match self.plan.is_one_command {
+                    true => reason,
+                    false => format!("service \"{}\": {reason}", self.plan.name(id)),
+                };
+                self.say(&text);
+                self.facts.push(Event::SpawnFailed(id, code));
+            }
+        }
+    }
+
+    fn try_spawn(&mut self, id: ServiceId) -> Result<Pid, (u8, String)> {
+        let failed = |reason| (INIT_FAILED, reason);
+        let refused = |what: &str, error: io::Error| {
+            failed(format!("{what}: {}", launch::error_text(&error)))
+        };
+        let is_foreground = self.plan.foreground == Some(id);
+        let mut launch = launch::launch(&self.plan, id).map_err(failed)?;
+        let (ours, theirs) =
+            self.pipes(id).map_err(|error| refused("can't make its output pipes", error))?;
+        let input = match is_foreground {
+            true => None,
+            false => {
+                Some(self.empty_input().map_err(|error| refused("can't open /dev/null", error))?)
+            }
+        };
+        let [stdout, stderr] = &theirs;
+        launch.standard =
+            [input.as_ref(), stdout.as_ref(), stderr.as_ref()].map(|fd| fd.map(OwnedFd::as_fd));
+        launch.foreground_of = self.terminal.as_ref().filter(|_| is_foreground).map(AsFd::as_fd);
+        let program = &self.plan.bundle.services[id.0].command[0];
+        let pid = spawn(&launch).map_err(|failure| launch::explain(&failure, &launch, program))?;
+        let service = &self.plan.bundle.services[id.0];
+        for (channel, pipe) in ours {
+            let (registry, token) = (self.poll.registry(), Source::Stream(id, channel).token());
+            // Without a place in the poll its output is lost, but it must not be held up: the
+            // pipe is closed, as when a reader goes away.
+            let _ = self.logs.attach(id, service, channel, pipe, registry, token);
+        }
+        Ok(pid)
+    }
+
+    fn after_spawn(&mut self, id: ServiceId, pid: Pid) {
+        if self.plan.foreground == Some(id)
+            && let Some(terminal) = &mut self.terminal
+        {
+            terminal.lent_to(pid);
+        }
+        if self.plan.is_one_command {
+            self.let_go(id);
+        }
+        if let Some(error) = self.processes.take_refusal() {
+            let error = launch::error_text(&error);
+            if !self.options.quiet {
+                self.say(&format!("pidfd_open(2): {error}; going by SIGCHLD instead"));
+            }
+        }
+        self.tell(&format!("service \"{}\" started (pid {})", self.plan.name(id), pid));
+    }
+
+    /// What was handed to the init is the command's now; holding it too would keep pipes open
+    /// and file systems busy (<https://github.com/openSUSE/catatonit/issues/28>).
+    fn let_go(&mut self, id: ServiceId) {
+        use std::os::fd::AsRawFd;
+        let pidfd = self.processes.get(id).and_then(super::processes::Process::descriptor);
+        let terminal = self.terminal.as_ref().map(|terminal| terminal.as_fd().as_raw_fd());
+        let own = [self.poll.as_raw_fd(), self.signals.as_raw_fd()];
+        let mut keep: Vec<_> = own.into_iter().chain(pidfd).chain(terminal).collect();
+        descriptors::close_inherited(&mut keep);
+        // There is always a root directory to go to; if not, nothing is lost.
+        let _ = std::env::set_current_dir("/");
+    }
+
+    fn pipes(&self, id: ServiceId) -> io::Result<Pipes> {
+        let mut ours = Vec::new();
+        let mut theirs = [None, None];
+        if self.plan.bundle.services[id.0].log != LogMode::Inherit {
+            let owner = self.plan.identities[id.0].as_ref().map(|who| (who.user, who.group));
+            for channel in Channel::BOTH {
+                let (our_end, their_end) = log::pipe(owner)?;
+                ours.push((channel, our_end));
+                theirs[channel as usize] = Some(their_end);
+            }
+        }
+        Ok((ours, theirs))
+    }
+
+    /// `/dev/null`, or where there is none a pipe that has ended. Copied for each service.
+    fn empty_input(&mut self) -> io::Result<OwnedFd> {
+        let input = match self.empty_input.take() {
+            Some(input) => input,
+            None => {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                rustix::fs::open("/dev/null", flags, Mode::empty()).or_else(|_| {
+                    let ends = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+                    ends.map(|(reader, _)| reader)
+                })?
+            }
+        };
+        let copy = rustix::io::fcntl_dupfd_cloexec(&input, 3)?;
+        self.empty_input = Some(input);
+        Ok(copy)
+    }
+
+    fn signal(&mut self, id: ServiceId, signal: Signal, target: Target) {
+        if let Err(error) = self.processes.signal(id, signal, target) {
+            let (name, error) = (self.plan.name(id), launch::error_text(&error));
+            self.say(&format!("can't send {signal} to service \"{name}\": {error}"));
+        }
+    }
+
+    /// Asks what is neither a service nor a service's own child to end, with CONT for what is
+    /// stopped.
+    fn terminate_rest(&mut self) {
+        if nothing_is_left() {
+            return self.facts.push(Event::TreeEmpty);
+        }
+        let own = own_pid();
+        let strays = tree::descendants(own, |pid| self.processes.is_service(pid));
+        for pid in strays.unwrap_or_default() {
+            if self.asked.insert(pid) {
+                // It may just have ended; it is not reaped yet, so the pid is still its own.
+                let _ = signals::kill(pid, Signal::TERM);
+                let _ = signals::kill(pid, Signal::CONT);
+            }
+        }
+    }
+
+    pub(super) fn kill_all(&mut self) {
+        let own = own_pid();
+        if own == 1 {
+            if crate::cgroup::kill_all().is_err() {
+                let _ = signals::kill(-1, Signal::KILL);
+            }
+            return;
+        }
+        for pid in tree::descendants(own, |_| false).unwrap_or_default() {
+            let _ = signals::kill(pid, Signal::KILL);
+        }
+        for index in 0..self.plan.bundle.services.len() {
+            self.signal(ServiceId(index), Signal::KILL, Target::Group);
+            self.signal(ServiceId(index), Signal::KILL, Target::Process);
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        match note {
+            Note::ShutdownBegins(cause) => {
+                let cause = self.cause(cause);
+                self.tell(&format!("shutting down: {cause}"));
+            }
+            Note::Stopping(id, signal) => {
+                self.tell(&format!(
+                    "service \"{}\" is asked to end ({signal})",
+                    self.plan.name(id)
+                ));
+            }
+            Note::Overran(id) => {
+                let name = self.plan.name(id);
+                self.say(&format!("service \"{name}\" overran its grace and is killed"));
+            }
+            Note::GraceOver => self.say("the grace is over: killing all that is left"),
+            Note::Forced(signal) => {
+                self.say(&format!("second request to end ({signal}): killing all that is left"));
+            }
+            Note::Unrouted(signal) => self.say(&format!(
+                "{signal} received and dropped: the bundle has no route for it under [signals]"
+            )),
+        }
+    }
+
+    fn cause(&self, cause: Cause) -> String {
+        let exited =
+            |id, status: ExitStatus| format!("service \"{}\" {status}", self.plan.name(id));
+        match cause {
+            Cause::Requested(signal) => format!("{signal} received"),
+            Cause::Exited(id, status) => exited(id, status),
+            Cause::SpawnFailed(id, _) => {
+                format!("service \"{}\" could not be started", self.plan.name(id))
+            }
+            Cause::AllExited(_) => "every service has exited".to_owned(),
+        }
+    }
+}
+
+/// Whether there is no child at all, dead or alive; without reaping one.
+fn nothing_is_left() -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::All, look), Err(rustix::io::Errno::CHILD))
+}
+
+fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}

@@ -1,0 +1,123 @@
+//! The services' main processes: which pid is whose, and how to reach it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::signal::Signal;
+use crate::supervisor::{ServiceId, Target};
+use crate::sys::signals;
+
+/// A main process that has not been reaped. Until then its pid, and the id of the group that it
+/// leads, can't become another's.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) pid: Pid,
+    pub(super) started: Instant,
+    /// Says that it has ended, and signals it; `None` where the kernel has none to give.
+    pidfd: Option<OwnedFd>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    by_service: Vec<Option<Process>>,
+    by_pid: BTreeMap<i32, ServiceId>,
+    /// The kernel or a seccomp profile has refused pidfd_open(2); it is not asked again.
+    pidfd_refused: bool,
+    /// Why, until somebody has asked.
+    refusal: Option<io::Error>,
+}
+
+impl Processes {
+    /// Enters a process that was just started.
+    pub(super) fn insert(
+        &mut self,
+        id: ServiceId,
+        pid: Pid,
+        started: Instant,
+        registry: &Registry,
+        token: Token,
+    ) {
+        let pidfd = match self.pidfd_refused {
+            true => None,
+            false => match open_pidfd(pid, registry, token) {
+                Ok(pidfd) => Some(pidfd),
+                // Out of descriptors: SIGCHLD tells of this one, the next may have its own again.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                    None
+                }
+                Err(error) => {
+                    self.pidfd_refused = true;
+                    self.refusal = Some(error);
+                    None
+                }
+            },
+        };
+        if self.by_service.len() <= id.0 {
+            self.by_service.resize_with(id.0 + 1, || None);
+        }
+        self.by_service[id.0] = Some(Process { pid, started, pidfd });
+        self.by_pid.insert(pid.as_raw_nonzero().get(), id);
+    }
+
+    /// Why there are no pidfds, the first time it is asked for.
+    pub(super) fn take_refusal(&mut self) -> Option<io::Error> {
+        self.refusal.take()
+    }
+
+    /// Takes out the process with this pid, which was just reaped; `None`: it is no service's.
+    pub(super) fn remove(&mut self, pid: Pid) -> Option<(ServiceId, Process)> {
+        let id = self.by_pid.remove(&pid.as_raw_nonzero().get())?;
+        let process = self.by_service.get_mut(id.0)?.take()?;
+        Some((id, process))
+    }
+
+    pub(super) fn get(&self, id: ServiceId) -> Option<&Process> {
+        self.by_service.get(id.0)?.as_ref()
+    }
+
+    pub(super) fn is_service(&self, pid: i32) -> bool {
+        self.by_pid.contains_key(&pid)
+    }
+
+    /// Sends a signal. One to a service that has just ended goes nowhere, and never to another
+    /// process: an entry leaves the table when its process is reaped.
+    pub(super) fn signal(&self, id: ServiceId, signal: Signal, target: Target) -> io::Result<()> {
+        let Some(process) = self.get(id) else { return Ok(()) };
+        let pid = process.pid.as_raw_nonzero().get();
+        let sent = match (target, &process.pidfd) {
+            (Target::Group, _) => signals::kill(-pid, signal),
+            (Target::Process, Some(pidfd)) => match signals::pidfd_send(pidfd, signal) {
+                // The call alone may be missing or forbidden (ENOSYS, EPERM); by pid it is just
+                // as safe as long as we are the one who reaps.
+                Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+                    signals::kill(pid, signal)
+                }
+                other => other,
+            },
+            (Target::Process, None) => signals::kill(pid, signal),
+        };
+        match sent {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn open_pidfd(pid: Pid, registry: &Registry, token: Token) -> io::Result<OwnedFd> {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    registry.register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
+    Ok(pidfd)
+}
+
+impl Process {
+    /// The descriptor of the pidfd, if there is one.
+    pub(super) fn descriptor(&self) -> Option<i32> {
+        self.pidfd.as_ref().map(OwnedFd::as_raw_fd)
+    }
+}

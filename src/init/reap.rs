@@ -1,0 +1,82 @@
+//! Reaping: the services' processes, and whatever the init has inherited.
+
+use std::time::Instant;
+
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
+
+use super::Init;
+use crate::exit::ExitStatus;
+use crate::signal::Signal;
+use crate::supervisor::{Event, ServiceId};
+
+/// How many zombies are reaped before signals and deadlines have their turn. A storm of orphans
+/// takes more turns, and none of them long.
+const BATCH: usize = 128;
+
+impl Init {
+    /// The pidfd says that the service's process has ended. Such reports come in the order of
+    /// the deaths, which a wait for any child does not keep: so the first to fail is known.
+    pub(super) fn reap_service(&mut self, id: ServiceId) {
+        let Some(process) = self.processes.get(id) else { return };
+        // No answer: the wait for any child has just reaped it.
+        if let Ok(Some((pid, status))) = waitpid(Some(process.pid), WaitOptions::NOHANG) {
+            self.reaped(pid, status);
+        }
+        // Its own orphans came to us at its death.
+        self.unfinished.reaping = true;
+    }
+
+    /// Reaps what has ended, a batch of it.
+    pub(super) fn reap_orphans(&mut self) {
+        if !std::mem::take(&mut self.unfinished.reaping) {
+            return;
+        }
+        if let Some(terminal) = &self.terminal {
+            terminal.after_child_signal();
+        }
+        for _ in 0..BATCH {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => self.reaped(pid, status),
+                Ok(None) => return self.kill_newcomers(),
+                Err(rustix::io::Errno::INTR) => {}
+                // ECHILD: no child is left, so no descendant is, for each becomes ours when its
+                // parent ends.
+                Err(_) => return self.facts.push(Event::TreeEmpty),
+            }
+        }
+        self.unfinished.reaping = true;
+    }
+
+    fn reaped(&mut self, pid: Pid, status: WaitStatus) {
+        let Some((id, process)) = self.processes.remove(pid) else {
+            self.asked.remove(&pid.as_raw_nonzero().get());
+            return;
+        };
+        let status = exit_status(status);
+        self.lifetimes.push((id, Instant::now() - process.started));
+        if self.plan.foreground == Some(id)
+            && let Some(terminal) = &mut self.terminal
+        {
+            terminal.take_back();
+        }
+        self.logs.service_ended(id, self.poll.registry());
+        self.tell(&format!("service \"{}\" {status}", self.plan.name(id)));
+        self.facts.push(Event::Exited(id, status));
+    }
+
+    /// While everything is being killed, what was forked in the meantime is too.
+    fn kill_newcomers(&mut self) {
+        if self.killing {
+            self.kill_all();
+        }
+    }
+}
+
+fn exit_status(status: WaitStatus) -> ExitStatus {
+    let signal = status.terminating_signal().and_then(Signal::from_number);
+    match signal {
+        Some(signal) => ExitStatus::Signal(signal),
+        // wait(2) gives the low eight bits of what the process passed to exit.
+        None => ExitStatus::Code(status.exit_status().unwrap_or(0) as u8),
+    }
+}

@@ -1,0 +1,72 @@
+//! The one timer: rings at the core's nearest deadline, and is silent when there is none.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+
+/// A timerfd, made when the first deadline comes up: most of its life an init has none.
+///
+/// It is never read. The poll is edge-triggered, and setting the timer anew clears the old
+/// expiry (timerfd_create(2)).
+#[derive(Debug, Default)]
+pub(super) struct Timer {
+    fd: Option<OwnedFd>,
+    /// The kernel refused to make one: the poll's own timeout has to do.
+    refused: bool,
+    armed_for: Option<Instant>,
+}
+
+impl Timer {
+    /// Sets it to ring at `deadline`.
+    pub(super) fn set(&mut self, deadline: Option<Instant>, registry: &Registry, token: Token) {
+        if deadline == self.armed_for {
+            return;
+        }
+        self.armed_for = deadline;
+        if self.fd.is_none() && !self.refused {
+            self.fd = open(registry, token).ok();
+            self.refused = self.fd.is_none();
+        }
+        let Some(fd) = &self.fd else { return };
+        // Zero would disarm it, so what is due rings in a nanosecond.
+        let left = deadline.map(|deadline| {
+            deadline.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1))
+        });
+        let value = timespec(left.unwrap_or_default());
+        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: value };
+        if timerfd_settime(fd, TimerfdTimerFlags::empty(), &once).is_err() {
+            self.fd = None;
+            self.refused = true;
+        }
+    }
+
+    /// It has rung: what it was set for is past.
+    pub(super) fn rang(&mut self) {
+        self.armed_for = None;
+    }
+
+    /// How long the poll may wait at the most; `None` where the timer itself ends the wait.
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        let deadline = self.armed_for.filter(|_| self.refused)?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+fn open(registry: &Registry, token: Token) -> io::Result<OwnedFd> {
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
+    Ok(fd)
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    let tv_sec = duration.as_secs().try_into().unwrap_or(i64::MAX);
+    Timespec { tv_sec, tv_nsec: duration.subsec_nanos().into() }
+}

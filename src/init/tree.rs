@@ -1,0 +1,82 @@
+//! The processes below the init that are no service's main process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+/// Everything below `root`, parents before children; `None` if `/proc` does not show it.
+///
+/// The subtree below a pid that `skip` names is left out, and so is that pid.
+pub(super) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<i32>> {
+    let children = children_by_parent()?;
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::from([root]);
+    let mut open = vec![root];
+    while let Some(parent) = open.pop() {
+        for &child in children.get(&parent).into_iter().flatten() {
+            // Pids may be reused while `/proc` is read, so that it shows a loop.
+            if !skip(child) && seen.insert(child) {
+                found.push(child);
+                open.push(child);
+            }
+        }
+    }
+    Some(found)
+}
+
+fn children_by_parent() -> Option<BTreeMap<i32, Vec<i32>>> {
+    let own = i32::try_from(std::process::id()).ok()?;
+    let mut children = BTreeMap::<i32, Vec<i32>>::new();
+    let mut shows_us = false;
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        shows_us |= pid == own;
+        // One that has ended in the meantime has nothing to say.
+        let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { continue };
+        if let Some(parent) = parent_in(&stat) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    // `/proc` may belong to another PID namespace; then its numbers are not ours.
+    (shows_us && is_own_proc(own)).then_some(children)
+}
+
+fn is_own_proc(own: i32) -> bool {
+    fs::read_link("/proc/self").is_ok_and(|target| target.to_str() == Some(&own.to_string()))
+}
+
+/// `pid (comm) state ppid …`, proc(5). The name may hold spaces and parentheses of its own.
+fn parent_in(stat: &[u8]) -> Option<i32> {
+    let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let mut fields = stat.get(after_name..)?.split(|byte| *byte == b' ').skip(1);
+    let state = fields.next()?;
+    let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    // A zombie can't be signalled any more, but its children are somebody's already.
+    (state != b"Z").then_some(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parent_is_found_behind_any_name() {
+        assert_eq!(parent_in(b"7 (sh) S 3 7 7 0"), Some(3));
+        assert_eq!(parent_in(b"7 (a) R 1) (b) S 42 7 7 0"), Some(42));
+        assert_eq!(parent_in(b"7 (sh) Z 3 7 7 0"), None);
+        assert_eq!(parent_in(b""), None);
+    }
+
+    #[test]
+    fn a_child_is_found_below_its_parent() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(descendants(own, |_| false).unwrap().contains(&pid));
+        assert!(!descendants(own, |skipped| skipped == pid).unwrap().contains(&pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

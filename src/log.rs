@@ -1,0 +1,285 @@
+//! The services' output and the init's own words, on their way to stdout and stderr.
+//!
+//! A service in the modes `prefix` and `json` writes into pipes ([`stream`]); whole lines are
+//! formatted ([`format`]) and handed to the descriptor they belong to ([`sink`]). Nothing here
+//! ever waits: what can't be written stays in the sink's buffer, and while that is full the
+//! pipes of the services are not read, so that the services wait and not the init.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use mio::{Registry, Token};
+
+use crate::bundle::{LogMode, Service};
+use crate::record::Record;
+use crate::supervisor::ServiceId;
+
+mod format;
+mod sink;
+mod stream;
+
+pub use stream::pipe;
+
+use format::{Format, TimeStamp};
+use sink::Sink;
+use stream::{Pumped, Stream};
+
+/// How much one read(2) takes from a pipe.
+const READ_BYTES: usize = 32 * 1024;
+
+/// Which of a service's two outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl Channel {
+    /// Both.
+    pub const BOTH: [Channel; 2] = [Channel::Stdout, Channel::Stderr];
+
+    /// Its name in JSON lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Channel::Stdout => "stdout",
+            Channel::Stderr => "stderr",
+        }
+    }
+}
+
+/// How the init speaks of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Voice {
+    /// JSON objects instead of text.
+    pub json: bool,
+    /// Whether colours are welcome where the descriptor is a terminal.
+    pub colour: bool,
+}
+
+/// The name the init has in its own messages.
+const INIT_NAME: &str = "sidecar-init";
+
+/// All output of the init and of the services that do not write for themselves.
+#[derive(Debug)]
+pub struct Logs {
+    voice: Voice,
+    /// For stdout and stderr, made at first use: most inits for one command never say a word.
+    /// Where both lead to the same file, the first serves both, or their lines would tear each
+    /// other.
+    sinks: [Option<Sink>; 2],
+    tokens: [Token; 2],
+    /// Two for each service; `None` where there is none, or it has ended.
+    streams: Vec<Option<Stream>>,
+    /// The streams that may have something to read, each at most once, in turn.
+    ready: VecDeque<usize>,
+    scratch: Vec<u8>,
+    /// Messages of the init itself that had to be dropped.
+    dropped: u64,
+}
+
+impl Logs {
+    /// No output yet. The poll is to report on the sinks under these `tokens`.
+    pub fn new(voice: Voice, tokens: [Token; 2]) -> Logs {
+        Logs {
+            voice,
+            sinks: [None, None],
+            tokens,
+            streams: Vec::new(),
+            ready: VecDeque::new(),
+            scratch: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// Takes over our end of the pipe that the service writes `channel` into. The poll is to
+    /// report on it under `token`.
+    pub fn attach(
+        &mut self,
+        id: ServiceId,
+        service: &Service,
+        channel: Channel,
+        pipe: OwnedFd,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<()> {
+        let colour = self.voice.colour && self.sink(channel, registry).is_terminal();
+        let format = match service.log {
+            LogMode::Json => Format::json(&service.name, channel),
+            LogMode::Prefix | LogMode::Inherit => {
+                Format::prefix(&service.name, colour.then_some(id.0))
+            }
+        };
+        let stream = Stream::open(pipe, channel, format, service.log_full, registry, token)?;
+        let index = stream_index(id, channel);
+        if self.streams.len() <= index {
+            self.streams.resize_with(index + 1, || None);
+        }
+        self.streams[index] = Some(stream);
+        Ok(())
+    }
+
+    /// Says something on stderr.
+    pub fn say(&mut self, text: &str, registry: &Registry) {
+        let json = self.voice.json;
+        let dropped = self.dropped;
+        let sink = self.sink(Channel::Stderr, registry);
+        if sink.overflows() {
+            self.dropped += 1;
+            return;
+        }
+        let out = sink.buffer();
+        if dropped > 0 {
+            say_into(&format!("{dropped} messages dropped, nobody read them"), json, out);
+        }
+        say_into(text, json, out);
+        sink.flush();
+        self.dropped = 0;
+    }
+
+    /// The closing record in the form that the init speaks in.
+    pub fn voice_record(&self, record: &Record) -> String {
+        if self.voice.json {
+            record.json(TimeStamp::default().text())
+        } else {
+            format!("{INIT_NAME}: {}", record.text())
+        }
+    }
+
+    /// Says something on stderr that has its form already.
+    pub fn say_as_is(&mut self, line: &str, registry: &Registry) {
+        let sink = self.sink(Channel::Stderr, registry);
+        sink.buffer().extend_from_slice(line.as_bytes());
+        sink.buffer().push(b'\n');
+        sink.flush();
+    }
+
+    /// The poll has said that the service's pipe has something to read, or has ended.
+    pub fn readable(&mut self, id: ServiceId, channel: Channel) {
+        self.enqueue(stream_index(id, channel));
+    }
+
+    /// The poll has said that there is room again.
+    pub fn writable(&mut self, channel: Channel) {
+        for sink in &mut self.sinks[channel as usize..=channel as usize] {
+            sink.iter_mut().for_each(Sink::writable);
+        }
+    }
+
+    /// Moves what there is to move, and returns at once. Whether there is more that does not
+    /// have to wait for anybody: then the poll must not wait either.
+    pub fn pump(&mut self, registry: &Registry) -> bool {
+        let mut more = false;
+        for _ in 0..self.ready.len() {
+            let Some(index) = self.ready.pop_front() else { break };
+            match self.pump_stream(index, registry) {
+                Pumped::Empty | Pumped::Ended => {}
+                Pumped::SinkFull => self.enqueue(index),
+                Pumped::TurnOver => {
+                    more = true;
+                    self.enqueue(index);
+                }
+            }
+        }
+        more
+    }
+
+    /// Passes on what a service that has ended left in its pipes, as far as that goes at once;
+    /// what a child of it still holds open stays open.
+    pub fn service_ended(&mut self, id: ServiceId, registry: &Registry) {
+        for channel in Channel::BOTH {
+            let index = stream_index(id, channel);
+            match self.pump_stream(index, registry) {
+                Pumped::Empty => self.finish_line(index, registry),
+                Pumped::Ended => {}
+                Pumped::SinkFull | Pumped::TurnOver => self.enqueue(index),
+            }
+        }
+    }
+
+    /// Passes on all that is left anywhere, as far as that goes at once. Whether nothing is
+    /// left.
+    pub fn finish(&mut self, registry: &Registry) -> bool {
+        for index in 0..self.streams.len() {
+            loop {
+                match self.pump_stream(index, registry) {
+                    Pumped::Empty => self.finish_line(index, registry),
+                    Pumped::Ended => {}
+                    Pumped::TurnOver => continue,
+                    Pumped::SinkFull => return false,
+                }
+                break;
+            }
+        }
+        self.is_flushed()
+    }
+
+    /// Whether everything is written.
+    pub fn is_flushed(&self) -> bool {
+        self.sinks.iter().flatten().all(|sink| sink.waiting() == 0)
+    }
+
+    /// How many bytes wait to be written, all in all.
+    pub fn waiting(&self) -> usize {
+        self.sinks.iter().flatten().map(Sink::waiting).sum()
+    }
+
+    fn pump_stream(&mut self, index: usize, registry: &Registry) -> Pumped {
+        let Some(Some(mut stream)) = self.streams.get_mut(index).map(Option::take) else {
+            return Pumped::Ended;
+        };
+        stream.queued = false;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(READ_BYTES, 0);
+        let pumped = stream.pump(self.sink(stream.channel, registry), &mut scratch);
+        self.scratch = scratch;
+        if pumped != Pumped::Ended {
+            self.streams[index] = Some(stream);
+        }
+        pumped
+    }
+
+    fn finish_line(&mut self, index: usize, registry: &Registry) {
+        if let Some(Some(mut stream)) = self.streams.get_mut(index).map(Option::take) {
+            stream.finish(self.sink(stream.channel, registry));
+            self.streams[index] = Some(stream);
+        }
+    }
+
+    fn enqueue(&mut self, index: usize) {
+        if let Some(Some(stream)) = self.streams.get_mut(index)
+            && !stream.queued
+        {
+            stream.queued = true;
+            self.ready.push_back(index);
+        }
+    }
+
+    fn sink(&mut self, channel: Channel, registry: &Registry) -> &mut Sink {
+        let first_use = self.sinks.iter().all(Option::is_none);
+        let shared = if first_use {
+            sink::same_file()
+        } else {
+            self.sinks[0].as_ref().is_some_and(Sink::serves_both)
+        };
+        let index = if shared { 0 } else { channel as usize };
+        self.sinks[index]
+            .get_or_insert_with(|| Sink::open(channel, shared, registry, self.tokens[index]))
+    }
+}
+
+fn stream_index(id: ServiceId, channel: Channel) -> usize {
+    2 * id.0 + channel as usize
+}
+
+/// Appends a message of the init's own to `out`.
+fn say_into(text: &str, json: bool, out: &mut Vec<u8>) {
+    let format = if json {
+        Format::json(INIT_NAME, Channel::Stderr)
+    } else {
+        Format::Prefix(format!("{INIT_NAME}: ").into_bytes().into())
+    };
+    format.append(text.as_bytes(), &TimeStamp::default(), out);
+}

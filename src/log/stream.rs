@@ -1,0 +1,129 @@
+//! One output of one service: the pipe it writes into, up to the lines that come out.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::fs::{Gid, OFlags, Uid};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::Channel;
+use super::format::{Format, LineSplitter, TimeStamp};
+use super::sink::Sink;
+use crate::bundle::LogFull;
+
+/// How much is read from one pipe before the others have their turn.
+const TURN_READS: usize = 4;
+
+/// A pipe for a service to write into: our end, then its end.
+///
+/// Only our end is non-blocking; each end of a pipe has a file description of its own. The pipe
+/// is made the service's own, so that a service that is not root may open `/dev/stdout` anew
+/// (<https://github.com/moby/moby/issues/31243>).
+pub fn pipe(owner: Option<(u32, u32)>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+    if let Some((user, group)) = owner {
+        // Without the privilege to do so the service runs as we do anyway.
+        let _ = rustix::fs::fchown(&theirs, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+    }
+    Ok((ours, theirs))
+}
+
+/// Why reading stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pumped {
+    /// The pipe is empty; the poll says when there is more.
+    Empty,
+    /// Nobody can write to it any more.
+    Ended,
+    /// There may be more, but others wait for their turn.
+    TurnOver,
+    /// The sink is full.
+    SinkFull,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pipe: OwnedFd,
+    pub(super) channel: Channel,
+    format: Format,
+    full: LogFull,
+    splitter: LineSplitter,
+    /// Lines dropped since the last word about it.
+    dropped: u64,
+    /// Whether it is in the queue of streams that may have something to read.
+    pub(super) queued: bool,
+}
+
+impl Stream {
+    pub(super) fn open(
+        pipe: OwnedFd,
+        channel: Channel,
+        format: Format,
+        full: LogFull,
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Stream> {
+        registry.register(&mut SourceFd(&pipe.as_raw_fd()), token, Interest::READABLE)?;
+        let splitter = LineSplitter::default();
+        Ok(Stream { pipe, channel, format, full, splitter, dropped: 0, queued: false })
+    }
+
+    /// Moves lines from the pipe to the sink until one of the two has no more to give or take.
+    pub(super) fn pump(&mut self, sink: &mut Sink, scratch: &mut [u8]) -> Pumped {
+        for _ in 0..TURN_READS {
+            if sink.is_full() && self.full == LogFull::Block {
+                return Pumped::SinkFull;
+            }
+            match rustix::io::read(&self.pipe, &mut *scratch) {
+                Ok(0) => {
+                    self.finish(sink);
+                    return Pumped::Ended;
+                }
+                Ok(count) => self.pass_on(&scratch[..count], sink),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Pumped::Empty,
+                Err(_) => return Pumped::Ended,
+            }
+        }
+        Pumped::TurnOver
+    }
+
+    /// Passes on the beginning of a line whose end will not come.
+    pub(super) fn finish(&mut self, sink: &mut Sink) {
+        let time = TimeStamp::default();
+        self.report_dropped(&time, sink);
+        let (format, out) = (&self.format, sink.buffer());
+        self.splitter.finish(|line| format.append(line, &time, out));
+        sink.flush();
+    }
+
+    fn pass_on(&mut self, bytes: &[u8], sink: &mut Sink) {
+        if sink.is_full() {
+            let dropped = &mut self.dropped;
+            self.splitter.push(bytes, |_| *dropped += 1);
+            return;
+        }
+        let time = TimeStamp::default();
+        self.report_dropped(&time, sink);
+        let (format, out) = (&self.format, sink.buffer());
+        self.splitter.push(bytes, |line| format.append(line, &time, out));
+        sink.flush();
+    }
+
+    fn report_dropped(&mut self, time: &TimeStamp, sink: &mut Sink) {
+        if self.dropped > 0 {
+            let text = format!("sidecar-init: {} lines dropped, nobody read them", self.dropped);
+            self.format.append(text.as_bytes(), time, sink.buffer());
+            self.dropped = 0;
+        }
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.pipe.as_raw_fd()
+    }
+}

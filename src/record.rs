@@ -1,0 +1,215 @@
+//! The closing record: the one line that says why it stopped.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::exit::ExitStatus;
+use crate::supervisor::{Cause, Outcome, ServiceId};
+
+/// How a bundle ended, for people and for programs.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What the core says of it.
+    pub outcome: Outcome,
+    /// The services' names, in the order of their ids.
+    pub names: Vec<String>,
+    /// Whether it was one command, which has no name that people would know.
+    pub is_one_command: bool,
+    /// How long the init ran.
+    pub ran: Duration,
+    /// How long the service that ended the bundle ran.
+    pub service_ran: Option<Duration>,
+    /// How many processes the kernel killed for want of memory, as the control group counts them.
+    pub out_of_memory_kills: u64,
+    /// What the init exits with.
+    pub code: u8,
+}
+
+impl Record {
+    /// One line of text.
+    pub fn text(&self) -> String {
+        let mut text = format!("ended: {}; exit code {}", self.cause(), self.code);
+        if self.code != self.outcome.code {
+            text.push_str(&format!(" (remapped from {})", self.outcome.code));
+        }
+        if let Some(signal) = self.outcome.forced {
+            text.push_str(&format!("; a second request, {signal}, cut the grace short"));
+        }
+        let overran = self.overran();
+        if !overran.is_empty() {
+            text.push_str(&format!("; overran the grace: {}", overran.join(", ")));
+        }
+        match self.out_of_memory_kills {
+            0 => {}
+            1 => text.push_str("; out-of-memory kill seen in the cgroup"),
+            kills => text.push_str(&format!("; {kills} out-of-memory kills seen in the cgroup")),
+        }
+        text
+    }
+
+    /// One JSON object.
+    pub fn json(&self, time: &str) -> String {
+        let (cause, service, status) = match self.outcome.cause {
+            Cause::Requested(_) => ("requested", None, None),
+            Cause::Exited(id, status) => ("exited", Some(id), Some(status)),
+            Cause::SpawnFailed(id, _) => ("not-started", Some(id), None),
+            Cause::AllExited(None) => ("all-exited", None, None),
+            Cause::AllExited(Some((id, status))) => ("all-exited", Some(id), Some(status)),
+        };
+        let signal = match (self.outcome.cause, status) {
+            (Cause::Requested(signal), _) | (_, Some(ExitStatus::Signal(signal))) => {
+                Some(signal.to_string())
+            }
+            _ => None,
+        };
+        let code = match status {
+            Some(ExitStatus::Code(code)) => Some(code),
+            Some(ExitStatus::Signal(_)) | None => None,
+        };
+        let record: Value = json!({
+            "time": time,
+            "event": "ended",
+            "cause": cause,
+            "service": service.map(|id| self.name(id)),
+            "service_code": code,
+            "signal": signal,
+            "service_ran_seconds": self.service_ran.map(|ran| ran.as_secs_f64()),
+            "ran_seconds": self.ran.as_secs_f64(),
+            "overran": self.overran(),
+            "forced_by": self.outcome.forced.map(|signal| signal.to_string()),
+            "out_of_memory_kills": self.out_of_memory_kills,
+            "exit_code": self.code,
+        });
+        record.to_string()
+    }
+
+    /// Whether there is anything to explain: one command that ended by itself and well says
+    /// nothing, like any program.
+    pub fn is_worth_a_line(&self) -> bool {
+        let quiet = self.outcome.code == 0 && matches!(self.outcome.cause, Cause::Exited(..));
+        let remarkable = self.outcome.rest_overran || self.outcome.forced.is_some();
+        !(self.is_one_command && quiet && !remarkable)
+    }
+
+    fn cause(&self) -> String {
+        match self.outcome.cause {
+            Cause::Requested(signal) => format!("{signal} asked for it after {}", span(self.ran)),
+            Cause::Exited(id, status) => {
+                let ran = self.service_ran.map(|ran| format!(" after {}", span(ran)));
+                format!("{} {status}{}", self.subject(id), ran.unwrap_or_default())
+            }
+            Cause::SpawnFailed(id, _) => format!("{} could not be started", self.subject(id)),
+            Cause::AllExited(None) => "every service has exited".to_owned(),
+            Cause::AllExited(Some((id, status))) => {
+                format!(
+                    "every service has exited; the first to fail: {} {status}",
+                    self.subject(id)
+                )
+            }
+        }
+    }
+
+    fn subject(&self, id: ServiceId) -> String {
+        let kind = if self.is_one_command { "command" } else { "service" };
+        format!("{kind} \"{}\"", self.name(id))
+    }
+
+    fn name(&self, id: ServiceId) -> &str {
+        self.names.get(id.0).map_or("?", String::as_str)
+    }
+
+    fn overran(&self) -> Vec<&str> {
+        let services = self.outcome.overran.iter().map(|id| self.name(*id));
+        let rest = self.outcome.rest_overran.then_some("processes left behind");
+        services.chain(rest).collect()
+    }
+}
+
+/// A length of time as people read it: to the millisecond below a minute, to the second above.
+fn span(span: Duration) -> String {
+    let rounded = if span < Duration::from_secs(60) {
+        Duration::from_millis(span.as_millis().try_into().unwrap_or(u64::MAX))
+    } else {
+        Duration::from_secs(span.as_secs())
+    };
+    humantime::format_duration(rounded).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::Signal;
+
+    fn record(cause: Cause, code: u8) -> Record {
+        Record {
+            outcome: Outcome {
+                cause,
+                code,
+                overran: Vec::new(),
+                rest_overran: false,
+                forced: None,
+            },
+            names: vec!["web".to_owned(), "redis".to_owned()],
+            is_one_command: false,
+            ran: Duration::from_millis(12_345),
+            service_ran: Some(Duration::from_millis(192_900)),
+            out_of_memory_kills: 0,
+            code,
+        }
+    }
+
+    #[test]
+    fn names_the_culprit() {
+        let killed = Cause::Exited(ServiceId(1), ExitStatus::Signal(Signal::KILL));
+        assert_eq!(
+            record(killed, 137).text(),
+            "ended: service \"redis\" was killed by SIGKILL (signal 9) after 3m 12s; exit code 137"
+        );
+        let failed = Cause::SpawnFailed(ServiceId(0), 127);
+        assert_eq!(
+            record(failed, 127).text(),
+            "ended: service \"web\" could not be started; exit code 127"
+        );
+    }
+
+    #[test]
+    fn says_who_asked_and_who_was_late() {
+        let mut record = record(Cause::Requested(Signal::TERM), 0);
+        record.outcome.overran = vec![ServiceId(1), ServiceId(0)];
+        record.outcome.rest_overran = true;
+        record.out_of_memory_kills = 1;
+        assert_eq!(
+            record.text(),
+            "ended: SIGTERM asked for it after 12s 345ms; exit code 0; overran the grace: redis, \
+             web, processes left behind; out-of-memory kill seen in the cgroup"
+        );
+    }
+
+    #[test]
+    fn says_what_was_remapped() {
+        let mut record = record(Cause::Exited(ServiceId(0), ExitStatus::Code(143)), 143);
+        record.code = 0;
+        assert!(record.text().ends_with("; exit code 0 (remapped from 143)"), "{}", record.text());
+    }
+
+    #[test]
+    fn json_has_the_same_facts() {
+        let killed = Cause::Exited(ServiceId(1), ExitStatus::Signal(Signal::KILL));
+        let value: Value = serde_json::from_str(&record(killed, 137).json("now")).unwrap();
+        assert_eq!(value["event"], "ended");
+        assert_eq!(value["service"], "redis");
+        assert_eq!(value["signal"], "SIGKILL");
+        assert_eq!(value["exit_code"], 137);
+    }
+
+    #[test]
+    fn one_command_that_ended_well_says_nothing() {
+        let mut record = record(Cause::Exited(ServiceId(0), ExitStatus::Code(0)), 0);
+        assert!(record.is_worth_a_line());
+        record.is_one_command = true;
+        assert!(!record.is_worth_a_line());
+        record.outcome.rest_overran = true;
+        assert!(record.is_worth_a_line());
+    }
+}

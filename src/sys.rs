@@ -1,0 +1,13 @@
+//! The only place with `unsafe`: what neither std nor rustix wraps. Nothing here decides
+//! anything, and nothing here knows a service.
+//!
+//! It is here because rustix has no signalfd and no signal mask outside its experimental part,
+//! because `std::process::Command` hands a blocked mask on to the child and can't spawn in the
+//! way of vfork(2) with a `pre_exec`, and because a C `main` saves the start of std's runtime.
+
+#![allow(unsafe_code)]
+
+pub mod descriptors;
+pub mod entry;
+pub mod signals;
+pub mod spawn;

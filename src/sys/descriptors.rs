@@ -1,0 +1,71 @@
+//! Descriptors that were handed to the init, and are not its own.
+
+use std::io;
+use std::os::fd::RawFd;
+
+/// The first descriptor that is not a standard one.
+const FIRST: RawFd = 3;
+/// How far the slow way goes where the kernel can't close a range and `/proc` does not tell:
+/// the usual limit on open files, or the soft limit where that is lower.
+const SLOW_WAY_END: RawFd = 65_536;
+
+/// Opens `/dev/null` in place of whichever of 0, 1 and 2 is closed, so that no descriptor of
+/// the init's own ends up where a program expects its standard streams.
+pub fn open_missing_standard() {
+    for fd in 0..FIRST {
+        // SAFETY: F_GETFD only reads a flag, and any number is allowed.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
+            // SAFETY: the path is a NUL-terminated literal. open(2) gives the lowest free
+            // number, which is `fd`, since those below it are open by now.
+            unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
+        }
+    }
+}
+
+/// Closes every descriptor from 3 on that isn't in `keep`.
+///
+/// What the init was handed it must not hold: a pipe's reader would wait for it forever
+/// (<https://github.com/openSUSE/catatonit/issues/12>).
+pub fn close_inherited(keep: &mut [RawFd]) {
+    keep.sort_unstable();
+    let mut first = FIRST;
+    for kept in keep.iter().copied().filter(|fd| *fd >= FIRST) {
+        close_range(first, kept - 1);
+        first = kept + 1;
+    }
+    close_range(first, RawFd::MAX);
+}
+
+fn close_range(first: RawFd, last: RawFd) {
+    if first > last {
+        return;
+    }
+    // SAFETY: closing descriptors touches no memory. That nobody uses those closed is what the
+    // callers ask for: they are inherited ones, which no value here owns.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    // ENOSYS before Linux 5.9, EPERM under old seccomp profiles
+    // (<https://github.com/containers/podman/issues/10130>).
+    if done != 0 {
+        close_one_by_one(first, last);
+    }
+}
+
+fn close_one_by_one(first: RawFd, last: RawFd) {
+    let open = open_descriptors().unwrap_or_else(|_| (FIRST..slow_way_end()).collect());
+    for fd in open.into_iter().filter(|fd| (first..=last).contains(fd)) {
+        // SAFETY: as for close_range(2); a number that isn't open is refused, harmlessly.
+        unsafe { libc::close(fd) };
+    }
+}
+
+fn open_descriptors() -> io::Result<Vec<RawFd>> {
+    let entries = std::fs::read_dir("/proc/self/fd")?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+fn slow_way_end() -> RawFd {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit
+        .and_then(|limit| RawFd::try_from(limit).ok())
+        .map_or(SLOW_WAY_END, |limit| limit.min(SLOW_WAY_END))
+}

@@ -1,0 +1,170 @@
+//! The signal mask, the dispositions, and the signalfd through which every signal is read.
+
+use std::io;
+use std::mem::{MaybeUninit, size_of};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use crate::signal::Signal;
+
+/// The size of the kernel's `sigset_t`. libc's functions are of no use here: they leave 32 and
+/// 33 out of every set, so that a program could neither block nor forward them.
+const SET_BYTES: usize = size_of::<u64>();
+/// The kernel's `struct sigaction`: handler, flags, restorer, mask. All zero is `SIG_DFL`.
+const DEFAULT_ACTION: [u64; 4] = [0; 4];
+const EVERY_SIGNAL: u64 = u64::MAX;
+/// How many signals one read(2) takes at the most.
+const BATCH: usize = 16;
+
+/// Blocks every signal, so that each waits for [`Signals::read`]. (The kernel lets KILL and
+/// STOP through whatever the mask says, sigprocmask(2).)
+pub fn block_all() {
+    set_mask(EVERY_SIGNAL);
+}
+
+/// Gives every signal its default disposition.
+///
+/// Children inherit dispositions through execve(2), and an inherited `SIG_IGN` on SIGCHLD makes
+/// the kernel reap children by itself, so that their exit codes are lost (wait(2)). For the
+/// init itself nothing changes: a blocked signal is queued whatever its disposition.
+pub fn reset_dispositions() {
+    for signal in Signal::all() {
+        // SAFETY: the kernel reads 32 bytes from a live array of that size and writes nothing,
+        // since the pointer for the old action is null. KILL and STOP are refused, harmlessly.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal.number(),
+                DEFAULT_ACTION.as_ptr(),
+                ptr::null_mut::<u64>(),
+                SET_BYTES,
+            );
+        }
+    }
+}
+
+/// Unblocks every signal. Only for a child, just before it executes its program.
+pub(super) fn unblock_all() {
+    set_mask(0);
+}
+
+fn set_mask(mask: u64) {
+    // SAFETY: the kernel reads 8 bytes from a live variable of that size and writes nothing. It
+    // can't fail with these arguments.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            ptr::null_mut::<u64>(),
+            SET_BYTES,
+        );
+    }
+}
+
+/// A signal and who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Which one.
+    pub signal: Signal,
+    /// The sender's process id as seen from here; 0 if it has none here or is the kernel.
+    pub sender: u32,
+}
+
+/// The descriptor of signalfd(2) for every signal.
+#[derive(Debug)]
+pub struct Signals(OwnedFd);
+
+impl Signals {
+    /// Opens it. The signals must be blocked, or the kernel delivers them the old way.
+    pub fn open() -> io::Result<Signals> {
+        let mask = EVERY_SIGNAL;
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the kernel reads 8 bytes from a live variable of that size.
+        let fd =
+            unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SET_BYTES, flags) };
+        let fd = match owned(fd) {
+            Ok(fd) => fd,
+            Err(error) => open_without_flags(mask).map_err(|_| error)?,
+        };
+        Ok(Signals(fd))
+    }
+
+    /// Takes the waiting signals, [`BATCH`] at the most, into `received`. Returns whether more
+    /// may be waiting.
+    pub fn read(&self, received: &mut Vec<Received>) -> io::Result<bool> {
+        let mut batch = [const { MaybeUninit::<libc::signalfd_siginfo>::uninit() }; BATCH];
+        // SAFETY: the kernel writes at most the size of the array into it.
+        let length = unsafe {
+            libc::read(self.0.as_raw_fd(), batch.as_mut_ptr().cast(), size_of_val(&batch))
+        };
+        let Ok(length) = usize::try_from(length) else {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock => Ok(false),
+                io::ErrorKind::Interrupted => Ok(true),
+                _ => Err(error),
+            };
+        };
+        let count = length / size_of::<libc::signalfd_siginfo>();
+        for info in &batch[..count] {
+            // SAFETY: the kernel wrote `count` whole records, signalfd(2).
+            let info = unsafe { info.assume_init_ref() };
+            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+            if let Some(signal) = Signal::from_number(number) {
+                received.push(Received { signal, sender: info.ssi_pid });
+            }
+        }
+        Ok(count == BATCH)
+    }
+}
+
+/// Takes over the descriptor that a system call has returned.
+fn owned(returned: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = RawFd::try_from(returned).ok().filter(|fd| *fd >= 0);
+    let fd = fd.ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The older call, for where the newer one is missing or forbidden (signalfd(2), NOTES).
+#[cfg(target_arch = "x86_64")]
+fn open_without_flags(mask: u64) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads 8 bytes from a live variable of that size.
+    let fd = owned(unsafe { libc::syscall(libc::SYS_signalfd, -1, &raw const mask, SET_BYTES) })?;
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&fd, rustix::fs::OFlags::NONBLOCK)?;
+    Ok(fd)
+}
+
+/// Newer architectures never had the older call.
+#[cfg(not(target_arch = "x86_64"))]
+fn open_without_flags(_mask: u64) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+impl AsRawFd for Signals {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// kill(2): sends to a process, with a negative number to a process group, with -1 to every
+/// process that may be signalled except ourselves and PID 1.
+pub fn kill(pid: i32, signal: Signal) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    done(libc::c_long::from(unsafe { libc::kill(pid, signal.number()) }))
+}
+
+/// pidfd_send_signal(2). rustix has it, but not for real-time signals.
+pub fn pidfd_send(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
+    let no_info = ptr::null::<libc::siginfo_t>();
+    // SAFETY: plain numbers; without a siginfo the kernel fills in its own.
+    done(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal.number(), no_info, 0)
+    })
+}
+
+fn done(returned: libc::c_long) -> io::Result<()> {
+    if returned == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,246 @@
+//! What happens between the fork and the exec, in the parent's memory: system calls only, no
+//! allocation, no lock, nothing that could unwind.
+
+use std::ffi::{c_int, c_long, c_ulong};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr;
+
+use super::{Credentials, PID_DIGITS, Shared, Step};
+use crate::sys::signals;
+
+/// The version of the capability calls that has 64 bits, capget(2).
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+const OOM_SCORE_ADJ: &std::ffi::CStr = c"/proc/self/oom_score_adj";
+
+/// What failed, and the error number.
+type Failed = (Step, i32);
+
+/// Returns only if something failed.
+pub(super) fn prepare_and_execute(shared: &mut Shared) -> Failed {
+    match prepare(shared) {
+        Ok(()) => execute(shared),
+        Err(failed) => failed,
+    }
+}
+
+/// The order matters: what needs privileges comes before they are dropped, and what is to be
+/// tried with the new credentials comes after.
+fn prepare(shared: &mut Shared) -> Result<(), Failed> {
+    let launch = shared.launch;
+    own_process_group(shared)?;
+    standard_descriptors(shared)?;
+    for (resource, soft, hard) in &launch.limits {
+        let limit = libc::rlimit64 { rlim_cur: *soft, rlim_max: *hard };
+        // SAFETY: the kernel reads one live struct and writes nothing. 0 is this process.
+        let done = unsafe {
+            libc::syscall(
+                libc::SYS_prlimit64,
+                0,
+                *resource,
+                &raw const limit,
+                ptr::null_mut::<u8>(),
+            )
+        };
+        check(Step::Limit, done)?;
+    }
+    if let Some(nice) = launch.nice {
+        // SAFETY: plain numbers; 0 is this process.
+        let done = unsafe {
+            libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, c_int::from(nice))
+        };
+        check(Step::Nice, done)?;
+    }
+    oom_score_adj(shared)?;
+    if let Some(umask) = launch.umask {
+        // SAFETY: umask(2) takes any mask and always succeeds.
+        unsafe { libc::umask(umask) };
+    }
+    drop_from_bounding_set(launch.drop_capabilities, launch.no_new_privileges)?;
+    if let Some(credentials) = &launch.credentials {
+        change_credentials(credentials)?;
+    }
+    drop_capabilities(launch.drop_capabilities)?;
+    if launch.no_new_privileges {
+        prctl(Step::NoNewPrivileges, libc::PR_SET_NO_NEW_PRIVS, 1)?;
+    }
+    if let Some(directory) = &launch.working_directory {
+        // SAFETY: a NUL-terminated string that outlives the call.
+        let done = unsafe { libc::chdir(directory.as_ptr()) };
+        check(Step::WorkingDirectory, c_long::from(done))?;
+    }
+    parent_death_signal(shared)
+}
+
+fn own_process_group(shared: &Shared) -> Result<(), Failed> {
+    // SAFETY: plain numbers; 0 is this process.
+    let done = unsafe { libc::setpgid(0, 0) };
+    check(Step::ProcessGroup, c_long::from(done))?;
+    if let Some(terminal) = shared.launch.foreground_of {
+        // That this may fail is normal: the terminal may be another session's, or hung up. With
+        // every signal blocked it can't stop us with SIGTTOU, tcsetpgrp(3).
+        // SAFETY: plain numbers.
+        unsafe { libc::tcsetpgrp(terminal.as_raw_fd(), libc::getpid()) };
+    }
+    Ok(())
+}
+
+fn standard_descriptors(shared: &Shared) -> Result<(), Failed> {
+    for (target, source) in (0..).zip(shared.standard) {
+        if let Some(source) = source {
+            // SAFETY: plain numbers. The copy is not closed by execve(2), dup(2).
+            let done = unsafe { libc::dup3(source, target, 0) };
+            check(Step::Descriptors, c_long::from(done))?;
+        }
+    }
+    Ok(())
+}
+
+fn oom_score_adj(shared: &Shared) -> Result<(), Failed> {
+    let Some(value) = &shared.launch.oom_score_adj else { return Ok(()) };
+    let bytes = value.as_bytes();
+    // SAFETY: the path is a NUL-terminated literal.
+    let fd = unsafe { libc::open(OOM_SCORE_ADJ.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
+    check(Step::OomScore, c_long::from(fd))?;
+    // SAFETY: the kernel reads from a live slice of that length.
+    let written = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+    check(Step::OomScore, written as c_long)?;
+    Ok(())
+}
+
+/// Raw system calls: libc's own functions of these names act on all threads of the parent.
+fn change_credentials(credentials: &Credentials) -> Result<(), Failed> {
+    let Credentials { user, group, groups } = credentials;
+    // SAFETY: the kernel reads as many group ids as the slice has.
+    let done = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    check(Step::Groups, done)?;
+    // SAFETY: plain numbers.
+    check(Step::Group, unsafe { libc::syscall(libc::SYS_setresgid, *group, *group, *group) })?;
+    // SAFETY: plain numbers.
+    check(Step::User, unsafe { libc::syscall(libc::SYS_setresuid, *user, *user, *user) })
+}
+
+/// Without this a setuid program could get the capabilities back, capabilities(7). It takes
+/// `CAP_SETPCAP`; without that, no-new-privileges does the same job.
+fn drop_from_bounding_set(dropped: u64, no_new_privileges: bool) -> Result<(), Failed> {
+    for capability in (0..64).filter(|bit| dropped & (1 << bit) != 0) {
+        // SAFETY: plain numbers.
+        let held = unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability as c_ulong) };
+        // -1: a capability that this kernel does not have.
+        if held != 1 {
+            continue;
+        }
+        match prctl(Step::Capabilities, libc::PR_CAPBSET_DROP, capability) {
+            Err((_, libc::EPERM)) if no_new_privileges => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// The structures of capget(2) and capset(2).
+#[repr(C)]
+struct CapabilityHeader {
+    version: u32,
+    pid: c_int,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct CapabilityData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// The kernel lowers the ambient set along with the permitted one.
+fn drop_capabilities(dropped: u64) -> Result<(), Failed> {
+    if dropped == 0 {
+        return Ok(());
+    }
+    let mut header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
+    let mut data = [CapabilityData::default(); 2];
+    // SAFETY: version 3 takes one header and writes two records, both live.
+    let done = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    check(Step::Capabilities, done)?;
+    let [low, high] = &mut data;
+    for (half, dropped) in [(low, dropped as u32), (high, (dropped >> 32) as u32)] {
+        half.effective &= !dropped;
+        half.permitted &= !dropped;
+        half.inheritable &= !dropped;
+    }
+    // SAFETY: version 3 takes one header and reads two records, both live.
+    let done = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) };
+    check(Step::Capabilities, done)
+}
+
+/// After the change of credentials, which clears it, prctl(2).
+fn parent_death_signal(shared: &Shared) -> Result<(), Failed> {
+    let Some(signal) = shared.launch.parent_death_signal else { return Ok(()) };
+    prctl(Step::ParentDeathSignal, libc::PR_SET_PDEATHSIG, signal.number())?;
+    // The parent may have died before; then nobody sends it any more.
+    // SAFETY: no arguments.
+    let parent = unsafe { libc::getppid() };
+    if u32::try_from(parent) == Ok(shared.parent) {
+        Ok(())
+    } else {
+        Err((Step::ParentDeathSignal, libc::ESRCH))
+    }
+}
+
+/// Tries one path after the other, as execvp(3) does: a file that may not be executed does not
+/// end the search, but is what went wrong if no other is found.
+fn execute(shared: &mut Shared) -> Failed {
+    write_listen_pid(shared);
+    signals::unblock_all();
+    let mut failed = (Step::Execute(0), libc::ENOENT);
+    for (index, path) in shared.launch.paths.iter().enumerate() {
+        // SAFETY: a NUL-terminated path and two null-terminated arrays of NUL-terminated
+        // strings, all alive in the suspended parent.
+        unsafe {
+            libc::execve(path.as_ptr(), shared.arguments.as_ptr(), shared.environment.as_ptr());
+        }
+        match last_errno() {
+            libc::ENOENT | libc::ENOTDIR => {}
+            libc::EACCES => failed = (Step::Execute(index), libc::EACCES),
+            errno => return (Step::Execute(index), errno),
+        }
+    }
+    failed
+}
+
+fn write_listen_pid(shared: &mut Shared) {
+    // SAFETY: no arguments.
+    let mut rest = unsafe { libc::getpid() }.unsigned_abs();
+    let mut digits = [0; PID_DIGITS];
+    let mut start = PID_DIGITS;
+    while start > 0 {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    // SAFETY: `spawn` made room for PID_DIGITS bytes and a NUL, which is there already.
+    unsafe {
+        ptr::copy_nonoverlapping(digits.as_ptr().add(start), shared.listen_pid, PID_DIGITS - start);
+    }
+}
+
+/// For the arguments of prctl(2) that an option does not use, each as wide as the kernel reads.
+const UNUSED: c_ulong = 0;
+
+fn prctl(step: Step, option: c_int, argument: c_int) -> Result<(), Failed> {
+    // SAFETY: the options used here take one number; unused arguments must be 0, prctl(2).
+    let done = unsafe { libc::prctl(option, argument as c_ulong, UNUSED, UNUSED, UNUSED) };
+    check(step, c_long::from(done))
+}
+
+fn check(step: Step, returned: c_long) -> Result<(), Failed> {
+    if returned < 0 { Err((step, last_errno())) } else { Ok(()) }
+}
+
+fn last_errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
