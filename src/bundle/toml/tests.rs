@@ -249,3 +249,20 @@ proptest! {
         let _ = parse("b.toml", &with(&format!("[signals]\nHUP = {{ {key} = {value} }}")));
     }
 }
+
+#[test]
+fn the_documentation_has_every_key_and_no_other() {
+    let text = include_str!("../../../docs/bundle.md");
+    let documented: std::collections::BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(documented, keys().collect());
+}
+
+#[test]
+fn the_examples_are_right() {
+    let demo = parse("demo.toml", include_str!("../../../examples/demo.toml"));
+    assert_eq!(demo.map(|bundle| bundle.services.len()), Ok(3));
+    let readme = include_str!("../../../README.md");
+    let sample = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(parse("README.md", sample).map(|bundle| bundle.services.len()), Ok(2));
+}
