@@ -1,0 +1,239 @@
+//! Runs the binary as a user would, in each of its two positions, and reads what it says.
+//!
+//! `INIT_UNDER_TEST=tini` runs the tests of one command against another init, to tell true
+//! differences from our own mistakes.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// No step of a test takes this long unless something hangs.
+pub const HANG: Duration = Duration::from_secs(60);
+
+/// Where the init stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// PID 1 of a new PID namespace.
+    Pid1,
+    /// Some process, with its own parent.
+    Child,
+}
+
+/// Both positions, or where the machine forbids new PID namespaces the second, and a loud word.
+pub fn positions() -> Vec<Position> {
+    let allowed =
+        unshare().arg("true").stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if allowed {
+        return vec![Position::Pid1, Position::Child];
+    }
+    assert!(std::env::var_os("CI").is_none(), "CI must allow new PID namespaces");
+    eprintln!(
+        "######## SKIPPED: no new PID namespace here, so nothing is tested as PID 1 ########"
+    );
+    vec![Position::Child]
+}
+
+/// The binary, or the one to compare with.
+pub fn binary() -> String {
+    std::env::var("INIT_UNDER_TEST")
+        .unwrap_or_else(|_| env!("CARGO_BIN_EXE_sidecar-init").to_owned())
+}
+
+/// Whether it is ours; a test of what only ours does is loud about skipping.
+pub fn is_ours(test: &str) -> bool {
+    let ours = std::env::var_os("INIT_UNDER_TEST").is_none();
+    if !ours {
+        eprintln!("######## SKIPPED for another init: {test} ########");
+    }
+    ours
+}
+
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("-Ur");
+    }
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+    command
+}
+
+/// The init in its position, still without arguments.
+pub fn init(position: Position) -> Command {
+    match position {
+        Position::Pid1 => {
+            let mut command = unshare();
+            command.arg(binary());
+            command
+        }
+        Position::Child => Command::new(binary()),
+    }
+}
+
+/// What an init that has ended left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+
+    pub fn record(&self) -> &str {
+        self.stderr.lines().last().unwrap_or_default()
+    }
+}
+
+/// Runs it to its end.
+pub fn run(command: &mut Command) -> Ended {
+    start(command).end()
+}
+
+/// Runs one command in the position to its end.
+pub fn run_command(position: Position, options: &[&str], command: &[&str]) -> Ended {
+    run(init(position).args(options).arg("--").args(command))
+}
+
+/// Runs one shell script in the position to its end.
+pub fn run_script(position: Position, options: &[&str], script: &str) -> Ended {
+    run_command(position, options, &["sh", "-c", script])
+}
+
+/// An init that runs.
+pub struct Running {
+    child: Child,
+    pub stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    stderr: Receiver<String>,
+}
+
+/// Starts it with pipes for its descriptors.
+pub fn start(command: &mut Command) -> Running {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the init starts");
+    let stdout: ChildStdout = child.stdout.take().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let (send_line, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+            if send_line.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    let (send_all, all) = channel();
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = stderr.read_to_end(&mut text);
+        let _ = send_all.send(String::from_utf8_lossy(&text).into_owned());
+    });
+    let stdin = child.stdin.take();
+    Running { child, stdin, lines, seen: Vec::new(), stderr: all }
+}
+
+/// Starts one shell script in the position.
+pub fn start_script(position: Position, options: &[&str], script: &str) -> Running {
+    start(init(position).args(options).args(["--", "sh", "-c", script]))
+}
+
+impl Running {
+    /// The next line on stdout.
+    pub fn line(&mut self) -> String {
+        let line = self.lines.recv_timeout(HANG).expect("a line on stdout");
+        self.seen.push(line.clone());
+        line
+    }
+
+    /// Reads lines until this one.
+    pub fn wait_for(&mut self, wanted: &str) {
+        while self.line() != wanted {}
+    }
+
+    /// The init's own pid, as seen from here.
+    pub fn pid(&self) -> i32 {
+        let started = i32::try_from(self.child.id()).unwrap();
+        let name = std::fs::read_to_string(format!("/proc/{started}/comm")).unwrap();
+        if name.trim() == "unshare" { children(started)[0] } else { started }
+    }
+
+    /// The pid of the init's first child.
+    pub fn command_pid(&self) -> i32 {
+        children(self.pid())[0]
+    }
+
+    /// Sends a signal, by name or number, to the init.
+    pub fn signal(&self, signal: &str) {
+        kill(self.pid(), signal);
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        drop(self.stdin.take());
+        let status = until("the init ends", || self.child.try_wait().unwrap());
+        let mut lines = std::mem::take(&mut self.seen);
+        while let Ok(line) = self.lines.recv_timeout(HANG) {
+            lines.push(line);
+        }
+        let stdout = lines.into_iter().map(|line| line + "\n").collect();
+        let stderr = self.stderr.recv_timeout(HANG).expect("stderr ends");
+        Ended { status, stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal by name or number.
+pub fn kill(pid: i32, signal: &str) {
+    let script = format!("kill -{signal} {pid}");
+    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success(), "{script}");
+}
+
+/// The children of a process.
+pub fn children(pid: i32) -> Vec<i32> {
+    let list = || std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok();
+    let list = until("a child appears", || list().filter(|list| !list.trim().is_empty()));
+    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// Asks again and again until there is an answer; fails when something hangs.
+pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + HANG;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A bundle's file.
+pub fn bundle(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+/// `sidecar-init run` on a bundle in the position.
+pub fn bundle_command(position: Position, file: &tempfile::NamedTempFile) -> Command {
+    let mut command = init(position);
+    command.args(["run", "-f"]).arg(file.path());
+    command
+}
