@@ -1,0 +1,174 @@
+//! What becomes of the services' output.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use harness::{Position, bundle, bundle_command, run, start, until};
+
+fn service(name: &str, script: &str, more: &str) -> String {
+    format!(
+        "[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\non-exit = \"ignore\"\n{more}\n"
+    )
+}
+
+fn output(text: &str) -> harness::Ended {
+    run(&mut bundle_command(Position::Child, &bundle(text)))
+}
+
+#[test]
+fn lines_are_whole_and_keep_their_channel() {
+    let ended =
+        output(&service("a", "printf on; sleep 0.05; printf \"e\\ntwo\"; echo oops >&2", ""));
+    assert_eq!(ended.stdout, "[a] one\n[a] two\n");
+    assert!(ended.stderr.contains("[a] oops\n"), "{ended:?}");
+}
+
+#[test]
+fn json_lines_have_time_service_stream_and_message() {
+    let ended = output(
+        &("[bundle]\nlog = \"json\"\n".to_owned()
+            + &service("a", "printf \"say \\\"hi\\\"\\n\"", "")),
+    );
+    let line: serde_json::Value = serde_json::from_str(ended.stdout.trim()).unwrap();
+    assert_eq!(line["service"], "a");
+    assert_eq!(line["stream"], "stdout");
+    assert_eq!(line["message"], "say \"hi\"");
+    assert!(line["time"].as_str().unwrap().ends_with('Z'));
+    for line in ended.stderr.lines() {
+        serde_json::from_str::<serde_json::Value>(line)
+            .unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+    let record: serde_json::Value = serde_json::from_str(ended.record()).unwrap();
+    assert_eq!(record["event"], "ended");
+    assert_eq!(record["exit_code"], 0);
+}
+
+#[test]
+fn inherited_output_is_left_alone() {
+    let ended = output(&service("a", "printf \"plain\"", "log = \"inherit\""));
+    assert_eq!(ended.stdout.trim_end(), "plain");
+}
+
+#[test]
+fn an_endless_line_is_cut() {
+    let ended = output(&service("a", "head -c 40000 /dev/zero | tr \"\\0\" x", ""));
+    let lengths: Vec<usize> = ended.stdout.lines().map(|line| line.len() - "[a] ".len()).collect();
+    assert_eq!(lengths, [16384, 16384, 40000 - 2 * 16384]);
+}
+
+#[test]
+fn what_the_dying_wrote_is_kept_while_a_grandchild_holds_the_pipe() {
+    let file = bundle(
+        &("[bundle]\ngrace = \"300ms\"\n".to_owned()
+            + &service("a", "(trap \"\" TERM; sleep 1000) & echo last words; exit 3", "")),
+    );
+    let ended = run(&mut bundle_command(Position::Child, &file));
+    assert_eq!(ended.stdout, "[a] last words\n");
+    assert_eq!(ended.code(), 3);
+}
+
+#[test]
+fn no_line_of_several_services_is_torn() {
+    let count = 20_000;
+    let services: String = (0..4)
+        .map(|number| {
+            let name = format!("s{number}");
+            service(&name, &format!("yes {name}-abcdefghijklmnopqrstuvwxyz | head -n {count}"), "")
+        })
+        .collect();
+    let ended = output(&services);
+    assert_eq!(ended.stdout.lines().count(), 4 * count);
+    for line in ended.stdout.lines() {
+        let name = &line[1..3];
+        assert_eq!(line, format!("[{name}] {name}-abcdefghijklmnopqrstuvwxyz"));
+    }
+}
+
+#[test]
+fn a_stalled_reader_stalls_neither_death_nor_shutdown() {
+    let chatty = service("chatty", "yes | head -c 10000000", "");
+    let dying =
+        "[[service]]\nname = \"dying\"\ncommand = [\"sh\", \"-c\", \"read x < FIFO; exit 7\"]\n";
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("go").to_str().unwrap().to_owned();
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let log = directory.path().join("record");
+    let file = bundle(&(chatty + &dying.replace("FIFO", &fifo)));
+    let mut command = bundle_command(Position::Child, &file);
+    command.arg("--termination-log").arg(&log);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    assert_eq!(first, "[chatty] y\n");
+    // From here on nobody reads. The death must be noticed, and the bundle come down.
+    std::fs::write(&fifo, "go\n").unwrap();
+    let status = until("it ends although nobody reads", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(7));
+    let record = std::fs::read_to_string(log).unwrap();
+    assert!(record.contains("service \"dying\" exited with code 7"), "{record}");
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+}
+
+#[test]
+fn lines_are_dropped_and_counted_where_the_service_says_so() {
+    let file = bundle(&service("a", "yes | head -n 1000000; echo done >&2", "log-full = \"drop\""));
+    let mut command = bundle_command(Position::Child, &file);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    // The service is done although nobody has read its output.
+    while line != "[a] done\n" {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
+    }
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    child.wait().unwrap();
+    let is_note = |line: &&str| line.contains("lines dropped, nobody read them");
+    let note = text.lines().find(is_note).unwrap_or_else(|| panic!("no note"));
+    let dropped: usize = note.split(' ').find_map(|word| word.parse().ok()).unwrap();
+    assert_eq!(text.lines().filter(|line| *line == "[a] y").count() + dropped, 1_000_000);
+}
+
+#[test]
+fn a_closed_stdout_is_survived() {
+    let file = bundle(
+        &(service("a", "yes | head -n 100000", "")
+            + &service("b", "read x < /dev/null; exit 4", "")),
+    );
+    let mut command = bundle_command(Position::Child, &file);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    let status = until("it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(4));
+}
+
+#[test]
+fn stdout_can_be_opened_again() {
+    let user = if rustix::process::geteuid().is_root() { "user = 12345" } else { "" };
+    let ended = output(&service("a", "echo again > /dev/stdout; echo too > /dev/stderr", user));
+    assert_eq!(ended.stdout, "[a] again\n", "{ended:?}");
+    assert!(ended.stderr.contains("[a] too\n"), "{ended:?}");
+}
+
+#[test]
+fn inherited_descriptors_stay_blocking() {
+    let file = bundle(
+        &service("a", "echo up; read x < /dev/zero", "")
+            .replace("read x < /dev/zero", "exec sleep 1000"),
+    );
+    let mut running = start(&mut bundle_command(Position::Child, &file));
+    running.wait_for("[a] up");
+    let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/1", running.pid())).unwrap();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:\t")).unwrap();
+    let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+    assert_eq!(flags & 0o4000, 0, "O_NONBLOCK is set");
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+}
