@@ -140,9 +140,7 @@ impl Init {
     /// Runs the bundle to its end, and returns the code to exit with. From here on nothing may
     /// fail: if PID 1 ends, the kernel kills the container (pid_namespaces(7)).
     pub fn run(mut self) -> u8 {
-        let mut orders = Vec::new();
-        self.supervisor.start(Instant::now(), &mut orders);
-        self.obey(orders);
+        self.decide(&[]);
         let mut events = Events::with_capacity(EVENTS);
         while self.supervisor.outcome().is_none() {
             self.turn(&mut events);

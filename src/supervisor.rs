@@ -138,11 +138,6 @@ impl Supervisor {
         }
     }
 
-    /// Begins: orders the first start.
-    pub fn start(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        self.start_next(now, orders);
-    }
-
     /// Takes in a fact.
     pub fn handle(&mut self, event: Event, now: Instant, orders: &mut Vec<Action>) {
         match event {
@@ -154,11 +149,13 @@ impl Supervisor {
         }
     }
 
-    /// Does what is due at `now`. To be called when [`deadline`](Supervisor::deadline) has come;
-    /// harmless at any other time.
+    /// Does what is due at `now`. To be called when all facts that were learnt at once are told,
+    /// so that none of them comes too late to prevent a start, and when
+    /// [`deadline`](Supervisor::deadline) has come; harmless at any other time.
     pub fn tick(&mut self, now: Instant, orders: &mut Vec<Action>) {
         match self.phase {
-            Phase::Up | Phase::Down => {}
+            Phase::Up => self.start_next(now, orders),
+            Phase::Down => {}
             Phase::Stopping { deadline, .. } if deadline <= now => self.grace_over(now, orders),
             Phase::Stopping { deadline, advance_at, .. } => {
                 self.kill_overdue(now, orders);
@@ -222,8 +219,10 @@ impl Supervisor {
         self.states.get(id.0).copied().unwrap_or(State::Gone)
     }
 
+    /// Starts the next service, if none is being started; ends the bundle when none is left.
     fn start_next(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        if self.phase != Phase::Up {
+        let is_starting = |index: usize| self.states.get(index) == Some(&State::Spawning);
+        if self.next_to_start.checked_sub(1).is_some_and(is_starting) {
             return;
         }
         let id = ServiceId(self.next_to_start);
@@ -243,7 +242,7 @@ impl Supervisor {
         }
         self.set(id, State::Running);
         match self.phase {
-            Phase::Up => self.start_next(now, orders),
+            Phase::Up => {}
             // The order to start it was out when the shutdown began.
             Phase::Stopping { deadline, .. } => self.ask(id, now, deadline, orders),
             Phase::Sweeping { .. } | Phase::Killing { .. } | Phase::Down => {
@@ -295,9 +294,6 @@ impl Supervisor {
             OnExit::Ignore => {
                 if self.first_failure.is_none() && policy.bundle_code(status.code()) != 0 {
                     self.first_failure = Some((id, status));
-                }
-                if self.alive == 0 {
-                    self.start_next(now, orders);
                 }
             }
         }

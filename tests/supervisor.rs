@@ -1,0 +1,377 @@
+//! The core by example: each test is a story of facts and the orders that must follow.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, Instant};
+
+use sidecar_init::bundle::OnExit;
+use sidecar_init::exit::ExitStatus;
+use sidecar_init::signal::Signal;
+use sidecar_init::supervisor::{
+    Action, Cause, Event, Otherwise, Outcome, Policy, ServiceId, ServicePolicy, SignalRoute,
+    Supervisor, Target,
+};
+
+/// A core, its clock, and the orders that it has given and nobody has read.
+struct Story {
+    core: Supervisor,
+    begin: Instant,
+    now: Instant,
+    orders: Vec<Action>,
+}
+
+fn service() -> ServicePolicy {
+    ServicePolicy {
+        stop_signal: Some(Signal::TERM),
+        stop_target: Target::Process,
+        grace: None,
+        on_exit: OnExit::Shutdown,
+        success_codes: vec![0],
+    }
+}
+
+fn policy(services: usize) -> Policy {
+    Policy {
+        services: vec![service(); services],
+        grace: Duration::from_secs(8),
+        ..Policy::default()
+    }
+}
+
+const fn id(number: usize) -> ServiceId {
+    ServiceId(number)
+}
+
+impl Story {
+    fn new(policy: Policy) -> Story {
+        let now = Instant::now();
+        let mut story =
+            Story { core: Supervisor::new(policy), begin: now, now, orders: Vec::new() };
+        story.core.tick(now, &mut story.orders);
+        story
+    }
+
+    /// A bundle of this many, all of them started.
+    fn up(policy: Policy) -> Story {
+        let count = policy.services.len();
+        let mut story = Story::new(policy);
+        for number in 0..count {
+            story.tell(Event::Spawned(id(number)));
+        }
+        story.orders.clear();
+        story
+    }
+
+    fn tell(&mut self, event: Event) -> &mut Story {
+        self.tell_all(&[event])
+    }
+
+    /// Facts that are learnt at once.
+    fn tell_all(&mut self, events: &[Event]) -> &mut Story {
+        for event in events {
+            self.core.handle(*event, self.now, &mut self.orders);
+        }
+        self.core.tick(self.now, &mut self.orders);
+        self
+    }
+
+    fn exits(&mut self, number: usize, code: u8) -> &mut Story {
+        self.tell(Event::Exited(id(number), ExitStatus::Code(code)))
+    }
+
+    fn signal(&mut self, signal: Signal) -> &mut Story {
+        self.tell(Event::Signaled(signal))
+    }
+
+    /// Lets the time come that is so many milliseconds after the beginning.
+    fn at(&mut self, millis: u64) -> &mut Story {
+        self.now = self.begin + Duration::from_millis(millis);
+        self.core.tick(self.now, &mut self.orders);
+        self
+    }
+
+    /// The orders since the last look, in short; notes are left out.
+    fn orders(&mut self) -> Vec<String> {
+        let short = |action: &Action| match action {
+            Action::Spawn(id) => Some(format!("spawn {}", id.0)),
+            Action::Signal(id, signal, Target::Process) => Some(format!("{signal} {}", id.0)),
+            Action::Signal(id, signal, Target::Group) => Some(format!("{signal} group {}", id.0)),
+            Action::Kill(id) => Some(format!("kill {}", id.0)),
+            Action::TerminateRest => Some("terminate rest".to_owned()),
+            Action::KillAll => Some("kill all".to_owned()),
+            Action::Note(_) => None,
+        };
+        std::mem::take(&mut self.orders).iter().filter_map(short).collect()
+    }
+
+    fn due_in(&self) -> Option<u128> {
+        self.core.deadline().map(|deadline| (deadline - self.begin).as_millis())
+    }
+
+    fn outcome(&self) -> Outcome {
+        self.core.outcome().expect("it has ended")
+    }
+}
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn services_start_one_after_the_other() {
+    let mut story = Story::new(policy(3));
+    assert_eq!(story.orders(), ["spawn 0"]);
+    assert_eq!(story.tell(Event::Spawned(id(0))).orders(), ["spawn 1"]);
+    assert_eq!(story.tell(Event::Spawned(id(1))).orders(), ["spawn 2"]);
+    assert_eq!(story.tell(Event::Spawned(id(2))).orders(), NOTHING);
+    assert_eq!(story.due_in(), None, "an idle bundle has no timer");
+}
+
+#[test]
+fn they_stop_in_reverse_and_each_is_awaited() {
+    let mut story = Story::up(policy(3));
+    assert_eq!(story.signal(Signal::TERM).orders(), ["SIGTERM 2", "SIGCONT 2"]);
+    assert_eq!(story.exits(2, 0).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.exits(1, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    assert_eq!(story.core.outcome(), None);
+    let outcome = story.tell(Event::TreeEmpty).outcome();
+    assert_eq!((outcome.cause, outcome.code), (Cause::Requested(Signal::TERM), 0));
+}
+
+#[test]
+fn the_first_exit_is_the_cause_and_the_code() {
+    let mut story = Story::up(policy(3));
+    assert_eq!(story.exits(1, 3).orders(), ["SIGTERM 2", "SIGCONT 2"]);
+    story.exits(0, 4).exits(2, 5).tell(Event::TreeEmpty);
+    let outcome = story.outcome();
+    assert_eq!((outcome.cause, outcome.code), (Cause::Exited(id(1), ExitStatus::Code(3)), 3));
+}
+
+#[test]
+fn a_slow_service_holds_the_next_up_for_its_share_only() {
+    let mut story = Story::up(policy(3));
+    story.signal(Signal::TERM).orders();
+    // Three services and what is left behind: a quarter of 8 s each.
+    assert_eq!(story.due_in(), Some(2000));
+    assert_eq!(story.at(1999).orders(), NOTHING);
+    assert_eq!(story.at(2000).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    // It ended at once, so the next share is larger: a half of what is left.
+    assert_eq!(story.exits(1, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.due_in(), Some(5000));
+    // The late one ends; that moves nothing, for it is not awaited any more.
+    assert_eq!(story.exits(2, 0).orders(), NOTHING);
+    assert_eq!(story.at(5000).orders(), ["terminate rest"]);
+    assert_eq!(story.due_in(), Some(8000));
+    assert_eq!(story.at(8000).orders(), ["kill all"]);
+    story.exits(0, 0).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().overran, [id(0)]);
+}
+
+#[test]
+fn a_service_is_killed_when_its_own_grace_ends() {
+    let mut policy = policy(2);
+    policy.services[1].grace = Some(Duration::from_secs(1));
+    let mut story = Story::up(policy);
+    story.signal(Signal::TERM).orders();
+    assert_eq!(story.at(1000).orders(), ["kill 1"]);
+    let killed = Event::Exited(id(1), ExitStatus::Signal(Signal::KILL));
+    assert_eq!(story.tell(killed).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    story.exits(0, 0).tell(Event::TreeEmpty);
+    assert_eq!((story.outcome().overran, story.outcome().code), (vec![id(1)], 0));
+}
+
+#[test]
+fn a_second_request_kills_at_once() {
+    let mut story = Story::up(policy(2));
+    story.signal(Signal::TERM).orders();
+    assert_eq!(story.signal(Signal::INT).orders(), ["kill all"]);
+    story.exits(0, 0).exits(1, 0).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().forced, Some(Signal::INT));
+    assert_eq!(story.outcome().overran, [], "nobody had the time to overrun");
+}
+
+#[test]
+fn a_request_joins_a_shutdown_that_an_exit_began() {
+    let mut story = Story::up(policy(2));
+    story.exits(1, 3).orders();
+    assert_eq!(story.signal(Signal::TERM).orders(), NOTHING);
+    assert_eq!(story.signal(Signal::TERM).orders(), ["kill all"]);
+    story.exits(0, 0).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().code, 3, "the cause stays");
+}
+
+#[test]
+fn what_is_left_behind_has_until_the_deadline() {
+    let mut story = Story::up(policy(1));
+    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    assert_eq!(story.due_in(), Some(8000));
+    assert_eq!(story.at(7999).orders(), NOTHING);
+    assert_eq!(story.at(8000).orders(), ["kill all"]);
+    assert!(story.tell(Event::TreeEmpty).outcome().rest_overran);
+}
+
+#[test]
+fn what_does_not_die_of_kill_is_left_to_the_kernel() {
+    let mut story = Story::up(policy(1));
+    story.signal(Signal::TERM).at(8000);
+    assert_eq!(story.due_in(), Some(9000));
+    assert_eq!(story.at(9000).outcome().overran, [id(0)]);
+}
+
+#[test]
+fn a_failed_start_stops_what_runs_and_starts_nothing_more() {
+    for (failing, stopped) in [(0, None), (1, Some(0)), (2, Some(1))] {
+        let mut story = Story::new(policy(3));
+        for number in 0..failing {
+            story.tell(Event::Spawned(id(number)));
+        }
+        story.orders();
+        let orders = story.tell(Event::SpawnFailed(id(failing), 127)).orders();
+        match stopped {
+            Some(number) => {
+                assert_eq!(orders, [format!("SIGTERM {number}"), format!("SIGCONT {number}")])
+            }
+            None => assert_eq!(orders, ["terminate rest"]),
+        }
+        for number in (0..failing).rev() {
+            story.exits(number, 0);
+        }
+        let outcome = story.tell(Event::TreeEmpty).outcome();
+        assert_eq!((outcome.cause, outcome.code), (Cause::SpawnFailed(id(failing), 127), 127));
+    }
+}
+
+#[test]
+fn a_request_during_the_start_stops_what_runs_and_what_is_just_starting() {
+    let mut story = Story::new(policy(3));
+    story.tell(Event::Spawned(id(0))).orders();
+    assert_eq!(story.signal(Signal::TERM).orders(), NOTHING, "service 1 is being started");
+    assert_eq!(story.tell(Event::Spawned(id(1))).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.exits(1, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    story.exits(0, 0).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().code, 0);
+}
+
+#[test]
+fn nothing_is_started_because_of_a_service_that_died_right_away() {
+    let mut story = Story::new(policy(2));
+    story.orders();
+    let facts = [Event::Spawned(id(0)), Event::Exited(id(0), ExitStatus::Code(1))];
+    assert_eq!(story.tell_all(&facts).orders(), ["terminate rest"]);
+    assert_eq!(story.tell(Event::TreeEmpty).outcome().code, 1);
+}
+
+#[test]
+fn an_ignored_exit_ends_nothing_until_none_is_left() {
+    let mut policy = policy(3);
+    policy.services.iter_mut().for_each(|service| service.on_exit = OnExit::Ignore);
+    let mut story = Story::up(policy);
+    assert_eq!(story.exits(1, 0).exits(0, 5).orders(), NOTHING);
+    assert_eq!(story.exits(2, 6).orders(), ["terminate rest"]);
+    let outcome = story.tell(Event::TreeEmpty).outcome();
+    assert_eq!(outcome.code, 5);
+    assert_eq!(outcome.cause, Cause::AllExited(Some((id(0), ExitStatus::Code(5)))));
+}
+
+#[test]
+fn an_ignored_exit_during_the_start_does_not_end_it() {
+    let mut policy = policy(2);
+    policy.services[0].on_exit = OnExit::Ignore;
+    let mut story = Story::new(policy);
+    story.tell(Event::Spawned(id(0))).orders();
+    story.exits(0, 1).tell(Event::Spawned(id(1)));
+    assert_eq!(story.orders(), NOTHING);
+    assert_eq!(story.signal(Signal::TERM).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+}
+
+#[test]
+fn success_codes_end_a_bundle_with_0() {
+    let mut policy = policy(1);
+    policy.services[0].success_codes = vec![143];
+    let mut story = Story::up(policy);
+    story.tell(Event::Exited(id(0), ExitStatus::Signal(Signal::TERM))).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().code, 0);
+}
+
+fn one_command() -> Policy {
+    Policy {
+        services: vec![ServicePolicy { stop_signal: None, success_codes: Vec::new(), ..service() }],
+        otherwise: Otherwise::Forward(id(0), Target::Process),
+        code_of_first: true,
+        ..policy(1)
+    }
+}
+
+#[test]
+fn one_command_keeps_its_code_even_if_its_end_was_asked_for() {
+    let mut story = Story::up(one_command());
+    assert_eq!(story.signal(Signal::INT).orders(), ["SIGINT 0", "SIGCONT 0"]);
+    story.exits(0, 130).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().code, 130);
+}
+
+#[test]
+fn one_command_gets_every_other_signal() {
+    let mut story = Story::up(one_command());
+    assert_eq!(story.signal(Signal::HUP).orders(), ["SIGHUP 0"]);
+    story.signal(Signal::TERM).orders();
+    assert_eq!(story.signal(Signal::HUP).orders(), ["SIGHUP 0"], "while it ends, too");
+    story.exits(0, 0);
+    story.orders();
+    assert_eq!(story.signal(Signal::HUP).orders(), NOTHING);
+}
+
+#[test]
+fn one_command_that_never_ran_ends_as_the_signal_would_have_ended_it() {
+    let mut story = Story::new(one_command());
+    story.signal(Signal::TERM);
+    story.tell(Event::SpawnFailed(id(0), 127)).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().code, 127, "that it could not start is known better");
+}
+
+#[test]
+fn signals_go_where_their_route_says() {
+    let mut policy = policy(2);
+    policy
+        .signals
+        .insert(Signal::HUP, SignalRoute::Forward(vec![id(1), id(0)], Signal::INT, Target::Group));
+    policy.signals.insert(Signal::CONT, SignalRoute::Drop);
+    policy.signals.insert(Signal::TSTP, SignalRoute::Shutdown(Signal::TERM));
+    let mut story = Story::up(policy);
+    assert_eq!(story.signal(Signal::HUP).orders(), ["SIGINT group 1", "SIGINT group 0"]);
+    assert!(story.signal(Signal::CONT).orders.is_empty());
+    story.signal(Signal::PIPE);
+    assert!(matches!(story.orders[..], [Action::Note(_)]), "what has no route is told");
+    story.orders();
+    assert_eq!(story.signal(Signal::TSTP).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+}
+
+#[test]
+fn facts_about_the_gone_change_nothing() {
+    let mut story = Story::up(policy(2));
+    story.exits(1, 3).exits(0, 0).orders();
+    for event in [
+        Event::Spawned(id(0)),
+        Event::SpawnFailed(id(1), 127),
+        Event::Exited(id(1), ExitStatus::Code(9)),
+        Event::Exited(id(77), ExitStatus::Code(9)),
+    ] {
+        assert_eq!(story.tell(event).orders(), NOTHING, "{event:?}");
+    }
+    assert_eq!(story.tell(Event::TreeEmpty).outcome().code, 3);
+}
+
+#[test]
+fn an_empty_tree_means_nothing_while_services_run() {
+    let mut story = Story::up(policy(1));
+    assert_eq!(story.tell(Event::TreeEmpty).core.outcome(), None);
+    assert_eq!(story.signal(Signal::TERM).tell(Event::TreeEmpty).core.outcome(), None);
+}
+
+#[test]
+fn no_grace_kills_right_after_asking() {
+    let mut policy = policy(2);
+    policy.grace = Duration::ZERO;
+    let mut story = Story::up(policy);
+    assert_eq!(story.signal(Signal::TERM).at(0).orders(), ["SIGTERM 1", "SIGCONT 1", "kill all"]);
+    assert_eq!(story.at(1000).outcome().overran, [id(0), id(1)]);
+}
