@@ -1,0 +1,12 @@
+#!/bin/sh
+# Makes the image that the container tests run in, from Debian's packages alone, so that no image
+# registry is needed. Does nothing if it is there already.
+set -eu
+image=sidecar-init-test:base
+if docker image inspect "$image" >/dev/null 2>&1; then
+    exit 0
+fi
+echo "making $image from Debian's packages, which takes a minute" >&2
+mmdebstrap --quiet --variant=minbase \
+    --include=ca-certificates,curl,git,nginx-light,procps,redis-server,util-linux \
+    trixie - | docker import - "$image" >/dev/null

@@ -1,0 +1,133 @@
+//! Drives the docker command, and cleans up after itself.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const IMAGE: &str = "sidecar-init-test:base";
+static CHECK: Once = Once::new();
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether there is an engine; makes the image at the first call.
+pub fn is_there() -> bool {
+    let engine = Command::new("docker").arg("info").output();
+    if !engine.is_ok_and(|output| output.status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "CI must have a Docker engine");
+        eprintln!(
+            "######## SKIPPED: no Docker engine answers, so nothing is tested in a real container ########"
+        );
+        return false;
+    }
+    CHECK.call_once(|| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/containers/base-image.sh");
+        assert!(Command::new(script).status().unwrap().success(), "the test image can't be made");
+        assert!(binary().exists(), "{} is missing; run `make build`", binary().display());
+    });
+    true
+}
+
+/// The static binary that `make build` makes.
+pub fn binary() -> PathBuf {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/target/release/sidecar-init");
+    std::env::var_os("SIDECAR_INIT_STATIC").map_or_else(|| default.into(), PathBuf::from)
+}
+
+/// A container that is removed at the end of the test.
+pub struct Container {
+    name: String,
+}
+
+/// Runs `docker ARGUMENTS` to its end.
+pub fn docker(arguments: &[&str]) -> Output {
+    Command::new("docker").args(arguments).output().unwrap()
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Container {
+    /// `docker run -d OPTIONS IMAGE sidecar-init ARGUMENTS`
+    pub fn start(options: &[&str], arguments: &[&str]) -> Container {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sidecar-init-test-{}-{number}", std::process::id());
+        let mount = format!("{}:/sidecar-init:ro", binary().display());
+        let fixed = ["run", "-d", "--network", "none", "--name", &name, "-v", &mount];
+        let arguments = [&fixed, options, &[IMAGE, "/sidecar-init"], arguments].concat();
+        let output = docker(&arguments);
+        let container = Container { name: name.clone() };
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        container
+    }
+
+    /// Waits for its end; its exit code as Docker tells it.
+    pub fn wait(&self) -> i32 {
+        let output = docker(&["wait", &self.name]);
+        text(&output.stdout).trim().parse().unwrap()
+    }
+
+    /// A field of `docker inspect`.
+    pub fn inspect(&self, field: &str) -> String {
+        let output = docker(&["inspect", "-f", &format!("{{{{{field}}}}}"), &self.name]);
+        text(&output.stdout).trim().to_owned()
+    }
+
+    pub fn stdout(&self) -> String {
+        text(&docker(&["logs", &self.name]).stdout)
+    }
+
+    pub fn stderr(&self) -> String {
+        text(&docker(&["logs", &self.name]).stderr)
+    }
+
+    pub fn record(&self) -> String {
+        self.stderr().lines().last().unwrap_or_default().to_owned()
+    }
+
+    pub fn stop(&self) -> i32 {
+        docker(&["stop", &self.name]);
+        self.wait()
+    }
+
+    pub fn kill(&self, signal: &str) {
+        assert!(docker(&["kill", "-s", signal, &self.name]).status.success());
+    }
+
+    /// Runs a command in it; its stdout if it succeeds.
+    pub fn exec(&self, command: &[&str]) -> Option<String> {
+        let output = docker(&[&["exec", &self.name], command].concat());
+        output.status.success().then(|| text(&output.stdout))
+    }
+
+    /// Waits until a line with this text is in its log.
+    pub fn wait_for(&self, wanted: &str) {
+        let mut follow = Follow(self.follow());
+        let reader = BufReader::new(follow.0.stdout.take().unwrap());
+        let found = reader.lines().map_while(Result::ok).any(|line| line.contains(wanted));
+        assert!(found, "it ended without {wanted:?}:\n{}{}", self.stdout(), self.stderr());
+    }
+
+    fn follow(&self) -> Child {
+        let script = "exec docker logs -f \"$1\" 2>&1";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh", &self.name]).stdout(Stdio::piped());
+        command.spawn().unwrap()
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        docker(&["rm", "-f", &self.name]);
+    }
+}
+
+struct Follow(Child);
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,11 @@
+//! The static binary in real containers: what `docker run`, `stop`, `kill` and `inspect` see.
+//!
+//! Needs a Docker engine and the image of `base-image.sh`. Without them the tests are skipped,
+//! loudly; with `CI` set they fail instead.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod docker;
+mod seccomp;
+mod servers;
+mod settings;
