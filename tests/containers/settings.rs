@@ -4,7 +4,7 @@ use crate::docker::{Container, docker, is_there, text};
 
 const ENDLESS: &str = "trap 'echo term; exit 3' TERM; trap 'echo hup' HUP; echo up; while :; do sleep 1000 & wait $!; done";
 
-fn script<'a>(script: &'a str) -> [&'a str; 4] {
+fn script(script: &str) -> [&str; 4] {
     ["--", "sh", "-c", script]
 }
 
