@@ -9,5 +9,6 @@
 
 pub mod descriptors;
 pub mod entry;
+pub mod process_ids;
 pub mod signals;
 pub mod spawn;

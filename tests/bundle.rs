@@ -10,14 +10,11 @@ use harness::{Position, bundle, bundle_command, init, positions, run, start};
 
 /// A service that ends well when it is asked to, and says so.
 fn polite(name: &str) -> String {
-    service(
-        name,
-        "trap \"echo bye; exit 0\" TERM; echo up; while :; do sleep 1000 & wait $!; done",
-        "",
-    )
+    service(name, "trap \"echo bye; exit 0\" TERM; echo up; FOREVER", "")
 }
 
 fn service(name: &str, script: &str, more: &str) -> String {
+    let script = script.replace("FOREVER", &harness::forever());
     format!("[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n{more}\n")
 }
 
@@ -44,9 +41,7 @@ fn the_first_death_ends_it_in_reverse_order_with_its_code() {
     let fifo = directory.path().join("ready").to_str().unwrap().to_owned();
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let ready = |name| {
-        let script = format!(
-            "trap \"exit 0\" TERM; echo ready > {fifo}; while :; do sleep 1000 & wait $!; done"
-        );
+        let script = format!("trap \"exit 0\" TERM; echo ready > {fifo}; FOREVER");
         service(name, &script, "")
     };
     let failing = service("c", &format!("exec 3<>{fifo}; read x <&3; read x <&3; exit 7"), "");
@@ -198,7 +193,7 @@ fn signals_are_routed_renamed_and_dropped() {
     let reporter = |name: &str| {
         service(
             name,
-            "trap \"echo hup\" HUP; trap \"echo usr2\" USR2; trap \"exit 0\" TERM; echo up; while :; do sleep 1000 & wait $!; done",
+            "trap \"echo hup\" HUP; trap \"echo usr2\" USR2; trap \"exit 0\" TERM; echo up; FOREVER",
             "",
         )
     };
@@ -275,8 +270,7 @@ fn a_main_command_ends_the_bundle_with_its_code() {
 
 #[test]
 fn what_overruns_is_named_and_the_others_are_asked_in_time() {
-    let stubborn =
-        service("slow", "trap \"\" TERM; echo up; while :; do sleep 1000 & wait $!; done", "");
+    let stubborn = service("slow", "trap \"\" TERM; echo up; FOREVER", "");
     let file = bundle(&("[bundle]\ngrace = \"900ms\"\n".to_owned() + &polite("a") + &stubborn));
     for position in positions() {
         let mut running = start(&mut bundle_command(position, &file));
@@ -292,11 +286,7 @@ fn what_overruns_is_named_and_the_others_are_asked_in_time() {
 
 #[test]
 fn a_service_has_a_grace_of_its_own() {
-    let stubborn = service(
-        "slow",
-        "trap \"\" TERM; echo up; while :; do sleep 1000 & wait $!; done",
-        "grace = \"100ms\"",
-    );
+    let stubborn = service("slow", "trap \"\" TERM; echo up; FOREVER", "grace = \"100ms\"");
     let file = bundle(&("[bundle]\ngrace = \"1h\"\n".to_owned() + &polite("a") + &stubborn));
     let mut running = start(&mut bundle_command(Position::Child, &file));
     running.line();

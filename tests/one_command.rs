@@ -15,7 +15,7 @@ for n in $(seq 1 64); do
     case $n in 9|17|19|32|33) ;; *) trap "echo got $n" $n ;; esac
 done
 echo ready
-while :; do sleep 1000 & wait $!; done
+FOREVER
 "#;
 
 #[test]
@@ -53,11 +53,8 @@ fn every_signal_is_forwarded_once() {
 #[test]
 fn term_is_passed_on_and_continues_what_is_stopped() {
     for position in positions() {
-        let mut running = start_script(
-            position,
-            &[],
-            "trap 'echo term; exit 3' TERM; echo ready; while :; do sleep 1000 & wait $!; done",
-        );
+        let mut running =
+            start_script(position, &[], "trap 'echo term; exit 3' TERM; echo ready; FOREVER");
         running.wait_for("ready");
         harness::kill(running.command_pid(), "STOP");
         running.signal("TERM");
@@ -75,7 +72,7 @@ fn a_second_request_kills_at_once() {
         let mut running = start_script(
             position,
             &["--grace", "1h"],
-            "trap 'echo term' TERM; echo ready; while :; do sleep 1000 & wait $!; done",
+            "trap 'echo term' TERM; echo ready; FOREVER",
         );
         running.wait_for("ready");
         running.signal("TERM");
@@ -93,7 +90,7 @@ fn what_overruns_the_grace_is_killed_and_named() {
         return;
     }
     for position in positions() {
-        let script = "trap '' TERM; echo ready; while :; do sleep 1000 & wait $!; done";
+        let script = "trap '' TERM; echo ready; FOREVER";
         let mut running = start_script(position, &["--grace", "200ms"], script);
         running.wait_for("ready");
         running.signal("TERM");
@@ -265,8 +262,9 @@ fn exit_codes_are_remapped_by_option_and_environment() {
 #[test]
 fn the_group_gets_signals_where_asked() {
     for position in positions() {
-        let script = "(trap 'echo inner; exit' USR1; echo ready; while :; do sleep 1000 & wait $!; done) & trap 'echo outer' USR1; while :; do wait; done";
-        let mut running = start_script(position, &["-g"], script);
+        let inner = "(trap 'echo inner; exit' USR1; echo ready; FOREVER) &";
+        let script = format!("trap 'echo outer' USR1; {inner} while :; do wait; done");
+        let mut running = start_script(position, &["-g"], &script);
         running.wait_for("ready");
         running.signal("USR1");
         let mut both = [running.line(), running.line()];

@@ -13,18 +13,21 @@ use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{
-    Pid, WaitId, WaitIdOptions, getpgid, getpgrp, getpid, getppid, getsid, waitid,
-};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpid, getppid, waitid};
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 use crate::signal::Signal;
+use crate::sys::process_ids::{group_of, session_of};
 use crate::sys::signals;
 
 /// The controlling terminal, while we are in its foreground.
 #[derive(Debug)]
 pub(super) struct Terminal {
     fd: OwnedFd,
+    /// Our process group; `None` if its leader is outside of our PID namespace, so that it has
+    /// no number here.
+    own_group: Option<Pid>,
     /// The leader of the group that it is lent to.
     borrower: Option<Pid>,
 }
@@ -42,7 +45,14 @@ impl Terminal {
             }
             Err(_) => return None,
         };
-        (tcgetpgrp(&fd).ok()? == getpgrp()).then_some(Terminal { fd, borrower: None })
+        let own_group = match tcgetpgrp(&fd) {
+            // No number: the foreground group is outside of our PID namespace, as is ours if we
+            // were started from there.
+            Err(Errno::OPNOTSUPP) => None,
+            Ok(foreground) if group_of(None) == Some(foreground) => Some(foreground),
+            Ok(_) | Err(_) => return None,
+        };
+        Some(Terminal { fd, own_group, borrower: None })
     }
 
     /// The group led by this process has become the foreground group.
@@ -56,7 +66,7 @@ impl Terminal {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         let Ok(Some(status)) = waitid(WaitId::Pid(pid), options) else { return };
         let stopped_by_key = status.stopping_signal() == Some(Signal::TSTP.number());
-        if is_job_of_a_shell() {
+        if self.is_job_of_a_shell() {
             // We stop here, until the shell continues us. KILL apart, nothing else does it.
             let _ = signals::kill(own_pid(), Signal::STOP);
             self.after_continue();
@@ -68,7 +78,7 @@ impl Terminal {
     /// The init was continued: if that was as a foreground job, the command gets the terminal.
     pub(super) fn after_continue(&self) {
         let Some(pid) = self.borrower else { return };
-        if tcgetpgrp(&self.fd) == Ok(getpgrp()) {
+        if self.own_group.is_some_and(|own| tcgetpgrp(&self.fd) == Ok(own)) {
             let _ = tcsetpgrp(&self.fd, pid);
         }
         let _ = signals::kill(-raw(pid), Signal::CONT);
@@ -77,9 +87,20 @@ impl Terminal {
     /// The command has ended: whoever started the init finds the terminal as it was.
     pub(super) fn take_back(&mut self) {
         let Some(pid) = self.borrower.take() else { return };
-        if tcgetpgrp(&self.fd) == Ok(pid) {
-            let _ = tcsetpgrp(&self.fd, getpgrp());
+        if let Some(own) = self.own_group
+            && tcgetpgrp(&self.fd) == Ok(pid)
+        {
+            let _ = tcsetpgrp(&self.fd, own);
         }
+    }
+
+    /// Whether our parent is a shell with job control: it has put us into a group of our own
+    /// within its session, and watches whether we stop.
+    fn is_job_of_a_shell(&self) -> bool {
+        let (Some(own_group), Some(parent)) = (self.own_group, getppid()) else { return false };
+        getpid() != Pid::INIT
+            && group_of(Some(parent)).is_some_and(|group| group != own_group)
+            && session_of(Some(parent)).is_some_and(|session| session_of(None) == Some(session))
     }
 }
 
@@ -87,15 +108,6 @@ impl AsFd for Terminal {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-/// Whether our parent is a shell with job control: it has put us into a group of our own within
-/// its session, and watches whether we stop.
-fn is_job_of_a_shell() -> bool {
-    let (own, Some(parent)) = (getpid(), getppid()) else { return false };
-    own != Pid::INIT
-        && getpgid(Some(parent)).is_ok_and(|group| group != getpgrp())
-        && getsid(Some(parent)).is_ok_and(|session| getsid(None) == Ok(session))
 }
 
 fn own_pid() -> i32 {

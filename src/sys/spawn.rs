@@ -14,6 +14,7 @@ use std::ptr;
 
 use rustix::process::Pid;
 
+use super::process_ids::positive;
 use crate::signal::Signal;
 
 /// The child's stack. It calls a handful of functions and no signal handler can run on it.
@@ -183,7 +184,7 @@ fn clone(shared: &mut Shared) -> io::Result<Pid> {
     let pid = unsafe {
         libc::clone(run_child, top.cast(), flags, ptr::from_mut(shared).cast::<c_void>())
     };
-    Pid::from_raw(pid).filter(|_| pid > 0).ok_or_else(io::Error::last_os_error)
+    positive(pid).ok_or_else(io::Error::last_os_error)
 }
 
 /// The child's `main`.

@@ -62,13 +62,18 @@ fn unshare() -> Command {
 
 /// The init in its position, still without arguments.
 pub fn init(position: Position) -> Command {
+    under(position, &binary())
+}
+
+/// A program in the position, still without arguments.
+pub fn under(position: Position, program: &str) -> Command {
     match position {
         Position::Pid1 => {
             let mut command = unshare();
-            command.arg(binary());
+            command.arg(program);
             command
         }
-        Position::Child => Command::new(binary()),
+        Position::Child => Command::new(program),
     }
 }
 
@@ -143,8 +148,10 @@ pub fn start(command: &mut Command) -> Running {
 }
 
 /// Starts one shell script in the position.
+/// `FOREVER` in it becomes [`forever`].
 pub fn start_script(position: Position, options: &[&str], script: &str) -> Running {
-    start(init(position).args(options).args(["--", "sh", "-c", script]))
+    let script = script.replace("FOREVER", &forever());
+    start(init(position).args(options).args(["--", "sh", "-c", &script]))
 }
 
 impl Running {
@@ -222,6 +229,15 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         std::thread::yield_now();
         std::thread::park_timeout(Duration::from_millis(2));
     }
+}
+
+/// Shell code that waits for signals forever, without a child that one could get lost on: a
+/// shell that was just forked still has its parent's handlers until it executes.
+pub fn forever() -> String {
+    let fifo = concat!(env!("CARGO_TARGET_TMPDIR"), "/never-written-to");
+    // Tests run side by side; whoever comes first makes it.
+    let _ = Command::new("mkfifo").arg(fifo).stderr(Stdio::null()).status();
+    format!("exec 4<>{fifo}; while :; do read never <&4; done")
 }
 
 /// A bundle's file.

@@ -1,0 +1,139 @@
+//! What the init does when the machine is at its limits.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod harness;
+
+use std::process::{Command, Stdio};
+
+use harness::{Position, bundle, positions, run, start, start_script, until};
+
+/// The init behind a shell that first does `setup`.
+fn behind(setup: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("{setup}; exec \"$@\"");
+    command.args(["-c", &script, "sh", &harness::binary()]).args(arguments);
+    command
+}
+
+#[test]
+fn no_more_processes_is_a_clear_end() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("######## SKIPPED: only root can become the user whose limit is met ########");
+        return;
+    }
+    // The limit counts all processes of a user, so it takes one that has no others.
+    let script = "ulimit -u 1; exec \"$0\" -- true";
+    let copy = tempfile::tempdir().unwrap();
+    let binary = copy.path().join("sidecar-init");
+    std::fs::copy(harness::binary(), &binary).unwrap();
+    let open = Command::new("chmod").args(["755"]).arg(copy.path()).status().unwrap();
+    assert!(open.success());
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "54321", "--regid", "54321", "--clear-groups", "bash", "-c", script]);
+    let ended = run(command.arg(&binary));
+    assert_eq!(ended.code(), 125, "{ended:?}");
+    assert!(ended.stderr.contains("can't make a process"), "{ended:?}");
+}
+
+#[test]
+fn few_descriptors_suffice_for_one_command() {
+    let ended = run(&mut behind("ulimit -n 9", &["--", "sh", "-c", "exit 3"]));
+    assert_eq!(ended.code(), 3, "{ended:?}");
+}
+
+#[test]
+fn a_bundle_that_runs_out_of_descriptors_ends_in_order() {
+    let services: String = (0..30)
+        .map(|number| {
+            let script = format!("trap 'exit 0' TERM; {}", harness::forever());
+            format!("[[service]]\nname = \"s{number}\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n")
+        })
+        .collect();
+    let file = bundle(&services);
+    let ended = run(&mut behind("ulimit -n 40", &["run", "-f", file.path().to_str().unwrap()]));
+    assert_eq!(ended.code(), 125, "{ended:?}");
+    assert!(ended.stderr.contains("can't make its output pipes"), "{ended:?}");
+    assert!(ended.stderr.contains("service \"s0\" is asked to end"), "{ended:?}");
+}
+
+#[test]
+fn closed_standard_descriptors_do_no_harm() {
+    let file =
+        bundle("[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo lost; exit 6\"]\n");
+    let path = file.path().to_str().unwrap();
+    for setup in ["exec <&-", "exec >&-", "exec 2>&-", "exec <&- >&- 2>&-"] {
+        assert_eq!(run(&mut behind(setup, &["--", "sh", "-c", "exit 3"])).code(), 3, "{setup}");
+        assert_eq!(run(&mut behind(setup, &["run", "-f", path])).code(), 6, "{setup}");
+    }
+}
+
+#[test]
+fn a_full_disk_behind_stdout_does_no_harm() {
+    let file = bundle(
+        "[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"yes | head -n 99999; exit 6\"]\n",
+    );
+    let path = file.path().to_str().unwrap();
+    let setup = "exec >/dev/full 2>/dev/full";
+    assert_eq!(run(&mut behind(setup, &["run", "-f", path])).code(), 6);
+}
+
+#[test]
+fn a_storm_of_orphans_and_signals_holds_up_neither_signals_nor_the_end() {
+    for position in positions() {
+        let storm = "i=0; while [ $i -lt 2000 ]; do (sleep 0 &); i=$((i+1)); done";
+        let script = format!(
+            "trap 'echo usr1' USR1; trap 'echo term; exit 5' TERM; echo up; {storm}; echo stormed; FOREVER"
+        );
+        let mut running = start_script(position, &[], &script);
+        running.wait_for("up");
+        for _ in 0..200 {
+            running.signal("USR1");
+        }
+        running.wait_for("usr1");
+        running.wait_for("stormed");
+        running.signal("TERM");
+        running.wait_for("term");
+        assert_eq!(running.end().code(), 5, "{position:?}");
+    }
+}
+
+#[test]
+fn thousands_of_orphans_at_once_are_reaped() {
+    let script = "i=0; while [ $i -lt 2000 ]; do sleep 1000 & i=$((i+1)); done; echo up; FOREVER";
+    let mut running = start_script(Position::Child, &[], script);
+    running.wait_for("up");
+    let shell = running.command_pid();
+    // All of them become the init's children at once, and are asked to end.
+    harness::kill(shell, "KILL");
+    let ended = running.end();
+    assert_eq!(ended.code(), 137);
+    assert!(!ended.record().contains("overran"), "{}", ended.record());
+}
+
+#[test]
+fn an_idle_init_makes_no_system_call() {
+    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+    if !strace.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "CI must have strace");
+        eprintln!("######## SKIPPED: no strace ########");
+        return;
+    }
+    let sleeper = "[[service]]\nname = \"NAME\"\ncommand = [\"sleep\", \"1000\"]\n";
+    let file = bundle(&(sleeper.replace("NAME", "a") + &sleeper.replace("NAME", "b")));
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new("strace");
+    command.arg("-o").arg(trace.path()).arg(harness::binary());
+    let running = start(command.args(["run", "-f"]).arg(file.path()));
+    let read = || std::fs::read_to_string(trace.path()).unwrap();
+    // The last call is the wait that has not returned.
+    let idle =
+        || Some(read()).filter(|text| text.ends_with("epoll_wait(3, ") || text.ends_with(", -1"));
+    let before = until("it waits", idle);
+    // Somebody else's time passes: a process that sleeps a second.
+    assert!(Command::new("sleep").arg("1").status().unwrap().success());
+    assert_eq!(read(), before);
+    let init = harness::children(running.pid())[0];
+    harness::kill(init, "TERM");
+    assert_eq!(running.end().code(), 0);
+}
