@@ -10,11 +10,11 @@ use harness::{Position, bundle, bundle_command, init, positions, run, start};
 
 /// A service that ends well when it is asked to, and says so.
 fn polite(name: &str) -> String {
-    service(name, "trap \"echo bye; exit 0\" TERM; echo up; FOREVER", "")
+    service(name, "exec WITNESS up TERM=bye!0", "")
 }
 
 fn service(name: &str, script: &str, more: &str) -> String {
-    let script = script.replace("FOREVER", &harness::forever());
+    let script = harness::with_witness(script);
     format!("[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n{more}\n")
 }
 
@@ -41,7 +41,7 @@ fn the_first_death_ends_it_in_reverse_order_with_its_code() {
     let fifo = directory.path().join("ready").to_str().unwrap().to_owned();
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let ready = |name| {
-        let script = format!("trap \"exit 0\" TERM; echo ready > {fifo}; FOREVER");
+        let script = format!("exec WITNESS ready TERM=!0 > {fifo}");
         service(name, &script, "")
     };
     let failing = service("c", &format!("exec 3<>{fifo}; read x <&3; read x <&3; exit 7"), "");
@@ -190,13 +190,7 @@ fn the_selection_starts_only_what_it_names() {
 
 #[test]
 fn signals_are_routed_renamed_and_dropped() {
-    let reporter = |name: &str| {
-        service(
-            name,
-            "trap \"echo hup\" HUP; trap \"echo usr2\" USR2; trap \"exit 0\" TERM; echo up; FOREVER",
-            "",
-        )
-    };
+    let reporter = |name: &str| service(name, "exec WITNESS up HUP=hup USR2=usr2 TERM=!0", "");
     let routes = "[signals]\nHUP = { to = [\"b\"] }\nUSR1 = { to = [\"a\"], as = \"USR2\" }\nWINCH = { drop = true }\nQUIT = { as = \"TERM\" }\n";
     let file = bundle(&(reporter("a") + &reporter("b") + routes));
     for position in positions() {
@@ -270,7 +264,7 @@ fn a_main_command_ends_the_bundle_with_its_code() {
 
 #[test]
 fn what_overruns_is_named_and_the_others_are_asked_in_time() {
-    let stubborn = service("slow", "trap \"\" TERM; echo up; FOREVER", "");
+    let stubborn = service("slow", "exec WITNESS up", "");
     let file = bundle(&("[bundle]\ngrace = \"900ms\"\n".to_owned() + &polite("a") + &stubborn));
     for position in positions() {
         let mut running = start(&mut bundle_command(position, &file));
@@ -286,7 +280,7 @@ fn what_overruns_is_named_and_the_others_are_asked_in_time() {
 
 #[test]
 fn a_service_has_a_grace_of_its_own() {
-    let stubborn = service("slow", "trap \"\" TERM; echo up; FOREVER", "grace = \"100ms\"");
+    let stubborn = service("slow", "exec WITNESS up", "grace = \"100ms\"");
     let file = bundle(&("[bundle]\ngrace = \"1h\"\n".to_owned() + &polite("a") + &stubborn));
     let mut running = start(&mut bundle_command(Position::Child, &file));
     running.line();

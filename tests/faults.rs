@@ -46,7 +46,7 @@ fn few_descriptors_suffice_for_one_command() {
 fn a_bundle_that_runs_out_of_descriptors_ends_in_order() {
     let services: String = (0..30)
         .map(|number| {
-            let script = format!("trap 'exit 0' TERM; {}", harness::forever());
+            let script = harness::with_witness("exec WITNESS up TERM=!0");
             format!("[[service]]\nname = \"s{number}\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n")
         })
         .collect();
@@ -82,9 +82,7 @@ fn a_full_disk_behind_stdout_does_no_harm() {
 fn a_storm_of_orphans_and_signals_holds_up_neither_signals_nor_the_end() {
     for position in positions() {
         let storm = "i=0; while [ $i -lt 2000 ]; do (sleep 0 &); i=$((i+1)); done";
-        let script = format!(
-            "trap 'echo usr1' USR1; trap 'echo term; exit 5' TERM; echo up; {storm}; echo stormed; FOREVER"
-        );
+        let script = format!("({storm}; echo stormed) & exec WITNESS up USR1=usr1 TERM=term!5");
         let mut running = start_script(position, &[], &script);
         running.wait_for("up");
         for _ in 0..200 {
@@ -100,7 +98,8 @@ fn a_storm_of_orphans_and_signals_holds_up_neither_signals_nor_the_end() {
 
 #[test]
 fn thousands_of_orphans_at_once_are_reaped() {
-    let script = "i=0; while [ $i -lt 2000 ]; do sleep 1000 & i=$((i+1)); done; echo up; FOREVER";
+    let script =
+        "i=0; while [ $i -lt 2000 ]; do sleep 1000 & i=$((i+1)); done; echo up; exec WITNESS ready";
     let mut running = start_script(Position::Child, &[], script);
     running.wait_for("up");
     let shell = running.command_pid();

@@ -9,14 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use harness::{init, is_ours, positions, run, run_command, run_script, start_script};
 
-/// Reports every signal that a shell can trap, by number.
-const REPORTER: &str = r#"
-for n in $(seq 1 64); do
-    case $n in 9|17|19|32|33) ;; *) trap "echo got $n" $n ;; esac
-done
-echo ready
-FOREVER
-"#;
+/// Reports every signal.
+const REPORTER: &str = "exec WITNESS ready ALL";
 
 #[test]
 fn every_exit_code_is_kept() {
@@ -53,8 +47,7 @@ fn every_signal_is_forwarded_once() {
 #[test]
 fn term_is_passed_on_and_continues_what_is_stopped() {
     for position in positions() {
-        let mut running =
-            start_script(position, &[], "trap 'echo term; exit 3' TERM; echo ready; FOREVER");
+        let mut running = start_script(position, &[], "exec WITNESS ready TERM=term!3");
         running.wait_for("ready");
         harness::kill(running.command_pid(), "STOP");
         running.signal("TERM");
@@ -69,11 +62,8 @@ fn a_second_request_kills_at_once() {
         return;
     }
     for position in positions() {
-        let mut running = start_script(
-            position,
-            &["--grace", "1h"],
-            "trap 'echo term' TERM; echo ready; FOREVER",
-        );
+        let mut running =
+            start_script(position, &["--grace", "1h"], "exec WITNESS ready TERM=term");
         running.wait_for("ready");
         running.signal("TERM");
         running.wait_for("term");
@@ -90,7 +80,7 @@ fn what_overruns_the_grace_is_killed_and_named() {
         return;
     }
     for position in positions() {
-        let script = "trap '' TERM; echo ready; FOREVER";
+        let script = "exec WITNESS ready";
         let mut running = start_script(position, &["--grace", "200ms"], script);
         running.wait_for("ready");
         running.signal("TERM");
@@ -106,7 +96,7 @@ fn what_is_left_behind_is_asked_and_then_killed() {
         return;
     }
     for position in positions() {
-        let polite = "setsid sh -c \"trap 'echo asked; exit 0' TERM; echo up; while :; do sleep 1000 & wait \\$!; done\"";
+        let polite = "setsid WITNESS up TERM=asked!0";
         let script = format!("{polite} & read line; exit 5");
         let mut running = start_script(position, &[], &script);
         running.wait_for("up");
@@ -114,8 +104,7 @@ fn what_is_left_behind_is_asked_and_then_killed() {
         assert_eq!(ended.code(), 5, "{position:?}");
         assert!(ended.stdout.contains("asked"), "{position:?} {ended:?}");
 
-        let stubborn =
-            "setsid sh -c \"trap '' TERM; echo up; exec sleep 1000\" & read line; exit 6";
+        let stubborn = "setsid WITNESS up & read line; exit 6";
         let mut running = start_script(position, &["--grace", "200ms"], stubborn);
         running.wait_for("up");
         let ended = running.end();
@@ -262,14 +251,13 @@ fn exit_codes_are_remapped_by_option_and_environment() {
 #[test]
 fn the_group_gets_signals_where_asked() {
     for position in positions() {
-        let inner = "(trap 'echo inner; exit' USR1; echo ready; FOREVER) &";
-        let script = format!("trap 'echo outer' USR1; {inner} while :; do wait; done");
-        let mut running = start_script(position, &["-g"], &script);
-        running.wait_for("ready");
-        running.signal("USR1");
+        let script = "WITNESS inner USR1=both!0 & exec WITNESS outer USR1=both!0";
+        let mut running = start_script(position, &["-g"], script);
         let mut both = [running.line(), running.line()];
         both.sort();
-        assert_eq!(both, ["inner", "outer"], "{position:?}");
+        assert_eq!(both, ["inner", "outer"]);
+        running.signal("USR1");
+        assert_eq!([running.line(), running.line()], ["both", "both"], "{position:?}");
     }
 }
 

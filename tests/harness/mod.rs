@@ -148,9 +148,9 @@ pub fn start(command: &mut Command) -> Running {
 }
 
 /// Starts one shell script in the position.
-/// `FOREVER` in it becomes [`forever`].
+/// `WITNESS` in it becomes its path.
 pub fn start_script(position: Position, options: &[&str], script: &str) -> Running {
-    let script = script.replace("FOREVER", &forever());
+    let script = with_witness(script);
     start(init(position).args(options).args(["--", "sh", "-c", &script]))
 }
 
@@ -170,8 +170,7 @@ impl Running {
     /// The init's own pid, as seen from here.
     pub fn pid(&self) -> i32 {
         let started = i32::try_from(self.child.id()).unwrap();
-        let name = std::fs::read_to_string(format!("/proc/{started}/comm")).unwrap();
-        if name.trim() == "unshare" { children(started)[0] } else { started }
+        if is_unshare(started) { children(started)[0] } else { started }
     }
 
     /// The pid of the init's first child.
@@ -199,7 +198,22 @@ impl Running {
 }
 
 impl Drop for Running {
+    /// A test that failed half-way leaves nothing behind: a second TERM makes the init kill all
+    /// that is below it.
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        // Behind unshare it is the child, which may just have ended by itself.
+        let started = i32::try_from(self.child.id()).unwrap();
+        let init = children_now(started).first().copied().filter(|_| is_unshare(started));
+        for _ in 0..2 {
+            send(init.unwrap_or(started), "TERM");
+        }
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -207,15 +221,27 @@ impl Drop for Running {
 
 /// Sends a signal by name or number.
 pub fn kill(pid: i32, signal: &str) {
-    let script = format!("kill -{signal} {pid}");
-    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success(), "{script}");
+    assert!(send(pid, signal), "kill -{signal} {pid}");
 }
 
-/// The children of a process.
+/// Whether there was somebody to send it to.
+fn send(pid: i32, signal: &str) -> bool {
+    let script = format!("kill -{signal} {pid} 2>/dev/null");
+    Command::new("sh").args(["-c", &script]).status().is_ok_and(|status| status.success())
+}
+
+fn is_unshare(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "unshare\n")
+}
+
+/// The children of a process, of which there is or will be one.
 pub fn children(pid: i32) -> Vec<i32> {
-    let list = || std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok();
-    let list = until("a child appears", || list().filter(|list| !list.trim().is_empty()));
-    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    until("a child appears", || Some(children_now(pid)).filter(|children| !children.is_empty()))
+}
+
+fn children_now(pid: i32) -> Vec<i32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    list.unwrap_or_default().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Asks again and again until there is an answer; fails when something hangs.
@@ -231,13 +257,11 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Shell code that waits for signals forever, without a child that one could get lost on: a
-/// shell that was just forked still has its parent's handlers until it executes.
-pub fn forever() -> String {
-    let fifo = concat!(env!("CARGO_TARGET_TMPDIR"), "/never-written-to");
-    // Tests run side by side; whoever comes first makes it.
-    let _ = Command::new("mkfifo").arg(fifo).stderr(Stdio::null()).status();
-    format!("exec 4<>{fifo}; while :; do read never <&4; done")
+/// The script with the path of the witness (`witness.rs`) in place of `WITNESS`.
+pub fn with_witness(script: &str) -> String {
+    let tests = std::env::current_exe().unwrap();
+    let build = tests.parent().unwrap().parent().unwrap();
+    script.replace("WITNESS", build.join("examples/witness").to_str().unwrap())
 }
 
 /// A bundle's file.
