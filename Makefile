@@ -11,7 +11,7 @@ BINARY := target/release/sidecar-init
 ISOLATED = $(shell unshare --pid --fork --mount-proc true 2>/dev/null && echo unshare --pid --fork --mount-proc --kill-child \
 	|| { unshare -Ur --pid --fork --mount-proc true 2>/dev/null && echo unshare -Ur --pid --fork --mount-proc --kill-child; })
 
-.PHONY: help build run test lint
+.PHONY: help build run test lint bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,3 +30,6 @@ test: build ## every test
 lint: ## formatting and clippy, as CI wants them
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+bench: build ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
+	cargo run --release -q -p bench -- $(BENCH)

@@ -1,0 +1,58 @@
+//! Measures sidecar-init beside its peers, whichever are installed, interleaved in one run, and
+//! prints medians and ratios. `cargo run -p bench -- --help` tells how.
+
+mod bundle;
+mod early;
+mod log;
+mod one_command;
+mod orphans;
+mod peers;
+mod processes;
+mod statistics;
+mod table;
+
+use table::Table;
+
+const HELP: &str = "\
+Measures sidecar-init (target/release/sidecar-init, or SIDECAR_INIT_STATIC) beside its peers.
+
+Usage: bench [--quick] [METRIC]...
+
+Metrics: start memory idle signal exit orphans early services log stalled
+Without a metric: all of them. --quick: fewer repetitions, for a look.
+The report goes to stdout, progress to stderr. Run it as root, for it makes PID namespaces.
+";
+
+/// Takes a measurement; `true` for a quick one.
+type Metric = fn(&peers::Peers, bool) -> Table;
+
+fn main() {
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "-h" || argument == "--help") {
+        print!("{HELP}");
+        return;
+    }
+    let before = arguments.len();
+    arguments.retain(|argument| argument != "--quick");
+    let quick = arguments.len() < before;
+    let peers = peers::installed();
+    println!("{}\n", peers::machine());
+    let metrics: [(&str, Metric); 10] = [
+        ("start", one_command::start),
+        ("memory", one_command::memory),
+        ("idle", one_command::idle),
+        ("signal", one_command::signal),
+        ("exit", one_command::exit),
+        ("orphans", orphans::orphans),
+        ("early", early::early),
+        ("services", bundle::services),
+        ("log", log::throughput),
+        ("stalled", log::stalled),
+    ];
+    for (name, measure) in metrics {
+        if arguments.is_empty() || arguments.iter().any(|wanted| wanted == name) {
+            eprintln!("measuring: {name}");
+            println!("{}", measure(&peers, quick));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! An init for one command: start to exit, memory, idleness, signals, exit.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::peers::{Init, Peers};
+use crate::processes::{
+    Measured, as_pid_1, children, memory as memory_of, now, signal as send, sleeps, until,
+};
+use crate::statistics::{median, percentile};
+use crate::table::Table;
+
+fn command(init: &Init, arguments: &[&str]) -> Command {
+    let mut command = Command::new(&init.path);
+    command.arg("--").args(arguments);
+    command
+}
+
+/// One value list for each init, taken in turn.
+fn interleaved(
+    peers: &Peers,
+    times: usize,
+    mut measure: impl FnMut(&Init) -> f64,
+) -> Vec<Vec<f64>> {
+    let mut values = vec![Vec::new(); peers.inits.len()];
+    for _ in 0..times {
+        for (init, values) in peers.inits.iter().zip(&mut values) {
+            values.push(measure(init));
+        }
+    }
+    values
+}
+
+fn ratio(peers: &Peers, values: &[Vec<f64>], of: impl Fn(&[f64]) -> f64) -> Vec<String> {
+    let is_reference = |init: &Init| init.name == peers.reference();
+    let place = peers.inits.iter().position(is_reference).unwrap_or(0);
+    let reference = of(&values[place]);
+    values.iter().map(|values| format!("{:.2}", of(values) / reference)).collect()
+}
+
+pub fn start(peers: &Peers, quick: bool) -> Table {
+    let times = if quick { 200 } else { 2000 };
+    let values = interleaved(peers, times, |init| {
+        let mut command = command(init, &[&peers.child, "noop"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let begin = Instant::now();
+        let status = command.status().expect("it starts");
+        assert!(status.success(), "{}", init.name);
+        begin.elapsed().as_secs_f64() * 1e6
+    });
+    let reference = format!("ratio to {}", peers.reference());
+    let mut table = Table::new(
+        "Start to exit of a command that does nothing",
+        &["init", "us p50", "us p99", &reference, "binary KB"],
+    );
+    let ratios = ratio(peers, &values, median);
+    for ((init, values), ratio) in peers.inits.iter().zip(&values).zip(ratios) {
+        let size = std::fs::metadata(&init.path).map_or(0, |data| data.len() / 1000);
+        table.row(
+            init.name,
+            &[
+                format!("{:.0}", median(values)),
+                format!("{:.0}", percentile(values, 99)),
+                ratio,
+                size.to_string(),
+            ],
+        );
+    }
+    table
+}
+
+/// An init whose command has said that it runs.
+fn running(peers: &Peers, init: &Init, mode: &str) -> Measured {
+    let mut measured = Measured::start(&mut command(init, &[&peers.child, mode]));
+    measured.read(if mode == "sleep" { 1 } else { 8 });
+    measured
+}
+
+pub fn memory(peers: &Peers, quick: bool) -> Table {
+    let times = if quick { 3 } else { 11 };
+    // All at once, so that shared pages are shared alike.
+    let mut pss = vec![Vec::new(); peers.inits.len()];
+    let mut dirty = vec![Vec::new(); peers.inits.len()];
+    for _ in 0..times {
+        for (place, init) in peers.inits.iter().enumerate() {
+            let measured = running(peers, init, "sleep");
+            let before = sleeps(measured.pid());
+            until(Duration::from_millis(300), || sleeps(measured.pid()) > before);
+            pss[place].push(memory_of(measured.pid(), "Pss:"));
+            dirty[place].push(memory_of(measured.pid(), "Private_Dirty:"));
+        }
+    }
+    let reference = format!("PSS ratio to {}", peers.reference());
+    let mut table =
+        Table::new("Memory while idle", &["init", "PSS KiB", "private dirty KiB", &reference]);
+    let ratios = ratio(peers, &pss, median);
+    for (place, init) in peers.inits.iter().enumerate() {
+        table.row(
+            init.name,
+            &[
+                format!("{:.0}", median(&pss[place])),
+                format!("{:.0}", median(&dirty[place])),
+                ratios[place].clone(),
+            ],
+        );
+    }
+    table
+}
+
+pub fn idle(peers: &Peers, quick: bool) -> Table {
+    let seconds = if quick { 3 } else { 10 };
+    let all: Vec<Measured> = peers.inits.iter().map(|init| running(peers, init, "sleep")).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let before: Vec<f64> = all.iter().map(|measured| sleeps(measured.pid())).collect();
+    std::thread::sleep(Duration::from_secs(seconds));
+    let mut table =
+        Table::new(&format!("Wakeups while idle, in {seconds} s"), &["init", "wakeups"]);
+    for ((init, measured), before) in peers.inits.iter().zip(&all).zip(before) {
+        table.row(init.name, &[format!("{:.0}", sleeps(measured.pid()) - before)]);
+    }
+    table
+}
+
+pub fn signal(peers: &Peers, quick: bool) -> Table {
+    let times = if quick { 300 } else { 5000 };
+    let mut all: Vec<Measured> =
+        peers.inits.iter().map(|init| running(peers, init, "signal")).collect();
+    let mut values = vec![Vec::new(); all.len()];
+    for _ in 0..times {
+        for (measured, values) in all.iter_mut().zip(&mut values) {
+            let sent = now();
+            send(measured.pid(), Signal::USR1);
+            values.push((measured.read_time() - sent) / 1e3);
+        }
+    }
+    latency_table("From a signal to the init until its command has it", peers, &values)
+}
+
+pub fn exit(peers: &Peers, quick: bool) -> Table {
+    let times = if quick { 100 } else { 1000 };
+    let values = interleaved(peers, times, |init| {
+        let mut measured = Measured::start(&mut command(init, &[&peers.child, "exit"]));
+        let ended = measured.read_time();
+        measured.wait();
+        (now() - ended) / 1e3
+    });
+    latency_table("From the command's end until the init's", peers, &values)
+}
+
+fn latency_table(title: &str, peers: &Peers, values: &[Vec<f64>]) -> Table {
+    let reference = format!("p50 ratio to {}", peers.reference());
+    let mut table = Table::new(title, &["init", "us p50", "us p99", &reference]);
+    let ratios = ratio(peers, values, median);
+    for ((init, values), ratio) in peers.inits.iter().zip(values).zip(ratios) {
+        table.row(
+            init.name,
+            &[format!("{:.1}", median(values)), format!("{:.1}", percentile(values, 99)), ratio],
+        );
+    }
+    table
+}
+
+/// The init as PID 1 of its own namespace, running its command.
+pub fn pid_1(peers: &Peers, init: &Init, arguments: &[&str]) -> (Measured, u32) {
+    let mut command = as_pid_1();
+    command.arg(&init.path).arg("--").arg(&peers.child).args(arguments);
+    let measured = Measured::start(&mut command);
+    let mut inner = Vec::new();
+    until(Duration::from_secs(10), || {
+        inner = children(measured.pid());
+        !inner.is_empty()
+    });
+    let pid = inner[0];
+    (measured, pid)
+}

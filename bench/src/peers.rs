@@ -1,0 +1,82 @@
+//! Who is measured, and on what machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// An init for one command.
+pub struct Init {
+    pub name: &'static str,
+    pub path: PathBuf,
+}
+
+/// Everything that is there to be measured.
+pub struct Peers {
+    pub inits: Vec<Init>,
+    pub ours: PathBuf,
+    pub child: String,
+    pub floor_bundle: PathBuf,
+    pub floor_prefix: PathBuf,
+}
+
+/// Ours, the floor, and whichever peers are installed; compiles the C programs.
+pub fn installed() -> Peers {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+    let ours = std::env::var_os("SIDECAR_INIT_STATIC")
+        .map_or_else(|| root.join("target/release/sidecar-init"), PathBuf::from);
+    assert!(ours.exists(), "{} is missing; run `make build`", ours.display());
+    let build = root.join("target/bench");
+    std::fs::create_dir_all(&build).expect("a folder for the C programs");
+    let compile = |name: &str| {
+        let source = root.join("bench/floor").join(name).with_extension("c");
+        let program = build.join(name);
+        let status = Command::new("cc")
+            .args(["-O2", "-Wall", "-static", "-o"])
+            .arg(&program)
+            .arg(&source)
+            .status();
+        assert!(status.is_ok_and(|status| status.success()), "can't compile {}", source.display());
+        program
+    };
+    let peers = [
+        ("tini-static", "/usr/bin/tini-static"),
+        ("tini", "/usr/bin/tini"),
+        ("dumb-init", "/usr/bin/dumb-init"),
+        ("catatonit", "/usr/bin/catatonit"),
+    ];
+    let mut inits = vec![
+        Init { name: "sidecar-init", path: ours.clone() },
+        Init { name: "C floor", path: compile("init") },
+    ];
+    for (name, path) in peers {
+        if Path::new(path).exists() {
+            inits.push(Init { name, path: path.into() });
+        } else {
+            eprintln!("not installed, so not measured: {name}");
+        }
+    }
+    Peers {
+        inits,
+        ours,
+        child: compile("child").to_string_lossy().into_owned(),
+        floor_bundle: compile("bundle"),
+        floor_prefix: compile("prefix"),
+    }
+}
+
+impl Peers {
+    /// The ratio to tini-static, or where that is missing to the C floor.
+    pub fn reference(&self) -> &'static str {
+        let has_tini = self.inits.iter().any(|init| init.name == "tini-static");
+        if has_tini { "tini-static" } else { "C floor" }
+    }
+}
+
+/// The facts that absolute figures depend on.
+pub fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let model = read("/proc/cpuinfo");
+    let model = model.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
+    format!("Linux {}, {cores} cores, {model}", kernel.trim())
+}
