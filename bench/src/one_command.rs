@@ -43,7 +43,7 @@ fn ratio(peers: &Peers, values: &[Vec<f64>], of: impl Fn(&[f64]) -> f64) -> Vec<
 pub fn start(peers: &Peers, quick: bool) -> Table {
     let times = if quick { 200 } else { 2000 };
     let values = interleaved(peers, times, |init| {
-        let mut command = command(init, &[&peers.child, "noop"]);
+        let mut command = command(init, &[&peers.noop]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let begin = Instant::now();
         let status = command.status().expect("it starts");

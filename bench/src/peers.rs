@@ -14,6 +14,7 @@ pub struct Peers {
     pub inits: Vec<Init>,
     pub ours: PathBuf,
     pub child: String,
+    pub noop: String,
     pub floor_bundle: PathBuf,
     pub floor_prefix: PathBuf,
 }
@@ -26,17 +27,20 @@ pub fn installed() -> Peers {
     assert!(ours.exists(), "{} is missing; run `make build`", ours.display());
     let build = root.join("target/bench");
     std::fs::create_dir_all(&build).expect("a folder for the C programs");
-    let compile = |name: &str| {
+    let compile_with = |name: &str, flags: &[&str]| {
         let source = root.join("bench/floor").join(name).with_extension("c");
         let program = build.join(name);
         let status = Command::new("cc")
-            .args(["-O2", "-Wall", "-static", "-o"])
+            .args(["-O2", "-Wall", "-static"])
+            .args(flags)
+            .arg("-o")
             .arg(&program)
             .arg(&source)
             .status();
         assert!(status.is_ok_and(|status| status.success()), "can't compile {}", source.display());
         program
     };
+    let compile = |name: &str| compile_with(name, &[]);
     let peers = [
         ("tini-static", "/usr/bin/tini-static"),
         ("tini", "/usr/bin/tini"),
@@ -58,6 +62,7 @@ pub fn installed() -> Peers {
         inits,
         ours,
         child: compile("child").to_string_lossy().into_owned(),
+        noop: compile_with("noop", &["-nostdlib"]).to_string_lossy().into_owned(),
         floor_bundle: compile("bundle"),
         floor_prefix: compile("prefix"),
     }
