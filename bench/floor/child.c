@@ -18,10 +18,6 @@ static void now(void) {
 int main(int argc, char **argv) {
     const char *mode = argc > 1 ? argv[1] : "sleep";
     int count = argc > 2 ? atoi(argv[2]) : 0;
-    if (!strcmp(mode, "sleep")) { /* says that it runs, and waits for its end */
-        (void)!write(1, "+", 1);
-        for (;;) pause();
-    }
     if (!strcmp(mode, "signal")) { /* says when a signal came */
         sigset_t set;
         sigemptyset(&set);
@@ -72,5 +68,7 @@ int main(int argc, char **argv) {
             }
         return 0;
     }
-    return 2;
+    /* sleep, or a service's name, which s6 passes on: says that it runs, and waits for its end */
+    (void)!write(1, "+", 1);
+    for (;;) pause();
 }

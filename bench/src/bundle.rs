@@ -89,11 +89,10 @@ fn measure(peers: &Peers, supervisor: &Supervisor, count: usize) -> [f64; 3] {
         |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == *peers.child);
     let all = tree(measured.pid());
     let pss = all.iter().filter(|pid| !is_service(pid)).map(|pid| memory(*pid, "Pss:")).sum();
-    let services: Vec<u32> = all.into_iter().filter(is_service).collect();
     let begin = Instant::now();
     signal(measured.pid(), supervisor.end);
     measured.wait();
-    until(PATIENCE, || !services.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists()));
+    until(PATIENCE, || !all.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists()));
     let stop = begin.elapsed().as_secs_f64() * 1e3;
     fs::remove_dir_all(&folder).expect("the folder is ours");
     [start, stop, pss]
