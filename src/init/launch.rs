@@ -9,6 +9,7 @@ use crate::bundle::{ResourceLimit, environment};
 use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::plan::Plan;
 use crate::supervisor::ServiceId;
+use crate::sys::entry;
 use crate::sys::spawn::{Failure, Launch, Step, c_string};
 
 /// Where programs are looked for if the environment does not say: what Docker sets.
@@ -22,21 +23,30 @@ type Variables = Vec<(OsString, OsString)>;
 /// reason if that can't be expressed, as with a NUL in an argument.
 pub(super) fn launch<'fd>(plan: &Plan, id: ServiceId) -> Result<Launch<'fd>, String> {
     let service = &plan.bundle.services[id.0];
-    let variables = environment_of(plan, id);
-    let program = service.command.first().ok_or("its command is empty")?;
     let text = |text: OsString| {
         c_string(text).map_err(|_| "a NUL byte in its command or environment".to_owned())
     };
+    let (environment, path) = match plan.is_one_command {
+        true => (entry::environment(), std::env::var_os("PATH")),
+        false => {
+            let variables = environment_of(plan, id);
+            let path = variables.iter().find(|(name, _)| name == "PATH");
+            let path = path.map(|(_, value)| value.clone());
+            let assignments = variables.into_iter().map(assignment).map(text);
+            (assignments.collect::<Result<_, _>>()?, path)
+        }
+    };
+    let program = service.command.first().ok_or("its command is empty")?;
     let directory = match &service.working_directory {
         Some(directory) => Some(directory.clone()),
         // One command starts where the init is; it has not moved yet.
         None => (!plan.is_one_command).then(|| plan.directory.clone()),
     };
     Ok(Launch {
-        paths: paths(program, &variables).map(text).collect::<Result<_, _>>()?,
+        paths: paths(program, path).map(text).collect::<Result<_, _>>()?,
         arguments: service.command.iter().cloned().map(text).collect::<Result<_, _>>()?,
-        rewrite_listen_pid: plan.is_one_command && listens_for_us(&variables),
-        environment: variables.into_iter().map(assignment).map(text).collect::<Result<_, _>>()?,
+        rewrite_listen_pid: plan.is_one_command && listens_for_us(),
+        environment,
         limits: service.rlimits.iter().map(limit).collect(),
         nice: service.nice,
         oom_score_adj: service.oom_score_adj.and_then(|value| CString::new(value.to_string()).ok()),
@@ -50,16 +60,12 @@ pub(super) fn launch<'fd>(plan: &Plan, id: ServiceId) -> Result<Launch<'fd>, Str
     })
 }
 
-/// What the service gets of the init's environment and of its own.
+/// What a service of a bundle gets of the init's environment and of its own.
 fn environment_of(plan: &Plan, id: ServiceId) -> Variables {
     let service = &plan.bundle.services[id.0];
-    let inherited: Variables = std::env::vars_os().collect();
-    if plan.is_one_command {
-        return inherited;
-    }
     // The sockets themselves are closed: a service has descriptors 0 to 2 and no others.
     let is_listen = |name: &OsString| LISTEN.iter().any(|listen| name == listen);
-    let inherited = inherited.into_iter().filter(|(name, _)| !is_listen(name)).collect();
+    let inherited = std::env::vars_os().filter(|(name, _)| !is_listen(name)).collect();
     let files = &plan.environment_files[id.0];
     let mut variables = environment::resolve(&service.environment, inherited, files);
     if let Some(who) = plan.identities[id.0].as_ref().filter(|who| who.is_other_user) {
@@ -76,9 +82,8 @@ fn environment_of(plan: &Plan, id: ServiceId) -> Variables {
 }
 
 /// `LISTEN_PID` is rewritten only if it named us: otherwise the sockets were for somebody else.
-fn listens_for_us(variables: &Variables) -> bool {
-    let own = std::process::id().to_string();
-    variables.iter().any(|(name, value)| name == "LISTEN_PID" && **value == *own)
+fn listens_for_us() -> bool {
+    std::env::var_os("LISTEN_PID").is_some_and(|pid| *pid == *std::process::id().to_string())
 }
 
 fn assignment((name, value): (OsString, OsString)) -> OsString {
@@ -89,9 +94,8 @@ fn assignment((name, value): (OsString, OsString)) -> OsString {
 }
 
 /// Where the program may be, as execvp(3) looks for it, in the service's own `PATH`.
-fn paths(program: &OsStr, variables: &Variables) -> impl Iterator<Item = OsString> {
+fn paths(program: &OsStr, path: Option<OsString>) -> impl Iterator<Item = OsString> {
     let has_directory = program.as_bytes().contains(&b'/');
-    let path = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
     let path = path.unwrap_or_else(|| DEFAULT_PATH.into());
     let searched: Vec<OsString> = if has_directory {
         vec![program.to_owned()]
