@@ -9,6 +9,7 @@
 
 pub mod descriptors;
 pub mod entry;
+pub mod memory;
 pub mod process_ids;
 pub mod signals;
 pub mod spawn;

@@ -30,7 +30,11 @@ pub(crate) fn bundle(request: BundleRequest) -> u8 {
         bundle.services.iter_mut().for_each(|service| service.log = log);
     }
     match Plan::bundle(bundle, request.main) {
-        Ok(plan) => start(plan, request.common),
+        Ok(plan) => {
+            // Reading the file took far more than what is kept of it.
+            sidecar_init::sys::memory::give_back();
+            start(plan, request.common)
+        }
         Err(errors) => {
             errors
                 .iter()
