@@ -19,7 +19,7 @@ help: ## list the targets
 build: ## the static binary, target/release/sidecar-init
 	RUSTFLAGS="$(STATIC_FLAGS)" cargo build --release --bin sidecar-init --target $(TARGET)
 	@mkdir -p target/release
-	@cp target/$(TARGET)/release/sidecar-init $(BINARY)
+	@cp -f target/$(TARGET)/release/sidecar-init $(BINARY)
 
 run: build ## a bundle of small services, as PID 1 of a new PID namespace; end it with Ctrl-C
 	$(ISOLATED) $(BINARY) run -f examples/demo.toml
