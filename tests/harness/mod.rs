@@ -199,7 +199,8 @@ impl Running {
 
 impl Drop for Running {
     /// A test that failed half-way leaves nothing behind: a second TERM makes the init kill all
-    /// that is below it.
+    /// that is below it. Two that wait at the same time are one, signal(7), so it is sent until
+    /// the init ends.
     fn drop(&mut self) {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
@@ -207,11 +208,9 @@ impl Drop for Running {
         // Behind unshare it is the child, which may just have ended by itself.
         let started = i32::try_from(self.child.id()).unwrap();
         let init = children_now(started).first().copied().filter(|_| is_unshare(started));
-        for _ in 0..2 {
-            send(init.unwrap_or(started), "TERM");
-        }
         let deadline = Instant::now() + Duration::from_secs(2);
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            send(init.unwrap_or(started), "TERM");
             std::thread::park_timeout(Duration::from_millis(2));
         }
         let _ = self.child.kill();
