@@ -121,8 +121,8 @@ pub struct EnvironmentPlan {
     pub pass: Option<Vec<String>>,
     /// Name patterns with `*`.
     pub drop: Vec<String>,
-    /// Files of `NAME=value` lines, read when the plan is made.
-    pub files: Vec<PathBuf>,
+    /// Files of `NAME=value` lines, read when the plan is made, and where they are named.
+    pub files: Vec<(PathBuf, Place)>,
     /// Set here, in the file's order.
     pub set: Vec<(String, String)>,
 }
@@ -131,11 +131,21 @@ pub struct EnvironmentPlan {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The user, by name or number.
-    pub user: Option<Account>,
+    pub user: Option<(Account, Place)>,
     /// The primary group; `None`: the user's own.
-    pub group: Option<Account>,
+    pub group: Option<(Account, Place)>,
     /// The other groups; `None`: those that the group file lists for the user.
-    pub supplementary_groups: Option<Vec<Account>>,
+    pub supplementary_groups: Option<Vec<(Account, Place)>>,
+}
+
+/// Where something stands in the bundle's file, for what turns out to be wrong with it only on
+/// the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
 }
 
 /// A user or group, as written.

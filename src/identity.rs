@@ -7,7 +7,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::bundle::{Account, Identity};
+use crate::bundle::toml::ConfigError;
+use crate::bundle::{Account, Identity, Place};
 use crate::sys::spawn::Credentials;
 
 /// What a service becomes, and what it is told about it.
@@ -32,6 +33,8 @@ pub struct Resolved {
 pub struct Accounts {
     passwd: String,
     group: String,
+    /// Why one of them could not be read.
+    unreadable: Option<String>,
 }
 
 struct User<'text> {
@@ -48,36 +51,44 @@ struct Group<'text> {
 }
 
 impl Accounts {
-    /// Reads `/etc/passwd` and `/etc/group`. A missing file has no entries.
-    pub fn read() -> io::Result<Accounts> {
-        Ok(Accounts {
-            passwd: read_if_there("/etc/passwd".as_ref())?,
-            group: read_if_there("/etc/group".as_ref())?,
-        })
+    /// Reads `/etc/passwd` and `/etc/group`. A missing file has no entries; one that can't be
+    /// read is an error where something is to be looked up.
+    pub fn read() -> Accounts {
+        let mut accounts = Accounts::default();
+        let mut read = |file: &str| {
+            read_if_there(file.as_ref()).unwrap_or_else(|error| {
+                accounts.unreadable = Some(error.to_string());
+                String::new()
+            })
+        };
+        let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
+        Accounts { passwd, group, ..accounts }
     }
 
-    /// Finds the numbers; `current` is what the init itself runs as. The error names the
-    /// missing account, the key and the fix.
+    /// Finds the numbers; `current` is what the init itself runs as. The error has the place of
+    /// the missing account, and the fix.
     pub fn resolve(
         &self,
         identity: &Identity,
         current: &Credentials,
-    ) -> Result<Option<Resolved>, String> {
+    ) -> Result<Option<Resolved>, ConfigError> {
         if *identity == Identity::default() {
             return Ok(None);
         }
         let user = match &identity.user {
-            Some(account) => self.user(account)?,
-            None => self.user(&Account::Id(current.user))?,
+            Some((account, place)) => self.user(account).map_err(at(*place))?,
+            None => self.user_of_id(current.user),
         };
         let group = match &identity.group {
-            Some(account) => self.group(account)?,
+            Some((account, place)) => self.group(account).map_err(at(*place))?,
             None if identity.user.is_none() => current.group,
             None => user.group,
         };
         let groups = match &identity.supplementary_groups {
             Some(accounts) => {
-                accounts.iter().map(|account| self.group(account)).collect::<Result<_, _>>()?
+                let group =
+                    |(account, place): &(Account, Place)| self.group(account).map_err(at(*place));
+                accounts.iter().map(group).collect::<Result<_, _>>()?
             }
             None => self.groups_of(user.name, group),
         };
@@ -96,23 +107,29 @@ impl Accounts {
         }))
     }
 
+    fn readable(&self) -> Result<(), String> {
+        self.unreadable.as_ref().map_or(Ok(()), |reason| Err(format!("can't look it up: {reason}")))
+    }
+
     fn user(&self, account: &Account) -> Result<User<'_>, String> {
-        let found = self.users().find(|user| match account {
-            Account::Name(name) => user.name == name,
-            Account::Id(id) => user.id == *id,
-        });
-        match (found, account) {
-            (Some(user), _) => Ok(user),
-            // Without an entry there is no primary group either; the same number is what images
-            // that make up a user mean, and never root's.
-            (None, Account::Id(id)) => Ok(User { name: "", id: *id, group: *id, home: "/" }),
-            (None, Account::Name(name)) => Err(format!(
-                "user \"{name}\" is not in /etc/passwd; create it in the image, or give `user` a number"
-            )),
+        self.readable()?;
+        match account {
+            Account::Id(id) => Ok(self.user_of_id(*id)),
+            Account::Name(name) => self.users().find(|user| user.name == name).ok_or_else(|| {
+                format!("user \"{name}\" is not in /etc/passwd; create it in the image, or give `user` a number")
+            }),
         }
     }
 
+    /// Without an entry there is no primary group either; the same number is what images that
+    /// make up a user mean, and never root's.
+    fn user_of_id(&self, id: u32) -> User<'_> {
+        let found = self.users().find(|user| user.id == id);
+        found.unwrap_or(User { name: "", id, group: id, home: "/" })
+    }
+
     fn group(&self, account: &Account) -> Result<u32, String> {
+        self.readable()?;
         match account {
             Account::Id(id) => Ok(*id),
             Account::Name(name) => {
@@ -158,6 +175,10 @@ impl Accounts {
     }
 }
 
+fn at(place: Place) -> impl FnOnce(String) -> ConfigError {
+    move |message| ConfigError { place, message }
+}
+
 /// What this process runs as.
 pub fn current() -> Credentials {
     let mut groups: Vec<u32> = rustix::process::getgroups()
@@ -189,6 +210,7 @@ mod tests {
         Accounts {
             passwd: "root:x:0:0:root:/root:/bin/sh\n# no entry\nweb:x:33:34::/srv/web:/bin/false\n"
                 .to_owned(),
+            unreadable: None,
             group: "root:x:0:\nweb:x:34:\nlogs:x:50:web,mail\nssl:x:51:mail\nmail:x:8\n".to_owned(),
         }
     }
@@ -197,12 +219,18 @@ mod tests {
         Credentials { user: 0, group: 0, groups: vec![0] }
     }
 
-    fn resolve(identity: Identity) -> Result<Option<Resolved>, String> {
+    fn resolve(identity: Identity) -> Result<Option<Resolved>, ConfigError> {
         accounts().resolve(&identity, &root())
     }
 
-    fn name(name: &str) -> Option<Account> {
-        Some(Account::Name(name.to_owned()))
+    const PLACE: Place = Place { line: 7, column: 8 };
+
+    fn name(name: &str) -> Option<(Account, Place)> {
+        Some((Account::Name(name.to_owned()), PLACE))
+    }
+
+    fn id(id: u32) -> Option<(Account, Place)> {
+        Some((Account::Id(id), PLACE))
     }
 
     #[test]
@@ -218,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_number_needs_no_entry() {
-        let identity = Identity { user: Some(Account::Id(1234)), ..Identity::default() };
+        let identity = Identity { user: id(1234), ..Identity::default() };
         let resolved = resolve(identity).unwrap().unwrap();
         assert_eq!(
             resolved.credentials,
@@ -232,7 +260,7 @@ mod tests {
         let identity = Identity {
             user: name("web"),
             group: name("ssl"),
-            supplementary_groups: Some(vec![Account::Name("mail".to_owned()), Account::Id(7)]),
+            supplementary_groups: Some([name("mail"), id(7)].into_iter().flatten().collect()),
         };
         let credentials = resolve(identity).unwrap().unwrap().credentials.unwrap();
         assert_eq!(credentials, Credentials { user: 33, group: 51, groups: vec![8, 7] });
@@ -241,7 +269,7 @@ mod tests {
     #[test]
     fn what_the_init_is_already_needs_no_privilege() {
         let current = Credentials { user: 1000, group: 1000, groups: vec![5] };
-        let identity = Identity { user: Some(Account::Id(1000)), ..Identity::default() };
+        let identity = Identity { user: id(1000), ..Identity::default() };
         let resolved = Accounts::default().resolve(&identity, &current).unwrap().unwrap();
         assert_eq!(resolved.credentials, None);
     }
@@ -249,10 +277,8 @@ mod tests {
     #[test]
     fn an_unknown_name_is_named_with_the_fix() {
         let unknown = resolve(Identity { user: name("nobody"), ..Identity::default() });
-        assert_eq!(
-            unknown.unwrap_err(),
-            "user \"nobody\" is not in /etc/passwd; create it in the image, or give `user` a number"
-        );
+        let message = "user \"nobody\" is not in /etc/passwd; create it in the image, or give `user` a number";
+        assert_eq!(unknown.unwrap_err(), ConfigError { place: PLACE, message: message.to_owned() });
         assert!(resolve(Identity { group: name("none"), ..Identity::default() }).is_err());
     }
 }

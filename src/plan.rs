@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
+use crate::bundle::toml::ConfigError;
 use crate::bundle::{
-    Bundle, EnvironmentPlan, Identity, LogFull, LogMode, MAIN, OnExit, Route, Service,
+    Bundle, EnvironmentPlan, Identity, LogFull, LogMode, MAIN, OnExit, Place, Route, Service,
 };
 use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
@@ -83,11 +84,17 @@ impl Plan {
     }
 
     /// A bundle, already narrowed to what is selected, with a main command beside it if one is
-    /// given. Fails with one message for each thing that is wrong.
-    pub fn bundle(mut bundle: Bundle, main: Option<Vec<OsString>>) -> Result<Plan, Vec<String>> {
+    /// given.
+    ///
+    /// # Errors
+    /// Everything that the machine lacks: accounts, and files with variables.
+    pub fn bundle(
+        mut bundle: Bundle,
+        main: Option<Vec<OsString>>,
+    ) -> Result<Plan, Vec<ConfigError>> {
         let foreground = main.as_ref().map(|_| ServiceId(bundle.services.len()));
         bundle.services.extend(main.map(plain_service));
-        let accounts = Accounts::read().map_err(|error| vec![error.to_string()])?;
+        let accounts = Accounts::read();
         let current = identity::current();
         let mut errors = Vec::new();
         let mut identities = Vec::new();
@@ -95,11 +102,11 @@ impl Plan {
         for service in &bundle.services {
             match accounts.resolve(&service.identity, &current) {
                 Ok(resolved) => identities.push(resolved),
-                Err(error) => errors.push(format!("service \"{}\": {error}", service.name)),
+                Err(error) => errors.push(error),
             }
             match read_environment_files(&service.environment.files) {
                 Ok(variables) => environment_files.push(variables),
-                Err(error) => errors.push(format!("service \"{}\": {error}", service.name)),
+                Err(error) => errors.push(error),
             }
         }
         if !errors.is_empty() {
@@ -214,13 +221,14 @@ fn bundle_routes(bundle: &Bundle) -> BTreeMap<Signal, SignalRoute> {
     bundle.signals.iter().map(route).collect()
 }
 
-fn read_environment_files(files: &[PathBuf]) -> Result<Variables, String> {
+fn read_environment_files(files: &[(PathBuf, Place)]) -> Result<Variables, ConfigError> {
     let mut variables = Vec::new();
-    for file in files {
+    for (file, place) in files {
         let shown = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| format!("can't read the environment file {shown}: {error}"))?;
-        variables.extend(environment::parse_file(&shown, &text)?);
+        let read = std::fs::read_to_string(file)
+            .map_err(|error| format!("can't read the environment file {shown}: {error}"))
+            .and_then(|text| environment::parse_file(&shown, &text));
+        variables.extend(read.map_err(|message| ConfigError { place: *place, message })?);
     }
     Ok(variables)
 }

@@ -311,6 +311,16 @@ fn check_prints_the_plan_and_every_mistake() {
             told(&ended.stderr).iter().map(|line| line.split(": ").next().unwrap()).collect();
         assert_eq!(places, [format!("{path}:3:11"), format!("{path}:4:8")], "{ended:?}");
     }
+    // What only the machine can tell has its place too.
+    let lookups = "user = \"nosuch\"\nsupplementary-groups = [0, \"none\"]\n\
+                   environment-file = [\"/nonexistent\"]\n";
+    let file = bundle(&service("a", "exec true", lookups));
+    let path = file.path().to_str().unwrap();
+    let ended = run(init(Position::Child).args(["check", "-f", path]));
+    assert_eq!(ended.code(), 78);
+    let lines = told(&ended.stderr);
+    assert!(lines[0].starts_with(&format!("{path}:4:8: user \"nosuch\" is not in")), "{lines:?}");
+    assert!(lines[1].starts_with(&format!("{path}:6:21: can't read the environment file")));
     let ended = run(init(Position::Child).args(["run", "-f", "/nonexistent.toml"]));
     assert_eq!(ended.code(), 78);
     assert!(ended.stderr.contains("/nonexistent.toml"), "{ended:?}");

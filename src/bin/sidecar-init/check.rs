@@ -3,12 +3,10 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use sidecar_init::bundle::{Account, Bundle, LogMode, OnExit, Route, Service};
-use sidecar_init::exit::CONFIG;
-use sidecar_init::plan::Plan;
+use sidecar_init::bundle::{Account, Bundle, LogMode, OnExit, Place, Route, Service};
 
 use crate::arguments::CheckRequest;
-use crate::run::{complain, load, print};
+use crate::run::{load, plan, print};
 
 /// Prints the plan of the bundle, or what is wrong with it.
 pub(crate) fn check(request: &CheckRequest) -> u8 {
@@ -16,15 +14,10 @@ pub(crate) fn check(request: &CheckRequest) -> u8 {
         Ok(bundle) => bundle,
         Err(code) => return code,
     };
-    match Plan::bundle(bundle, None) {
+    match plan(&request.file, bundle, None) {
         Ok(plan) if request.json => print(&format!("{:#}\n", as_json(&plan.bundle))),
         Ok(plan) => print(&table(&plan.bundle)),
-        Err(errors) => {
-            errors
-                .iter()
-                .for_each(|error| complain(&format!("{}: {error}", request.file.display())));
-            CONFIG
-        }
+        Err(code) => code,
     }
 }
 
@@ -105,7 +98,7 @@ fn as_json(bundle: &Bundle) -> Value {
     })
 }
 
-fn account(account: &Account) -> String {
+fn account((account, _): &(Account, Place)) -> String {
     match account {
         Account::Name(name) => name.clone(),
         Account::Id(id) => id.to_string(),

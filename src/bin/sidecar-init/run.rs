@@ -1,8 +1,10 @@
 //! Runs what was asked for.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 
+use sidecar_init::bundle::toml::ConfigErrors;
 use sidecar_init::bundle::{Bundle, selection};
 use sidecar_init::exit::{CONFIG, INIT_FAILED, NOTHING_SELECTED};
 use sidecar_init::init::{Init, Options};
@@ -29,19 +31,23 @@ pub(crate) fn bundle(request: BundleRequest) -> u8 {
         bundle.log = log;
         bundle.services.iter_mut().for_each(|service| service.log = log);
     }
-    match Plan::bundle(bundle, request.main) {
+    match plan(&request.file, bundle, request.main) {
         Ok(plan) => {
             // Reading the file took far more than what is kept of it.
             sidecar_init::sys::memory::give_back();
             start(plan, request.common)
         }
-        Err(errors) => {
-            errors
-                .iter()
-                .for_each(|error| complain(&format!("{}: {error}", request.file.display())));
-            CONFIG
-        }
+        Err(code) => code,
     }
+}
+
+/// Looks up on this machine what the bundle of `file` names. Says what is missing, and returns
+/// the code to exit with, if anything is.
+pub(crate) fn plan(file: &Path, bundle: Bundle, main: Option<Vec<OsString>>) -> Result<Plan, u8> {
+    Plan::bundle(bundle, main).map_err(|errors| {
+        complain(&ConfigErrors::new(&file.display().to_string(), errors).to_string());
+        CONFIG
+    })
 }
 
 /// Reads the bundle of `file` and narrows it to what is selected. Says what is wrong, and

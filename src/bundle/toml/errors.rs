@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::bundle::Place;
+
 /// Everything that is wrong, in the order of the file; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
@@ -13,15 +15,20 @@ pub struct ConfigErrors {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigError {
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
+    /// Where it stands.
+    pub place: Place,
     /// What is wrong, and the fix.
     pub message: String,
 }
 
 impl ConfigErrors {
+    /// What is wrong with the file of this name, of which there is something.
+    pub fn new(file: &str, mut errors: Vec<ConfigError>) -> ConfigErrors {
+        errors.sort();
+        errors.dedup();
+        ConfigErrors { file: file.to_owned(), errors }
+    }
+
     /// All of them.
     pub fn all(&self) -> &[ConfigError] {
         &self.errors
@@ -33,7 +40,7 @@ impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.errors.iter().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
-            let ConfigError { line, column, message } = error;
+            let ConfigError { place: Place { line, column }, message } = error;
             write!(f, "{newline}{}:{line}:{column}: {message}", self.file)?;
         }
         Ok(())
@@ -56,10 +63,15 @@ impl<'text> Complaints<'text> {
 
     /// Something is wrong at this place of the text.
     pub(super) fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
+        self.found.push(ConfigError { place: self.place(&span), message: message.into() });
+    }
+
+    /// Where this part of the text begins.
+    pub(super) fn place(&self, span: &Range<usize>) -> Place {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        self.found.push(ConfigError { line, column, message: message.into() });
+        Place { line, column }
     }
 
     /// What is wrong so far.
@@ -67,9 +79,6 @@ impl<'text> Complaints<'text> {
         if self.found.is_empty() {
             return Ok(());
         }
-        let mut errors = std::mem::take(&mut self.found);
-        errors.sort();
-        errors.dedup();
-        Err(ConfigErrors { file: file.to_owned(), errors })
+        Err(ConfigErrors::new(file, std::mem::take(&mut self.found)))
     }
 }

@@ -8,6 +8,7 @@ use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
 use super::errors::Complaints;
+use crate::bundle::Place;
 
 /// A value and where it stands.
 pub(super) struct Placed<T> {
@@ -57,6 +58,10 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
 
     pub(super) fn complain(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.complaints.add(span, message);
+    }
+
+    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+        self.complaints.place(span)
     }
 
     pub(super) fn string(&mut self, key: &str) -> Option<Placed<&'a str>> {

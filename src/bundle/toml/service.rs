@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
+use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
 use super::errors::Complaints;
 use super::section::{Placed, Section, integer_in};
 use super::{Defaults, LOG_FULL, LOG_MODES, ON_EXIT};
 use crate::bundle::{
-    Account, EnvironmentPlan, Identity, MAIN, ResourceLimit, Service, capability, resource,
+    Account, EnvironmentPlan, Identity, MAIN, Place, ResourceLimit, Service, capability, resource,
 };
 use crate::signal::Signal;
 
@@ -166,17 +167,14 @@ fn environment(section: &mut Section) -> EnvironmentPlan {
         Some(DeValue::Array(_))
     );
     let files = match is_list {
-        true => section.strings("environment-file").map(owned).unwrap_or_default(),
-        false => section
-            .string("environment-file")
-            .map(|file| file.value.to_owned())
-            .into_iter()
-            .collect(),
+        true => section.strings("environment-file").unwrap_or_default(),
+        false => section.string("environment-file").into_iter().collect(),
     };
+    let placed = |file: Placed<&str>| (PathBuf::from(file.value), section.place(&file.span));
     EnvironmentPlan {
         pass,
         drop,
-        files: files.into_iter().map(PathBuf::from).collect(),
+        files: files.into_iter().map(placed).collect(),
         set: variables(section),
     }
 }
@@ -207,12 +205,14 @@ fn variables(section: &mut Section) -> Vec<(String, String)> {
 }
 
 fn identity(section: &mut Section) -> Identity {
-    let user = section.get("user").map(|_| ()).and_then(|()| account(section, "user"));
-    let group = section.get("group").map(|_| ()).and_then(|()| account(section, "group"));
+    let user = account(section, "user");
+    let group = account(section, "group");
     let groups = section.get("supplementary-groups").and_then(|value| match value.get_ref() {
         DeValue::Array(items) => {
-            let accounts = items.iter().map(|item| account_in(item.get_ref()));
-            let all: Option<Vec<Account>> = accounts.collect();
+            let placed = |item: &Spanned<DeValue>| {
+                Some((account_in(item.get_ref())?, section.place(&item.span())))
+            };
+            let all: Option<Vec<(Account, Place)>> = items.iter().map(placed).collect();
             all.or_else(|| {
                 section.wrong(value, "supplementary-groups", "a list of group names and numbers")
             })
@@ -222,15 +222,15 @@ fn identity(section: &mut Section) -> Identity {
     Identity { user, group, supplementary_groups: groups }
 }
 
-fn account(section: &mut Section, key: &str) -> Option<Account> {
+fn account(section: &mut Section, key: &str) -> Option<(Account, Place)> {
     let value = section.get(key)?;
-    account_in(value.get_ref()).or_else(|| {
-        section.wrong(
-            value,
-            key,
-            "a name or a number; a group goes into `group`, not behind a colon",
-        )
-    })
+    match account_in(value.get_ref()) {
+        Some(account) => Some((account, section.place(&value.span()))),
+        None => {
+            let expected = "a name or a number; a group goes into `group`, not behind a colon";
+            section.wrong(value, key, expected)
+        }
+    }
 }
 
 fn account_in(value: &DeValue) -> Option<Account> {

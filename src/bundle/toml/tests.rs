@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bundle::{Account, EnvironmentPlan, Identity, ResourceLimit, Route};
+use crate::bundle::{Account, EnvironmentPlan, Identity, Place, ResourceLimit, Route};
 use crate::signal::Signal;
 
 const SAMPLE: &str = r#"
@@ -51,7 +51,7 @@ fn the_sample_means_what_it_says() {
     let [egress] = &bundle.services[..] else { panic!("one service") };
     assert_eq!(egress.name, "egress");
     assert_eq!(egress.command, ["/app/egress_entrypoint.sh"]);
-    let user = Some(Account::Name("egress".to_owned()));
+    let user = Some((Account::Name("egress".to_owned()), Place { line: 11, column: 8 }));
     assert_eq!(egress.identity, Identity { user, ..Identity::default() });
     let upstream = ("EGRESS_UPSTREAM_PROXY".to_owned(), "http://127.0.0.1:8888".to_owned());
     assert_eq!(
@@ -98,10 +98,12 @@ fn every_other_key_is_read() {
     "#;
     let bundle = parse("b.toml", text).unwrap();
     let service = &bundle.services[0];
-    assert_eq!(service.identity.user, Some(Account::Id(1000)));
-    assert_eq!(service.identity.group, Some(Account::Id(2000)));
-    let groups = vec![Account::Name("logs".to_owned()), Account::Id(5)];
-    assert_eq!(service.identity.supplementary_groups, Some(groups));
+    let Identity { user, group, supplementary_groups } = &service.identity;
+    assert_eq!(user.as_ref().map(|user| &user.0), Some(&Account::Id(1000)));
+    assert_eq!(group.as_ref().map(|group| &group.0), Some(&Account::Id(2000)));
+    let groups: Vec<&Account> =
+        supplementary_groups.iter().flatten().map(|group| &group.0).collect();
+    assert_eq!(groups, [&Account::Name("logs".to_owned()), &Account::Id(5)]);
     assert_eq!(
         (service.umask, service.nice, service.oom_score_adj),
         (Some(0o27), Some(-5), Some(500))
