@@ -95,13 +95,24 @@ impl Terminal {
     }
 
     /// Whether our parent is a shell with job control: it has put us into a group of our own
-    /// within its session, and watches whether we stop.
+    /// within its session, and watches whether we stop. Another init above us (`docker run
+    /// --init`) does the first and not the second; it is told by TSTP, which such a shell
+    /// ignores lest Ctrl-Z stop itself (the GNU C Library's manual, "Initializing the Shell").
     fn is_job_of_a_shell(&self) -> bool {
         let (Some(own_group), Some(parent)) = (self.own_group, getppid()) else { return false };
         getpid() != Pid::INIT
             && group_of(Some(parent)).is_some_and(|group| group != own_group)
             && session_of(Some(parent)).is_some_and(|session| session_of(None) == Some(session))
+            && ignores(parent, Signal::TSTP).unwrap_or(true)
     }
+}
+
+/// Whether the process ignores the signal, proc(5); `None` if `/proc` does not say.
+fn ignores(pid: Pid, signal: Signal) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+    Some(mask >> (signal.number() - 1) & 1 == 1)
 }
 
 impl AsFd for Terminal {

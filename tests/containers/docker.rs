@@ -6,7 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const IMAGE: &str = "sidecar-init-test:base";
+/// What the containers are made of.
+pub const IMAGE: &str = "sidecar-init-test:base";
 static CHECK: Once = Once::new();
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 

@@ -6,6 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod docker;
+#[path = "../harness/mod.rs"]
+mod harness;
 mod seccomp;
 mod servers;
 mod settings;
+mod terminal;
