@@ -263,6 +263,17 @@ fn a_main_command_ends_the_bundle_with_its_code() {
 }
 
 #[test]
+fn a_signal_can_be_routed_to_the_main_command() {
+    let file = bundle(&(polite("a") + "[signals]\nUSR1 = { to = [\"main\"], as = \"HUP\" }\n"));
+    let script = harness::with_witness("exec WITNESS main HUP=hup!4");
+    let mut running =
+        start(bundle_command(Position::Child, &file).args(["--", "sh", "-c", &script]));
+    running.wait_for("main");
+    running.signal("USR1");
+    assert_eq!(running.end().code(), 4);
+}
+
+#[test]
 fn what_overruns_is_named_and_the_others_are_asked_in_time() {
     let stubborn = service("slow", "exec WITNESS up", "");
     let file = bundle(&("[bundle]\ngrace = \"900ms\"\n".to_owned() + &polite("a") + &stubborn));

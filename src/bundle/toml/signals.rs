@@ -6,7 +6,7 @@ use ::toml::de::{DeTable, DeValue};
 
 use super::errors::Complaints;
 use super::section::{Placed, Section};
-use crate::bundle::{Route, Service};
+use crate::bundle::{MAIN, Route, Service};
 use crate::signal::Signal;
 
 pub(super) const KEYS: [&str; 3] = ["to", "as", "drop"];
@@ -100,7 +100,7 @@ fn targets(
     }
     let mut names = Vec::<String>::new();
     for Placed { value, span } in to {
-        if !services.iter().any(|service| service.name == value) {
+        if value != MAIN && !services.iter().any(|service| service.name == value) {
             let known: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
             let message =
                 format!("there is no service \"{value}\"; the bundle has {}", known.join(", "));
