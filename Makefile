@@ -27,9 +27,10 @@ run: build ## a bundle of small services, as PID 1 of a new PID namespace; end i
 test: build ## every test
 	cargo test --workspace
 
-lint: ## formatting and clippy, as CI wants them
+lint: ## formatting, clippy and documentation, as CI wants them
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --lib
 
 bench: build ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
 	cargo run --release -q -p bench -- $(BENCH)

@@ -1,5 +1,5 @@
 //! The reactor: turns what the kernel reports into the core's events, and the core's orders
-//! into system calls. It waits in one place only, the poll in [`Init::turn`].
+//! into system calls. It waits in one place only, the poll in `Init::turn`.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,4 +1,31 @@
 //! PID 1 for containers: one command or a bundle of services.
+//!
+//! The binary `sidecar-init` is one user of this library; a program of your own can be another.
+//! [`bundle::toml`] reads a bundle, [`plan`] looks up what it names on this machine, and
+//! [`init`] runs it. The init takes over the whole process (signals, orphans, descriptors), so
+//! it is made while there is one thread, and by a program that does nothing beside it.
+//!
+//! ```
+//! use sidecar_init::{bundle, init, plan};
+//!
+//! let text = r#"
+//!     [[service]]
+//!     name = "web"
+//!     command = ["sleep", "1000"]
+//!
+//!     [[service]]
+//!     name = "failing"
+//!     command = ["sh", "-c", "exit 3"]
+//! "#;
+//! let bundle = bundle::toml::parse("embedded.toml", text)?;
+//! let plan = plan::Plan::bundle(bundle, None).expect("no accounts or files are named");
+//! let code = init::Init::new(plan, init::Options::default())?.run();
+//! assert_eq!(code, 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`supervisor`] is the core alone, which decides everything and touches nothing: it can be
+//! driven with events and times of your own.
 
 pub mod bundle;
 mod cgroup;

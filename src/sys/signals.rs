@@ -90,7 +90,7 @@ impl Signals {
         Ok(Signals(fd))
     }
 
-    /// Takes the waiting signals, [`BATCH`] at the most, into `received`. Returns whether more
+    /// Takes the waiting signals, a batch at the most, into `received`. Returns whether more
     /// may be waiting.
     pub fn read(&self, received: &mut Vec<Received>) -> io::Result<bool> {
         let mut batch = [const { MaybeUninit::<libc::signalfd_siginfo>::uninit() }; BATCH];

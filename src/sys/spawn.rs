@@ -2,7 +2,7 @@
 //! executes, so nothing is copied, and what went wrong in the child is known at once.
 //!
 //! Everything the child needs is made ready beforehand in [`Launch`]; in the child there are
-//! only system calls ([`child`]).
+//! only system calls (`child`).
 
 mod child;
 
