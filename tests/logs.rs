@@ -73,7 +73,7 @@ fn what_the_dying_wrote_is_kept_while_a_grandchild_holds_the_pipe() {
 
 #[test]
 fn no_line_of_several_services_is_torn() {
-    let count = 20_000;
+    let count = 100_000;
     let services: String = (0..4)
         .map(|number| {
             let name = format!("s{number}");

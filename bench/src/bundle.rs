@@ -36,6 +36,9 @@ pub fn services(peers: &Peers, quick: bool) -> Table {
     if Path::new("/usr/bin/runsvdir").exists() {
         supervisors.push(Supervisor { name: "runsvdir", command: runit, end: Signal::HUP });
     }
+    if Path::new("/usr/bin/supervisord").exists() {
+        supervisors.push(Supervisor { name: "supervisord", command: python, end: Signal::TERM });
+    }
     let head = [
         "supervisor",
         "services",
@@ -136,5 +139,27 @@ fn s6(peers: &Peers, folder: &Path, count: usize) -> Command {
 fn runit(peers: &Peers, folder: &Path, count: usize) -> Command {
     let mut command = Command::new("/usr/bin/runsvdir");
     command.arg(service_folders(peers, folder, count));
+    command
+}
+
+/// supervisord passes output on itself, which is how the bench learns that all have started.
+fn python(peers: &Peers, folder: &Path, count: usize) -> Command {
+    let mut text = format!(
+        "[supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\n\
+         pidfile={}/pid\nminfds=10000\n",
+        folder.display()
+    );
+    for number in 0..count {
+        let _ = write!(
+            text,
+            "[program:s{number}]\ncommand={}\nstartsecs=0\n\
+             stdout_logfile=/dev/stdout\nstdout_logfile_maxbytes=0\n",
+            peers.child
+        );
+    }
+    let file = folder.join("supervisord.conf");
+    fs::write(&file, text).expect("a configuration");
+    let mut command = Command::new("/usr/bin/supervisord");
+    command.arg("-c").arg(file);
     command
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -44,13 +45,20 @@ pub fn throughput(peers: &Peers, quick: bool) -> Table {
     let times = if quick { 1 } else { 5 };
     let lines = lines.to_string();
     let producer = [peers.child.as_str(), "lines", &lines];
-    let mut rates = [Vec::new(), Vec::new()];
-    let mut costs = [Vec::new(), Vec::new()];
+    let mut names = vec!["C floor", "sidecar-init"];
+    if Path::new("/usr/bin/s6-log").exists() {
+        names.push("s6-log");
+    }
+    let mut rates = vec![Vec::new(); names.len()];
+    let mut costs = vec![Vec::new(); names.len()];
     for _ in 0..times {
         let (ours, file) = bundle(peers, &[("s", &producer)]);
         let mut floor = Command::new(&peers.floor_prefix);
         floor.args(producer);
-        for (place, mut command) in [floor, ours].into_iter().enumerate() {
+        let mut s6_log = Command::new("bash");
+        s6_log.args(["-c", "exec s6-log 'p[s] ' 1 < <(\"$@\")", "bash"]).args(producer);
+        for (place, mut command) in [floor, ours, s6_log].into_iter().take(names.len()).enumerate()
+        {
             let (bytes, seconds, processor) = pump(&mut command);
             rates[place].push(bytes / 1e6 / seconds);
             costs[place].push(processor * 1e3 / (bytes / 1e6));
@@ -59,7 +67,7 @@ pub fn throughput(peers: &Peers, quick: bool) -> Table {
     }
     let head = ["pump", "MB/s", "ratio to C floor", "CPU ms per MB", "ratio to C floor"];
     let mut table = Table::new(&format!("Prefixed output: {lines} lines of 100 bytes"), &head);
-    for (place, name) in ["C floor", "sidecar-init"].into_iter().enumerate() {
+    for (place, name) in names.into_iter().enumerate() {
         let (rate, cost) = (median(&rates[place]), median(&costs[place]));
         table.row(
             name,
@@ -111,7 +119,7 @@ fn term_while(peers: &Peers, reads: bool) -> f64 {
     std::thread::sleep(Duration::from_millis(300));
     let begin = Instant::now();
     signal(measured.child.id(), Signal::TERM);
-    until(Duration::from_secs(20), || !std::path::Path::new(&format!("/proc/{quiet}")).exists());
+    until(Duration::from_secs(20), || !Path::new(&format!("/proc/{quiet}")).exists());
     let time = begin.elapsed().as_secs_f64() * 1e3;
     let _ = measured.child.wait();
     let _ = reader.join();
