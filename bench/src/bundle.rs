@@ -145,7 +145,7 @@ fn runit(peers: &Peers, folder: &Path, count: usize) -> Command {
 /// supervisord passes output on itself, which is how the bench learns that all have started.
 fn python(peers: &Peers, folder: &Path, count: usize) -> Command {
     let mut text = format!(
-        "[supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\n\
+        "[supervisord]\nnodaemon=true\nsilent=true\nlogfile=/dev/null\nlogfile_maxbytes=0\n\
          pidfile={}/pid\nminfds=10000\n",
         folder.display()
     );
