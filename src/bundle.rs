@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::signal::Signal;
 
 pub mod capability;
+pub mod check;
 pub mod environment;
 mod pattern;
 pub mod resource;
@@ -79,6 +80,69 @@ pub struct Service {
     pub log: LogMode,
     /// What happens when nobody takes its output away fast enough.
     pub log_full: LogFull,
+    /// Whether it keeps running.
+    pub kind: ServiceType,
+    /// The names of those that have to be ready before it starts.
+    pub after: Vec<String>,
+    /// Those without which it does not run; it comes after them, too.
+    pub requires: Vec<String>,
+    /// What it does when one that it requires has ended.
+    pub when_required_exits: WhenRequiredExits,
+    /// How it becomes ready; `None`: by being started.
+    pub readiness: Option<check::Readiness>,
+    /// How long it may take to become ready; a oneshot, to end.
+    pub start_timeout: Option<Duration>,
+    /// How one can tell that it is still well.
+    pub liveness: Option<check::Check>,
+    /// Whether it starts again after its end.
+    pub restart: RestartPolicy,
+    /// What asks it to end, in place of the stop signal.
+    pub stop_command: Option<Vec<OsString>>,
+    /// How long it is left alone after it was marked as not ready, before it is asked to end.
+    pub drain: Duration,
+}
+
+/// As a service is that only names its command.
+impl Default for Service {
+    fn default() -> Service {
+        Service {
+            name: String::new(),
+            command: Vec::new(),
+            working_directory: None,
+            environment: EnvironmentPlan::default(),
+            identity: Identity::default(),
+            umask: None,
+            rlimits: Vec::new(),
+            nice: None,
+            oom_score_adj: None,
+            no_new_privileges: false,
+            drop_capabilities: 0,
+            parent_death_signal: None,
+            stop_signal: Signal::TERM,
+            grace: None,
+            on_exit: OnExit::Shutdown,
+            success_codes: vec![0],
+            log: LogMode::Prefix,
+            log_full: LogFull::Block,
+            kind: ServiceType::Daemon,
+            after: Vec::new(),
+            requires: Vec::new(),
+            when_required_exits: WhenRequiredExits::Keep,
+            readiness: None,
+            start_timeout: None,
+            liveness: None,
+            restart: RestartPolicy::default(),
+            stop_command: None,
+            drain: Duration::ZERO,
+        }
+    }
+}
+
+impl Service {
+    /// Whether it leaves its order among the others to the file.
+    pub fn names_nobody(&self) -> bool {
+        self.after.is_empty() && self.requires.is_empty()
+    }
 }
 
 /// What a service's exit means for the bundle.
@@ -89,6 +153,78 @@ pub enum OnExit {
     Shutdown,
     /// The others go on; the bundle ends when none is left.
     Ignore,
+}
+
+/// Whether a service keeps running.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceType {
+    /// It runs until it is asked to end.
+    #[default]
+    Daemon,
+    /// It does something once; those that come after it start when it has succeeded.
+    Oneshot,
+}
+
+/// What a service does when one that it requires has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenRequiredExits {
+    /// It goes on.
+    #[default]
+    Keep,
+    /// It is stopped.
+    Stop,
+    /// It is stopped, and starts again when the other is ready again.
+    Restart,
+}
+
+/// When a service starts again that has ended without being asked to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RestartWhen {
+    /// Never.
+    #[default]
+    Never,
+    /// If it failed.
+    OnFailure,
+    /// In any case.
+    Always,
+}
+
+/// Whether, how often and how fast a service is restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartPolicy {
+    /// After what.
+    pub when: RestartWhen,
+    /// At most this often...
+    pub max: u32,
+    /// ...within this time. A run of this length also ends a streak of failures.
+    pub within: Duration,
+    /// How long to wait before the first restart of a streak; it doubles with each.
+    pub delay: Duration,
+    /// The longest wait.
+    pub max_delay: Duration,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> RestartPolicy {
+        RestartPolicy {
+            when: RestartWhen::Never,
+            max: 5,
+            within: Duration::from_secs(60),
+            delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+        }
+    }
+}
+
+impl RestartPolicy {
+    /// Whether it is for an end like this at all.
+    pub fn is_wanted_after(&self, succeeded: bool) -> bool {
+        match self.when {
+            RestartWhen::Never => false,
+            RestartWhen::OnFailure => !succeeded,
+            RestartWhen::Always => true,
+        }
+    }
 }
 
 /// What becomes of a service's output.
@@ -178,6 +314,8 @@ pub enum Route {
         /// What they get instead.
         as_signal: Option<Signal>,
     },
+    /// These services (by name) are restarted.
+    Restart(Vec<String>),
     /// Taken as if the init had received this one: TERM or INT, which begin the shutdown.
     Become(Signal),
     /// Dropped without a word.

@@ -13,6 +13,8 @@ pub const USAGE: u8 = 64;
 pub const NOTHING_SELECTED: u8 = 65;
 /// The bundle file can't be read, or what it says can't be done here (`EX_CONFIG` of sysexits(3)).
 pub const CONFIG: u8 = 78;
+/// A service did not become ready in time, or failed its checks, as timeout(1) has it.
+pub const CHECK_FAILED: u8 = 124;
 /// The init itself could not do its work: the kernel refused something it can't do without.
 pub const INIT_FAILED: u8 = 125;
 /// A command was found but could not be executed, as in POSIX `sh`.

@@ -19,16 +19,24 @@ use crate::supervisor::{Cause, Event, ServiceId, Supervisor};
 use crate::sys::descriptors;
 use crate::sys::signals::{self, Received, Signals};
 
+mod checking;
+mod checks;
+mod helpers;
 mod launch;
+mod notification;
 mod obey;
 mod processes;
 mod reap;
+mod remnants;
 mod terminal;
 mod timer;
 mod token;
 mod tree;
 
+use checks::Checks;
+use helpers::Helpers;
 use processes::Processes;
+use remnants::Remnants;
 use terminal::Terminal;
 use timer::Timer;
 use token::Source;
@@ -65,6 +73,11 @@ pub struct Init {
     signals: Signals,
     timer: Timer,
     processes: Processes,
+    remnants: Remnants,
+    helpers: Helpers,
+    checks: Checks,
+    /// By which services notify us, in the bundle's order.
+    notifications: Vec<Option<notification::Channel>>,
     terminal: Option<Terminal>,
     logs: Logs,
     /// What services have as their standard input.
@@ -127,6 +140,10 @@ impl Init {
             signals,
             timer: Timer::default(),
             processes: Processes::default(),
+            remnants: Remnants::default(),
+            helpers: Helpers::default(),
+            checks: Checks::default(),
+            notifications: Vec::new(),
             logs: Logs::new(voice, sinks),
             empty_input: None,
             unfinished: Unfinished::default(),
@@ -159,14 +176,23 @@ impl Init {
                 Source::Process(id) => self.reap_service(id),
                 Source::Stream(id, channel) => self.logs.readable(id, channel),
                 Source::Sink(channel) => self.logs.writable(channel),
+                Source::Check(id, purpose) => self.check_went_on(id, purpose),
+                Source::Notification(id) => self.read_notifications(id),
+                Source::Listener | Source::Client(_) => {}
             }
         }
         self.read_signals(&mut received);
         self.reap_orphans();
+        self.run_due_checks();
+        self.start_held_up();
         self.decide(&received);
         self.unfinished.output = self.logs.pump(self.poll.registry());
+        self.hear_logs();
         let timer = Source::Timer.token();
-        self.timer.set(self.supervisor.deadline(), self.poll.registry(), timer);
+        let deadlines =
+            [self.supervisor.deadline(), self.checks.deadline(), self.remnants.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
+        self.timer.set(deadline, self.poll.registry(), timer);
     }
 
     /// The only place where the init waits.

@@ -34,6 +34,7 @@ pub mod identity;
 pub mod init;
 mod log;
 pub mod plan;
+pub mod probe;
 pub mod record;
 pub mod signal;
 pub mod supervisor;

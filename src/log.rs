@@ -78,6 +78,8 @@ pub struct Logs {
     scratch: Vec<u8>,
     /// Messages of the init itself that had to be dropped.
     dropped: u64,
+    /// Services that wrote the text they were watched for.
+    heard: Vec<ServiceId>,
 }
 
 impl Logs {
@@ -91,7 +93,22 @@ impl Logs {
             ready: VecDeque::new(),
             scratch: Vec::new(),
             dropped: 0,
+            heard: Vec::new(),
         }
+    }
+
+    /// Watches the service's lines, once, for one that contains `text`.
+    pub fn watch(&mut self, id: ServiceId, text: &str) {
+        for channel in Channel::BOTH {
+            if let Some(Some(stream)) = self.streams.get_mut(stream_index(id, channel)) {
+                stream.watch_for(text);
+            }
+        }
+    }
+
+    /// Services that have written what they were watched for, since the last call.
+    pub fn take_heard(&mut self) -> Vec<ServiceId> {
+        std::mem::take(&mut self.heard)
     }
 
     /// Takes over our end of the pipe that the service writes `channel` into. The poll is to
@@ -235,6 +252,9 @@ impl Logs {
         scratch.resize(READ_BYTES, 0);
         let pumped = stream.pump(self.sink(stream.channel, registry), &mut scratch);
         self.scratch = scratch;
+        if stream.take_heard() {
+            self.heard.push(ServiceId(index / Channel::BOTH.len()));
+        }
         if pumped != Pumped::Ended {
             self.streams[index] = Some(stream);
         }

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
 use crate::bundle::toml::ConfigError;
-use crate::bundle::{
-    Bundle, EnvironmentPlan, Identity, LogFull, LogMode, MAIN, OnExit, Place, Route, Service,
-};
+use crate::bundle::{Bundle, LogMode, MAIN, Place, Route, Service};
 use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
 use crate::supervisor::{Otherwise, Policy, ServiceId, ServicePolicy, SignalRoute, Target};
@@ -64,6 +62,7 @@ impl Plan {
             signals: command_routes(&options.map, id, target),
             otherwise: Otherwise::Forward(id, target),
             code_of_first: true,
+            ..Policy::default()
         };
         Plan {
             bundle: Bundle {
@@ -113,11 +112,13 @@ impl Plan {
             return Err(errors);
         }
         let policy = Policy {
-            services: bundle.services.iter().map(policy_of).collect(),
+            services: policies(&bundle.services, foreground),
             grace: bundle.grace,
             signals: bundle_routes(&bundle),
             otherwise: Otherwise::DropWithNote,
             code_of_first: false,
+            in_file_order: bundle.services.iter().all(Service::names_nobody),
+            seed: u64::from(std::process::id()) ^ clock(),
         };
         // A directory that has been deleted has no name; `/` is always there.
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
@@ -154,22 +155,9 @@ fn plain_service(command: Vec<OsString>) -> Service {
     Service {
         name: MAIN.to_owned(),
         command,
-        working_directory: None,
-        environment: EnvironmentPlan::default(),
-        identity: Identity::default(),
-        umask: None,
-        rlimits: Vec::new(),
-        nice: None,
-        oom_score_adj: None,
-        no_new_privileges: false,
-        drop_capabilities: 0,
-        parent_death_signal: None,
-        stop_signal: Signal::TERM,
-        grace: None,
-        on_exit: OnExit::Shutdown,
         success_codes: Vec::new(),
         log: LogMode::Inherit,
-        log_full: LogFull::Block,
+        ..Service::default()
     }
 }
 
@@ -180,7 +168,37 @@ fn policy_of(service: &Service) -> ServicePolicy {
         grace: service.grace,
         on_exit: service.on_exit,
         success_codes: service.success_codes.clone(),
+        kind: service.kind,
+        when_required_exits: service.when_required_exits,
+        has_readiness: service.readiness.is_some(),
+        start_timeout: service.start_timeout,
+        restart: service.restart,
+        drain: service.drain,
+        has_stop_command: service.stop_command.is_some(),
+        ..ServicePolicy::default()
     }
+}
+
+/// The policies of all services, in the bundle's order, each with those that it names; the main
+/// command comes after all others.
+fn policies(services: &[Service], main: Option<ServiceId>) -> Vec<ServicePolicy> {
+    let by_name: BTreeMap<&str, ServiceId> = services
+        .iter()
+        .zip(0..)
+        .map(|(service, index)| (&*service.name, ServiceId(index)))
+        .collect();
+    let ids = |names: &[String]| -> Vec<ServiceId> {
+        names.iter().filter_map(|name| by_name.get(&**name).copied()).collect()
+    };
+    let policy = |(service, index): (&Service, usize)| {
+        let requires = ids(&service.requires);
+        let after = match main == Some(ServiceId(index)) {
+            true => (0..index).map(ServiceId).collect(),
+            false => [ids(&service.after), requires.clone()].concat(),
+        };
+        ServicePolicy { after, requires, ..policy_of(service) }
+    };
+    services.iter().zip(0..).map(policy).collect()
 }
 
 /// TERM and INT begin the shutdown whatever they are rewritten to, and so does what is rewritten
@@ -213,12 +231,21 @@ fn bundle_routes(bundle: &Bundle) -> BTreeMap<Signal, SignalRoute> {
                 as_signal.unwrap_or(*signal),
                 Target::Process,
             ),
+            Route::Restart(services) => {
+                SignalRoute::Restart(services.iter().filter_map(id).collect())
+            }
             Route::Become(signal) => SignalRoute::Shutdown(*signal),
             Route::Drop => SignalRoute::Drop,
         };
         (*signal, route)
     };
     bundle.signals.iter().map(route).collect()
+}
+
+/// Something that differs from container to container, so that not all wait equally long.
+fn clock() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::from(since.subsec_nanos()))
 }
 
 fn read_environment_files(files: &[(PathBuf, Place)]) -> Result<Variables, ConfigError> {

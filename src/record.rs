@@ -54,6 +54,9 @@ impl Record {
             Cause::Requested(_) => ("requested", None, None),
             Cause::Exited(id, status) => ("exited", Some(id), Some(status)),
             Cause::SpawnFailed(id, _) => ("not-started", Some(id), None),
+            Cause::Unready(id) => ("not-ready", Some(id), None),
+            Cause::Unhealthy(id) => ("unhealthy", Some(id), None),
+            Cause::Commanded(_) => ("commanded", None, None),
             Cause::AllExited(None) => ("all-exited", None, None),
             Cause::AllExited(Some((id, status))) => ("all-exited", Some(id), Some(status)),
         };
@@ -100,6 +103,9 @@ impl Record {
                 format!("{} {status}{}", self.subject(id), ran.unwrap_or_default())
             }
             Cause::SpawnFailed(id, _) => format!("{} could not be started", self.subject(id)),
+            Cause::Unready(id) => format!("{} did not become ready in time", self.subject(id)),
+            Cause::Unhealthy(id) => format!("{} failed its liveness check", self.subject(id)),
+            Cause::Commanded(_) => format!("an operator asked for it after {}", span(self.ran)),
             Cause::AllExited(None) => "every service has exited".to_owned(),
             Cause::AllExited(Some((id, status))) => {
                 format!(

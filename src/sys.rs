@@ -13,3 +13,4 @@ pub mod memory;
 pub mod process_ids;
 pub mod signals;
 pub mod spawn;
+pub mod wait;

@@ -10,7 +10,7 @@ use sidecar_init::bundle::OnExit;
 use sidecar_init::exit::ExitStatus;
 use sidecar_init::signal::Signal;
 use sidecar_init::supervisor::{
-    Action, Cause, Event, KILL_WAIT, Policy, ServiceId, ServicePolicy, Supervisor, Target,
+    Action, Cause, Event, KILL_WAIT, Policy, ServiceId, ServicePolicy, Supervisor,
 };
 
 const RUNS: u64 = 20_000;
@@ -100,14 +100,12 @@ impl World {
                 unkillable: random.one_in(40),
             });
             services.push(ServicePolicy {
-                stop_signal: Some(Signal::TERM),
-                stop_target: Target::Process,
                 grace: random.one_in(3).then(|| random.millis(3000)),
                 on_exit: if random.one_in(3) { OnExit::Ignore } else { OnExit::Shutdown },
-                success_codes: vec![0],
+                ..ServicePolicy::default()
             });
         }
-        let policy = Policy { services, grace, ..Policy::default() };
+        let policy = Policy { services, grace, in_file_order: true, ..Policy::default() };
         let now = Instant::now();
         let signals = random.below(3);
         let mut signals_at: Vec<_> = (0..signals)
@@ -251,7 +249,7 @@ impl World {
             Event::Exited(id, status) if self.policy.services[id.0].on_exit == OnExit::Shutdown => {
                 Some(Cause::Exited(id, status))
             }
-            Event::Exited(..) | Event::Signaled(_) | Event::Spawned(_) | Event::TreeEmpty => None,
+            _ => None,
         };
         self.first_unasked = self.first_unasked.or(cause);
     }
@@ -284,6 +282,7 @@ impl World {
                     self.strays.iter_mut().for_each(|stray| stray.ends_at = Some(self.now));
                 }
                 Action::Note(_) => {}
+                Action::RunStopCommand(_) => panic!("nobody asked for {order:?}"),
             }
         }
     }
@@ -353,6 +352,7 @@ impl World {
             Cause::Requested(_) | Cause::AllExited(None) => 0,
             Cause::SpawnFailed(_, code) => code,
             Cause::Exited(_, status) | Cause::AllExited(Some((_, status))) => status.code(),
+            other => panic!("no service has checks, and there is no operator: {other:?}"),
         };
         assert_eq!(outcome.code, code);
         assert!(outcome.forced.is_none() || self.requests > 1, "forced by one request");

@@ -2,118 +2,27 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::{Duration, Instant};
+mod story;
+
+use std::time::Duration;
 
 use sidecar_init::bundle::OnExit;
 use sidecar_init::exit::ExitStatus;
 use sidecar_init::signal::Signal;
 use sidecar_init::supervisor::{
-    Action, Cause, Event, Otherwise, Outcome, Policy, ServiceId, ServicePolicy, SignalRoute,
-    Supervisor, Target,
+    Action, Cause, Event, Otherwise, Policy, ServicePolicy, SignalRoute, Target,
 };
 
-/// A core, its clock, and the orders that it has given and nobody has read.
-struct Story {
-    core: Supervisor,
-    begin: Instant,
-    now: Instant,
-    orders: Vec<Action>,
-}
-
-fn service() -> ServicePolicy {
-    ServicePolicy {
-        stop_signal: Some(Signal::TERM),
-        stop_target: Target::Process,
-        grace: None,
-        on_exit: OnExit::Shutdown,
-        success_codes: vec![0],
-    }
-}
+use story::{NOTHING, Story, id};
 
 fn policy(services: usize) -> Policy {
     Policy {
-        services: vec![service(); services],
+        services: vec![ServicePolicy::default(); services],
         grace: Duration::from_secs(8),
+        in_file_order: true,
         ..Policy::default()
     }
 }
-
-const fn id(number: usize) -> ServiceId {
-    ServiceId(number)
-}
-
-impl Story {
-    fn new(policy: Policy) -> Story {
-        let now = Instant::now();
-        let mut story =
-            Story { core: Supervisor::new(policy), begin: now, now, orders: Vec::new() };
-        story.core.tick(now, &mut story.orders);
-        story
-    }
-
-    /// A bundle of this many, all of them started.
-    fn up(policy: Policy) -> Story {
-        let count = policy.services.len();
-        let mut story = Story::new(policy);
-        for number in 0..count {
-            story.tell(Event::Spawned(id(number)));
-        }
-        story.orders.clear();
-        story
-    }
-
-    fn tell(&mut self, event: Event) -> &mut Story {
-        self.tell_all(&[event])
-    }
-
-    /// Facts that are learnt at once.
-    fn tell_all(&mut self, events: &[Event]) -> &mut Story {
-        for event in events {
-            self.core.handle(*event, self.now, &mut self.orders);
-        }
-        self.core.tick(self.now, &mut self.orders);
-        self
-    }
-
-    fn exits(&mut self, number: usize, code: u8) -> &mut Story {
-        self.tell(Event::Exited(id(number), ExitStatus::Code(code)))
-    }
-
-    fn signal(&mut self, signal: Signal) -> &mut Story {
-        self.tell(Event::Signaled(signal))
-    }
-
-    /// Lets the time come that is so many milliseconds after the beginning.
-    fn at(&mut self, millis: u64) -> &mut Story {
-        self.now = self.begin + Duration::from_millis(millis);
-        self.core.tick(self.now, &mut self.orders);
-        self
-    }
-
-    /// The orders since the last look, in short; notes are left out.
-    fn orders(&mut self) -> Vec<String> {
-        let short = |action: &Action| match action {
-            Action::Spawn(id) => Some(format!("spawn {}", id.0)),
-            Action::Signal(id, signal, Target::Process) => Some(format!("{signal} {}", id.0)),
-            Action::Signal(id, signal, Target::Group) => Some(format!("{signal} group {}", id.0)),
-            Action::Kill(id) => Some(format!("kill {}", id.0)),
-            Action::TerminateRest => Some("terminate rest".to_owned()),
-            Action::KillAll => Some("kill all".to_owned()),
-            Action::Note(_) => None,
-        };
-        std::mem::take(&mut self.orders).iter().filter_map(short).collect()
-    }
-
-    fn due_in(&self) -> Option<u128> {
-        self.core.deadline().map(|deadline| (deadline - self.begin).as_millis())
-    }
-
-    fn outcome(&self) -> Outcome {
-        self.core.outcome().expect("it has ended")
-    }
-}
-
-const NOTHING: [&str; 0] = [];
 
 #[test]
 fn services_start_one_after_the_other() {
@@ -294,7 +203,11 @@ fn success_codes_end_a_bundle_with_0() {
 
 fn one_command() -> Policy {
     Policy {
-        services: vec![ServicePolicy { stop_signal: None, success_codes: Vec::new(), ..service() }],
+        services: vec![ServicePolicy {
+            stop_signal: None,
+            success_codes: Vec::new(),
+            ..ServicePolicy::default()
+        }],
         otherwise: Otherwise::Forward(id(0), Target::Process),
         code_of_first: true,
         ..policy(1)

@@ -1,6 +1,6 @@
 //! Narrows a bundle to some of its services. Pure.
 
-use super::{Bundle, Route};
+use super::{Bundle, Route, Service};
 
 /// What a text such as `egress, pipelock` selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,11 +38,24 @@ pub fn narrow(mut bundle: Bundle, selection: &Selection) -> Bundle {
     });
     let is_left = |name: &String| bundle.services.iter().any(|service| service.name == *name);
     for route in bundle.signals.values_mut() {
-        if let Route::Forward { to, .. } = route {
+        if let Route::Forward { to, .. } | Route::Restart(to) = route {
             to.retain(is_left);
         }
     }
     bundle
+}
+
+/// What the selected services require that is not selected: who, and what.
+pub fn missing(bundle: &Bundle, selection: &Selection) -> Vec<(String, String)> {
+    let kept: Vec<&Service> =
+        selection.kept.iter().filter_map(|index| bundle.services.get(*index)).collect();
+    let is_kept = |name: &String| kept.iter().any(|service| service.name == *name);
+    let missing_of = |service: &&Service| {
+        let (name, requires) = (service.name.clone(), service.requires.clone());
+        let left_out = requires.into_iter().filter(|required| !is_kept(required));
+        left_out.map(move |required| (name.clone(), required)).collect::<Vec<_>>()
+    };
+    kept.iter().flat_map(missing_of).collect()
 }
 
 /// The names of all services, for messages.

@@ -1,6 +1,8 @@
 //! Reads a bundle from TOML: strict, and with everything that is wrong said at once.
 
 mod errors;
+mod life;
+mod order;
 mod section;
 mod service;
 mod signals;
@@ -43,7 +45,7 @@ pub(super) struct Defaults {
 
 /// Every key of every table, for the test that compares them with the documentation.
 pub fn keys() -> impl Iterator<Item = &'static str> {
-    BUNDLE_KEYS.into_iter().chain(service::KEYS).chain(signals::KEYS)
+    BUNDLE_KEYS.into_iter().chain(service::KEYS).chain(life::keys()).chain(signals::KEYS)
 }
 
 /// Reads the bundle in `text`; `file` is its name in messages.
@@ -120,8 +122,10 @@ fn services_of<'text>(
         return Vec::new();
     }
     let mut services = Vec::<Service>::new();
+    let mut named = Vec::new();
     for (table, span) in tables {
-        if let Some(service) = service::service(table, span.clone(), defaults, complaints) {
+        if let Some((service, names)) = service::service(table, span.clone(), defaults, complaints)
+        {
             if services.iter().any(|other| other.name == service.name) {
                 let message = format!(
                     "a second service with the name \"{}\"; names are unique",
@@ -130,8 +134,10 @@ fn services_of<'text>(
                 complaints.add(service::name_span(table, span.clone()), message);
             }
             services.push(service);
+            named.push(names);
         }
     }
+    order::check(&services, &named, complaints);
     services
 }
 

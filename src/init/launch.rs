@@ -19,9 +19,15 @@ const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 type Variables = Vec<(OsString, OsString)>;
 
-/// Everything about a service that its child needs to know, without descriptors. Fails with the
+/// Everything that a child needs to know that runs this command as the service would be run, with
+/// `more` variables, and without descriptors. Fails with the
 /// reason if that can't be expressed, as with a NUL in an argument.
-pub(super) fn launch<'fd>(plan: &Plan, id: ServiceId) -> Result<Launch<'fd>, String> {
+pub(super) fn launch<'fd>(
+    plan: &Plan,
+    id: ServiceId,
+    command: &[OsString],
+    more: &[(OsString, OsString)],
+) -> Result<Launch<'fd>, String> {
     let service = &plan.bundle.services[id.0];
     let text = |text: OsString| {
         c_string(text).map_err(|_| "a NUL byte in its command or environment".to_owned())
@@ -29,14 +35,16 @@ pub(super) fn launch<'fd>(plan: &Plan, id: ServiceId) -> Result<Launch<'fd>, Str
     let (environment, path) = match plan.is_one_command {
         true => (entry::environment(), std::env::var_os("PATH")),
         false => {
-            let variables = environment_of(plan, id);
+            let mut variables = environment_of(plan, id);
+            variables.retain(|(name, _)| more.iter().all(|(given, _)| given != name));
+            variables.extend_from_slice(more);
             let path = variables.iter().find(|(name, _)| name == "PATH");
             let path = path.map(|(_, value)| value.clone());
             let assignments = variables.into_iter().map(assignment).map(text);
             (assignments.collect::<Result<_, _>>()?, path)
         }
     };
-    let program = service.command.first().ok_or("its command is empty")?;
+    let program = command.first().ok_or("its command is empty")?;
     let directory = match &service.working_directory {
         Some(directory) => Some(directory.clone()),
         // One command starts where the init is; it has not moved yet.
@@ -44,7 +52,7 @@ pub(super) fn launch<'fd>(plan: &Plan, id: ServiceId) -> Result<Launch<'fd>, Str
     };
     Ok(Launch {
         paths: paths(program, path).map(text).collect::<Result<_, _>>()?,
-        arguments: service.command.iter().cloned().map(text).collect::<Result<_, _>>()?,
+        arguments: command.iter().cloned().map(text).collect::<Result<_, _>>()?,
         rewrite_listen_pid: plan.is_one_command && listens_for_us(),
         environment,
         limits: service.rlimits.iter().map(limit).collect(),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -24,8 +24,10 @@ impl Init {
     pub(super) fn obey(&mut self, orders: Vec<Action>) {
         for order in orders {
             match order {
+                Action::Spawn(id) if self.remnants.hold_up(id, Instant::now()) => {}
                 Action::Spawn(id) => self.spawn(id),
                 Action::Signal(id, signal, target) => self.signal(id, signal, target),
+                Action::RunStopCommand(id) => self.run_stop_command(id),
                 Action::Kill(id) => {
                     self.signal(id, Signal::KILL, Target::Process);
                     self.signal(id, Signal::KILL, Target::Group);
@@ -39,6 +41,13 @@ impl Init {
                 }
                 Action::Note(note) => self.note(note),
             }
+        }
+    }
+
+    /// Starts what had to wait for its remnants.
+    pub(super) fn start_held_up(&mut self) {
+        for id in self.remnants.take_free(Instant::now()) {
+            self.spawn(id);
         }
     }
 
@@ -67,7 +76,13 @@ impl Init {
             failed(format!("{what}: {}", launch::error_text(&error)))
         };
         let is_foreground = self.plan.foreground == Some(id);
-        let mut launch = launch::launch(&self.plan, id).map_err(failed)?;
+        let notification = self
+            .notification(id)
+            .map_err(|error| refused("can't make its readiness channel", error))?;
+        let more = notification.variables();
+        let command = &self.plan.bundle.services[id.0].command;
+        let mut launch = launch::launch(&self.plan, id, command, &more).map_err(failed)?;
+        launch.more = notification.descriptors();
         let (ours, theirs) =
             self.pipes(id).map_err(|error| refused("can't make its output pipes", error))?;
         let input = match is_foreground {
@@ -89,6 +104,7 @@ impl Init {
             // pipe is closed, as when a reader goes away.
             let _ = self.logs.attach(id, service, channel, pipe, registry, token);
         }
+        self.listen_for(id, notification);
         Ok(pid)
     }
 
@@ -108,6 +124,7 @@ impl Init {
             }
         }
         self.tell(&format!("service \"{}\" started (pid {})", self.plan.name(id), pid));
+        self.begin_checks(id);
     }
 
     /// What was handed to the init is the command's now; holding it too would keep pipes open
@@ -138,7 +155,7 @@ impl Init {
     }
 
     /// `/dev/null`, or where there is none a pipe that has ended. Copied for each service.
-    fn empty_input(&mut self) -> io::Result<OwnedFd> {
+    pub(super) fn empty_input(&mut self) -> io::Result<OwnedFd> {
         let input = match self.empty_input.take() {
             Some(input) => input,
             None => {
@@ -198,6 +215,10 @@ impl Init {
     fn note(&mut self, note: Note) {
         match note {
             Note::ShutdownBegins(cause) => {
+                self.end_all_checks();
+                let never_started = self.remnants.take_waiting();
+                let failed = |id| Event::SpawnFailed(id, INIT_FAILED);
+                self.facts.extend(never_started.into_iter().map(failed));
                 let cause = self.cause(cause);
                 self.tell(&format!("shutting down: {cause}"));
             }
@@ -206,6 +227,38 @@ impl Init {
                     "service \"{}\" is asked to end ({signal})",
                     self.plan.name(id)
                 ));
+            }
+            Note::Ready(id) => {
+                self.became_ready(id);
+                self.tell(&format!("service \"{}\" is ready", self.plan.name(id)));
+            }
+            Note::Unready(id) => {
+                let reason = self.complaint(id);
+                self.say_of(id, &format!("did not become ready in time{reason}"));
+            }
+            Note::Unhealthy(id) => {
+                let reason = self.complaint(id);
+                self.say_of(id, &format!("has failed its liveness check{reason}"));
+            }
+            Note::RequirementGone(id) => {
+                self.say_of(id, "is not started: a service that it requires has ended");
+            }
+            Note::Restarting(id, delay) => {
+                let delay = humantime::format_duration(Duration::from_millis(
+                    delay.as_millis().try_into().unwrap_or(u64::MAX),
+                ));
+                self.say_of(id, &format!("starts again in {delay}"));
+            }
+            Note::GivenUp(id) => {
+                self.say_of(id, "has ended more often than its `restart` allows: giving it up");
+            }
+            Note::Draining(id, drain) => {
+                let drain = humantime::format_duration(drain);
+                self.tell(&format!("service \"{}\" drains for {drain}", self.plan.name(id)));
+            }
+            Note::StopCommand(id) => {
+                let name = self.plan.name(id);
+                self.tell(&format!("service \"{name}\" is asked to end (stop-command)"));
             }
             Note::Overran(id) => {
                 let name = self.plan.name(id);
@@ -221,6 +274,10 @@ impl Init {
         }
     }
 
+    pub(super) fn say_of(&mut self, id: ServiceId, text: &str) {
+        self.say(&format!("service \"{}\" {text}", self.plan.name(id)));
+    }
+
     fn cause(&self, cause: Cause) -> String {
         let exited =
             |id, status: ExitStatus| format!("service \"{}\" {status}", self.plan.name(id));
@@ -230,6 +287,13 @@ impl Init {
             Cause::SpawnFailed(id, _) => {
                 format!("service \"{}\" could not be started", self.plan.name(id))
             }
+            Cause::Unready(id) => {
+                format!("service \"{}\" did not become ready in time", self.plan.name(id))
+            }
+            Cause::Unhealthy(id) => {
+                format!("service \"{}\" failed its liveness check", self.plan.name(id))
+            }
+            Cause::Commanded(_) => "an operator asked for it".to_owned(),
             Cause::AllExited(_) => "every service has exited".to_owned(),
         }
     }

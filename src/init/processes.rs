@@ -85,6 +85,11 @@ impl Processes {
         self.by_pid.contains_key(&pid)
     }
 
+    /// Whose main process it is.
+    pub(super) fn service(&self, pid: Pid) -> Option<ServiceId> {
+        self.by_pid.get(&pid.as_raw_nonzero().get()).copied()
+    }
+
     /// Sends a signal. One to a service that has just ended goes nowhere, and never to another
     /// process: an entry leaves the table when its process is reaped.
     pub(super) fn signal(&self, id: ServiceId, signal: Signal, target: Target) -> io::Result<()> {

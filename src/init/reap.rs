@@ -8,6 +8,8 @@ use super::Init;
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId};
+use crate::sys::signals;
+use crate::sys::wait::ended_child;
 
 /// How many zombies are reaped before signals and deadlines have their turn. A storm of orphans
 /// takes more turns, and none of them long.
@@ -18,6 +20,13 @@ impl Init {
     /// the deaths, which a wait for any child does not keep: so the first to fail is known.
     pub(super) fn reap_service(&mut self, id: ServiceId) {
         let Some(process) = self.processes.get(id) else { return };
+        if self.supervisor.may_run_again(id) {
+            // What it leaves behind would be in the way of its next run. It is not reaped yet, so
+            // the group is still its own.
+            let group = process.pid;
+            let _ = signals::kill(-group.as_raw_nonzero().get(), Signal::KILL);
+            self.remnants.insert(id, group);
+        }
         // No answer: the wait for any child has just reaped it.
         if let Ok(Some((pid, status))) = waitpid(Some(process.pid), WaitOptions::NOHANG) {
             self.reaped(pid, status);
@@ -35,6 +44,10 @@ impl Init {
             terminal.after_child_signal();
         }
         for _ in 0..BATCH {
+            if let Some(id) = self.ended_service() {
+                self.reap_service(id);
+                continue;
+            }
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => self.reaped(pid, status),
                 Ok(None) => return self.kill_newcomers(),
@@ -47,12 +60,21 @@ impl Init {
         self.unfinished.reaping = true;
     }
 
+    /// A service that has ended and is next to be reaped; its group is to be looked after first.
+    fn ended_service(&self) -> Option<ServiceId> {
+        if self.plan.is_one_command {
+            return None;
+        }
+        self.processes.service(ended_child()?)
+    }
+
     fn reaped(&mut self, pid: Pid, status: WaitStatus) {
+        let status = exit_status(status);
         let Some((id, process)) = self.processes.remove(pid) else {
             self.asked.remove(&pid.as_raw_nonzero().get());
-            return;
+            return self.helper_ended(pid, status);
         };
-        let status = exit_status(status);
+        self.end_checks(id);
         self.lifetimes.push((id, Instant::now() - process.started));
         if self.plan.foreground == Some(id)
             && let Some(terminal) = &mut self.terminal

@@ -2,13 +2,17 @@
 
 use mio::Token;
 
+use super::checks::Purpose;
 use crate::log::Channel;
 use crate::supervisor::ServiceId;
 
-/// How many numbers a service has: its process and its two outputs.
-const PER_SERVICE: usize = 3;
+/// How many numbers a service has: its process, its two outputs, its two checks and what it
+/// notifies us by.
+const PER_SERVICE: usize = 6;
 /// The first number of the first service.
 const SERVICES: usize = 4;
+/// The first number of the control socket, beyond those of any service.
+const CONTROL: usize = 1 << 24;
 
 /// Something that the poll reports on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +22,27 @@ pub(super) enum Source {
     Sink(Channel),
     Process(ServiceId),
     Stream(ServiceId, Channel),
+    Check(ServiceId, Purpose),
+    Notification(ServiceId),
+    /// The control socket, where clients come in.
+    Listener,
+    /// A client of the control socket.
+    Client(usize),
 }
 
 impl Source {
     pub(super) fn token(self) -> Token {
+        let of_service = |id: ServiceId, offset| SERVICES + id.0 * PER_SERVICE + offset;
         Token(match self {
             Source::Signals => 0,
             Source::Timer => 1,
             Source::Sink(channel) => 2 + channel as usize,
-            Source::Process(id) => SERVICES + id.0 * PER_SERVICE,
-            Source::Stream(id, channel) => SERVICES + id.0 * PER_SERVICE + 1 + channel as usize,
+            Source::Process(id) => of_service(id, 0),
+            Source::Stream(id, channel) => of_service(id, 1 + channel as usize),
+            Source::Check(id, purpose) => of_service(id, 3 + purpose as usize),
+            Source::Notification(id) => of_service(id, 5),
+            Source::Listener => CONTROL,
+            Source::Client(number) => CONTROL + 1 + number,
         })
     }
 
@@ -37,12 +52,17 @@ impl Source {
             1 => Source::Timer,
             2 => Source::Sink(Channel::Stdout),
             3 => Source::Sink(Channel::Stderr),
+            CONTROL => Source::Listener,
+            number if number > CONTROL => Source::Client(number - CONTROL - 1),
             number => {
                 let id = ServiceId((number - SERVICES) / PER_SERVICE);
                 match (number - SERVICES) % PER_SERVICE {
                     0 => Source::Process(id),
                     1 => Source::Stream(id, Channel::Stdout),
-                    _ => Source::Stream(id, Channel::Stderr),
+                    2 => Source::Stream(id, Channel::Stderr),
+                    3 => Source::Check(id, Purpose::Readiness),
+                    4 => Source::Check(id, Purpose::Liveness),
+                    _ => Source::Notification(id),
                 }
             }
         }
@@ -55,8 +75,9 @@ mod tests {
 
     #[test]
     fn every_number_has_one_meaning() {
+        let numbers = || (0..100).chain(CONTROL..CONTROL + 10);
         let tokens: Vec<usize> =
-            (0..100).map(|number| Source::of(Token(number)).token().0).collect();
-        assert!(tokens.into_iter().eq(0..100));
+            numbers().map(|number| Source::of(Token(number)).token().0).collect();
+        assert!(tokens.into_iter().eq(numbers()));
     }
 }

@@ -23,6 +23,28 @@ pub(super) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<i
     Some(found)
 }
 
+/// The first of the process and its ancestors that `is_end` knows; `None` if there is none, or
+/// `/proc` does not show them.
+pub(super) fn ancestor(mut pid: i32, is_end: impl Fn(i32) -> bool) -> Option<i32> {
+    // Pids may be reused while `/proc` is read, so that it shows a loop.
+    for _ in 0..MOST_GENERATIONS {
+        if is_end(pid) {
+            return Some(pid);
+        }
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        pid = parent_in(&stat).filter(|parent| *parent > 0)?;
+    }
+    None
+}
+
+/// Whether there is a process of this number, dead or alive.
+pub(super) fn is_there(pid: i32) -> bool {
+    fs::exists(format!("/proc/{pid}")).unwrap_or(false)
+}
+
+/// No process has more ancestors than this.
+const MOST_GENERATIONS: usize = 1000;
+
 fn children_by_parent() -> Option<BTreeMap<i32, Vec<i32>>> {
     let own = i32::try_from(std::process::id()).ok()?;
     let mut children = BTreeMap::<i32, Vec<i32>>::new();

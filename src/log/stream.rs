@@ -51,6 +51,10 @@ pub(super) struct Stream {
     format: Format,
     full: LogFull,
     splitter: LineSplitter,
+    /// What a line has to contain that is waited for.
+    watched: Option<Box<[u8]>>,
+    /// Whether there was such a line.
+    heard: bool,
     /// Lines dropped since the last word about it.
     dropped: u64,
     /// Whether it is in the queue of streams that may have something to read.
@@ -68,7 +72,27 @@ impl Stream {
     ) -> io::Result<Stream> {
         registry.register(&mut SourceFd(&pipe.as_raw_fd()), token, Interest::READABLE)?;
         let splitter = LineSplitter::default();
-        Ok(Stream { pipe, channel, format, full, splitter, dropped: 0, queued: false })
+        Ok(Stream {
+            pipe,
+            channel,
+            format,
+            full,
+            splitter,
+            watched: None,
+            heard: false,
+            dropped: 0,
+            queued: false,
+        })
+    }
+
+    /// Watches for a line that contains `text`.
+    pub(super) fn watch_for(&mut self, text: &str) {
+        self.watched = Some(text.as_bytes().into());
+    }
+
+    /// Whether there was such a line since the last call.
+    pub(super) fn take_heard(&mut self) -> bool {
+        std::mem::take(&mut self.heard)
     }
 
     /// Moves lines from the pipe to the sink until one of the two has no more to give or take.
@@ -102,14 +126,30 @@ impl Stream {
 
     fn pass_on(&mut self, bytes: &[u8], sink: &mut Sink) {
         if sink.is_full() {
-            let dropped = &mut self.dropped;
-            self.splitter.push(bytes, |_| *dropped += 1);
+            let (dropped, heard, watched) = (&mut self.dropped, &mut self.heard, &self.watched);
+            self.splitter.push(bytes, |line| {
+                *dropped += 1;
+                *heard |=
+                    watched.as_ref().is_some_and(|text| memchr::memmem::find(line, text).is_some());
+            });
             return;
         }
         let time = TimeStamp::default();
         self.report_dropped(&time, sink);
         let (format, out) = (&self.format, sink.buffer());
-        self.splitter.push(bytes, |line| format.append(line, &time, out));
+        match &self.watched {
+            None => self.splitter.push(bytes, |line| format.append(line, &time, out)),
+            Some(text) => {
+                let heard = &mut self.heard;
+                self.splitter.push(bytes, |line| {
+                    *heard |= memchr::memmem::find(line, text).is_some();
+                    format.append(line, &time, out);
+                });
+                if self.heard {
+                    self.watched = None;
+                }
+            }
+        }
         sink.flush();
     }
 

@@ -1,5 +1,7 @@
 //! The vocabulary of the core: facts in, orders out.
 
+use std::time::Duration;
+
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
 
@@ -7,19 +9,35 @@ use crate::signal::Signal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceId(pub usize);
 
-/// A fact that the reactor has learnt from the kernel.
+/// What the reactor has learnt: from the kernel, from its checks, or from an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The service's program is running.
     Spawned(ServiceId),
     /// It could not be started; the code says why (125, 126 or 127).
     SpawnFailed(ServiceId, u8),
+    /// It is ready to serve: its readiness check has succeeded.
+    Ready(ServiceId),
+    /// Its liveness check has failed as often as it may.
+    Unhealthy(ServiceId),
+    /// It asked for this much time, from now on, for what it is doing.
+    Extended(ServiceId, Duration),
     /// Its main process has ended and was reaped.
     Exited(ServiceId, ExitStatus),
+    /// Its stop command could not be run, or failed.
+    StopCommandFailed(ServiceId),
     /// The init received this signal.
     Signaled(Signal),
     /// No process is left below the init.
     TreeEmpty,
+    /// An operator wants the service to run.
+    Start(ServiceId),
+    /// An operator wants it down.
+    Stop(ServiceId),
+    /// An operator wants it to end, and to start again.
+    Restart(ServiceId),
+    /// An operator wants the bundle to end with this code.
+    Shutdown(u8),
 }
 
 /// An order to the reactor. Obeying one may fail (the process may just have died); what
@@ -30,6 +48,8 @@ pub enum Action {
     Spawn(ServiceId),
     /// Send the signal to the service.
     Signal(ServiceId, Signal, Target),
+    /// Run the service's stop command; answered by `StopCommandFailed` if it fails.
+    RunStopCommand(ServiceId),
     /// Kill the service and all of its process group.
     Kill(ServiceId),
     /// All services are gone: ask whatever else is left of the process tree to end. Answered
@@ -58,6 +78,22 @@ pub enum Note {
     ShutdownBegins(Cause),
     /// The service is asked to end by this signal.
     Stopping(ServiceId, Signal),
+    /// The service is ready; a oneshot has succeeded.
+    Ready(ServiceId),
+    /// It did not become ready in time, and is asked to end.
+    Unready(ServiceId),
+    /// Its liveness check has failed, and it is asked to end.
+    Unhealthy(ServiceId),
+    /// It is not started, for one that it requires is gone.
+    RequirementGone(ServiceId),
+    /// It has ended and starts again after this delay.
+    Restarting(ServiceId, Duration),
+    /// It has ended once more than its restart policy allows.
+    GivenUp(ServiceId),
+    /// It counts as not ready, and is asked to end after this delay.
+    Draining(ServiceId, Duration),
+    /// It is asked to end by its stop command.
+    StopCommand(ServiceId),
     /// The service did not end within its own grace and is killed.
     Overran(ServiceId),
     /// The bundle's grace is over: all that is left is killed.
@@ -77,6 +113,12 @@ pub enum Cause {
     Exited(ServiceId, ExitStatus),
     /// This service could not be started; the code says why.
     SpawnFailed(ServiceId, u8),
+    /// This service did not become ready in time.
+    Unready(ServiceId),
+    /// This service failed its liveness checks.
+    Unhealthy(ServiceId),
+    /// An operator asked for it, with this code.
+    Commanded(u8),
     /// Every service has ended, each with leave to do so; the first that failed, if any did.
     AllExited(Option<(ServiceId, ExitStatus)>),
 }

@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::event::{ServiceId, Target};
-use crate::bundle::OnExit;
+use crate::bundle::{OnExit, RestartPolicy, ServiceType, WhenRequiredExits};
 use crate::signal::Signal;
 
 /// All that the core knows of a bundle.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    /// The services in the order of their start.
+    /// The services in the file's order.
     pub services: Vec<ServicePolicy>,
+    /// No service names others: they stop one after the other, in the reverse of the file's
+    /// order.
+    pub in_file_order: bool,
+    /// Where the random delays of restarts begin.
+    pub seed: u64,
     /// How long the whole shutdown may take.
     pub grace: Duration,
     /// What becomes of a signal; what isn't here falls to `otherwise`.
@@ -36,6 +41,45 @@ pub struct ServicePolicy {
     pub on_exit: OnExit,
     /// The codes that count as success.
     pub success_codes: Vec<u8>,
+    /// Whether it keeps running, or has something to do once.
+    pub kind: ServiceType,
+    /// Those that have to be ready before it starts.
+    pub after: Vec<ServiceId>,
+    /// Those among them without which it does not run.
+    pub requires: Vec<ServiceId>,
+    /// What it does when one that it requires has ended.
+    pub when_required_exits: WhenRequiredExits,
+    /// Whether it is ready only when a check says so.
+    pub has_readiness: bool,
+    /// How long it may take to become ready; a oneshot, to end.
+    pub start_timeout: Option<Duration>,
+    /// Whether and when it starts again after its end.
+    pub restart: RestartPolicy,
+    /// How long it is left alone after it was marked as not ready, before it is asked to end.
+    pub drain: Duration,
+    /// Whether a command asks it to end, in place of the stop signal.
+    pub has_stop_command: bool,
+}
+
+impl Default for ServicePolicy {
+    fn default() -> ServicePolicy {
+        ServicePolicy {
+            stop_signal: Some(Signal::TERM),
+            stop_target: Target::Process,
+            grace: None,
+            on_exit: OnExit::Shutdown,
+            success_codes: vec![0],
+            kind: ServiceType::Daemon,
+            after: Vec::new(),
+            requires: Vec::new(),
+            when_required_exits: WhenRequiredExits::Keep,
+            has_readiness: false,
+            start_timeout: None,
+            restart: RestartPolicy::default(),
+            drain: Duration::ZERO,
+            has_stop_command: false,
+        }
+    }
 }
 
 impl ServicePolicy {
@@ -50,6 +94,8 @@ impl ServicePolicy {
 pub enum SignalRoute {
     /// Goes to these services as this signal.
     Forward(Vec<ServiceId>, Signal, Target),
+    /// Restarts these services.
+    Restart(Vec<ServiceId>),
     /// Begins the shutdown; services without a stop signal of their own get this one.
     Shutdown(Signal),
     /// Is dropped without a word.

@@ -38,6 +38,8 @@ pub struct Launch<'fd> {
     pub rewrite_listen_pid: bool,
     /// What becomes descriptors 0, 1 and 2; `None` stays as it is. None of them may be below 3.
     pub standard: [Option<BorrowedFd<'fd>>; 3],
+    /// What becomes a higher descriptor. None of them may be one that another becomes.
+    pub more: Vec<(RawFd, BorrowedFd<'fd>)>,
     /// The terminal whose foreground the child's process group becomes.
     pub foreground_of: Option<BorrowedFd<'fd>>,
     /// Limits: resource, soft, hard.

@@ -119,6 +119,8 @@ pub struct Running {
     lines: Receiver<String>,
     seen: Vec<String>,
     stderr: Receiver<String>,
+    /// Its bundle, if nobody else keeps that.
+    file: Option<tempfile::NamedTempFile>,
 }
 
 /// Starts it with pipes for its descriptors.
@@ -146,7 +148,15 @@ pub fn start(command: &mut Command) -> Running {
         let _ = send_all.send(String::from_utf8_lossy(&text).into_owned());
     });
     let stdin = child.stdin.take();
-    Running { child, stdin, lines, seen: Vec::new(), stderr: all }
+    Running { child, stdin, lines, seen: Vec::new(), stderr: all, file: None }
+}
+
+/// Starts a bundle of this text in the position.
+pub fn start_bundle(position: Position, text: &str) -> Running {
+    let file = bundle(text);
+    let mut running = start(&mut bundle_command(position, &file));
+    running.file = Some(file);
+    running
 }
 
 /// Starts one shell script in the position.

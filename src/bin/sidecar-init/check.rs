@@ -60,6 +60,7 @@ fn describe(route: &Route) -> String {
         Route::Forward { to, as_signal: Some(signal) } => {
             format!("to {} as {signal}", to.join(", "))
         }
+        Route::Restart(services) => format!("restarts {}", services.join(", ")),
         Route::Become(signal) => format!("taken as {signal}: begins the shutdown"),
         Route::Drop => "dropped".to_owned(),
     }

@@ -43,6 +43,6 @@ COMMAND gets the terminal, and its exit ends the bundle.
 
 Exit codes: the command's, or that of the first service that failed (128+n for
 signal n); 0 for a shutdown of a bundle that was asked for; 64 wrong usage; 65 no
-service selected; 78 wrong bundle file; 125 sidecar-init itself failed; 126 not
-executable; 127 not found.
+service selected; 78 wrong bundle file; 124 a service not ready in time or no longer
+well; 125 sidecar-init itself failed; 126 not executable; 127 not found.
 ";

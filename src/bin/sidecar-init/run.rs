@@ -84,6 +84,15 @@ pub(crate) fn load(file: &Path, only: Option<&str>) -> Result<Bundle, u8> {
         complain(&format!("{source} leaves no service to run; the bundle has {known}"));
         return Err(NOTHING_SELECTED);
     }
+    let missing = selection::missing(&bundle, &selection);
+    for (service, required) in &missing {
+        complain(&format!(
+            "{source} leaves out {required}, which {service} requires; select it too, or leave out {service}"
+        ));
+    }
+    if !missing.is_empty() {
+        return Err(NOTHING_SELECTED);
+    }
     Ok(selection::narrow(bundle, &selection))
 }
 

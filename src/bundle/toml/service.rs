@@ -7,6 +7,7 @@ use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
 use super::errors::Complaints;
+use super::life::{self, Named};
 use super::section::{Placed, Section, integer_in};
 use super::{Defaults, LOG_FULL, LOG_MODES, ON_EXIT};
 use crate::bundle::{
@@ -14,7 +15,7 @@ use crate::bundle::{
 };
 use crate::signal::Signal;
 
-pub(super) const KEYS: [&str; 23] = [
+pub(super) const KEYS: [&str; 34] = [
     "name",
     "command",
     "working-directory",
@@ -38,19 +39,29 @@ pub(super) const KEYS: [&str; 23] = [
     "success-codes",
     "log",
     "log-full",
+    "type",
+    "after",
+    "requires",
+    "when-required-exits",
+    "ready",
+    "notify",
+    "start-timeout",
+    "live",
+    "restart",
+    "stop-command",
+    "drain",
 ];
 
 /// What other programs call things that are called otherwise here, or aren't here.
-const HINTS: [(&str, &str); 10] = [
+const HINTS: [(&str, &str); 9] = [
     ("env", "it is called `environment`"),
     ("env_file", "it is called `environment-file`"),
     ("cwd", "it is called `working-directory`"),
     ("directory", "it is called `working-directory`"),
     ("args", "arguments are part of `command`, which is a list"),
-    ("depends_on", "services start in the file's order"),
-    ("after", "services start in the file's order"),
-    ("autorestart", "this version does not restart services; `on-exit` says what an exit means"),
-    ("restart", "this version does not restart services; `on-exit` says what an exit means"),
+    ("depends_on", "it is called `after`, or `requires`"),
+    ("autorestart", "it is called `restart`"),
+    ("healthcheck", "readiness is in `ready`, liveness in `live`"),
     ("nofile", "limits are in `rlimits`, like rlimits = { nofile = 1024 }"),
 ];
 
@@ -62,13 +73,14 @@ pub(super) fn name_span(table: &DeTable, otherwise: Range<usize>) -> Range<usize
     table.get("name").map_or(otherwise, |name| name.span())
 }
 
-/// `None` if it has no usable name; every complaint is made all the same.
+/// The service, and whom it names. `None` if it has no usable name; every complaint is made all
+/// the same.
 pub(super) fn service<'text>(
     table: &DeTable<'text>,
     span: Range<usize>,
     defaults: Defaults,
     complaints: &mut Complaints<'text>,
-) -> Option<Service> {
+) -> Option<(Service, Named)> {
     let section = &mut Section::new(table, "[[service]]", complaints);
     section.only(&KEYS, &HINTS);
     let name = name(section, span.clone());
@@ -81,7 +93,7 @@ pub(super) fn service<'text>(
         let message = format!("`grace` of a service lies within the bundle's, which is {most}");
         section.complain(grace.span.clone(), message);
     }
-    let service = Service {
+    let mut service = Service {
         name: name.unwrap_or_default(),
         command,
         working_directory: absolute(section, "working-directory"),
@@ -102,8 +114,10 @@ pub(super) fn service<'text>(
         success_codes: success_codes(section),
         log: section.word("log", &LOG_MODES).unwrap_or(defaults.log),
         log_full: section.word("log-full", &LOG_FULL).unwrap_or(defaults.log_full),
+        ..Service::default()
     };
-    (!service.name.is_empty()).then_some(service)
+    let named = life::read(section, &mut service);
+    (!service.name.is_empty()).then_some((service, named))
 }
 
 fn name(section: &mut Section, span: Range<usize>) -> Option<String> {
@@ -131,24 +145,29 @@ fn name(section: &mut Section, span: Range<usize>) -> Option<String> {
 }
 
 fn command(section: &mut Section, span: Range<usize>) -> Vec<std::ffi::OsString> {
-    let Some(value) = section.get("command") else {
+    if section.get("command").is_none() {
         section.complain(span, "this [[service]] has no `command`");
-        return Vec::new();
-    };
+    }
+    words(section, "command")
+}
+
+/// A program and its arguments.
+pub(super) fn words(section: &mut Section, key: &str) -> Vec<std::ffi::OsString> {
+    let Some(value) = section.get(key) else { return Vec::new() };
     if let DeValue::String(text) = value.get_ref() {
         let words: Vec<String> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
-        let message = format!("`command` is a list, one item an argument: [{}]", words.join(", "));
+        let message = format!("`{key}` is a list, one item an argument: [{}]", words.join(", "));
         section.complain(value.span(), message);
         return Vec::new();
     }
-    let words = section.strings("command").unwrap_or_default();
+    let words = section.strings(key).unwrap_or_default();
     if words.first().is_none_or(|program| program.value.is_empty()) {
-        section.complain(value.span(), "`command` names no program");
+        section.complain(value.span(), format!("`{key}` names no program"));
     }
     words.into_iter().map(|word| word.value.into()).collect()
 }
 
-fn absolute(section: &mut Section, key: &str) -> Option<PathBuf> {
+pub(super) fn absolute(section: &mut Section, key: &str) -> Option<PathBuf> {
     let Placed { value, span } = section.string(key)?;
     if !value.starts_with('/') {
         section.complain(span, format!("`{key}` is an absolute path, one that begins with /"));

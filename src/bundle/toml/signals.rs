@@ -9,7 +9,7 @@ use super::section::{Placed, Section};
 use crate::bundle::{MAIN, Route, Service};
 use crate::signal::Signal;
 
-pub(super) const KEYS: [&str; 3] = ["to", "as", "drop"];
+pub(super) const KEYS: [&str; 4] = ["to", "as", "restart", "drop"];
 
 pub(super) fn routes<'text>(
     table: &DeTable<'text>,
@@ -63,6 +63,17 @@ fn route(
     let to = section.strings("to");
     let as_signal = section.parsed::<Signal>("as");
     let drop = section.boolean("drop").unwrap_or(false);
+    let restart = section.strings("restart");
+    match restart {
+        Some(restart) if to.is_none() && as_signal.is_none() && !drop => {
+            return Some(Route::Restart(targets(section, restart, &span, services)));
+        }
+        Some(_) => {
+            section.complain(span, "`restart` stands alone in a route");
+            return None;
+        }
+        None => {}
+    }
     match (to, as_signal, drop) {
         (Some(to), as_signal, false) => {
             let to = targets(section, to, &span, services);
@@ -79,7 +90,7 @@ fn route(
         }
         (None, None, true) => Some(Route::Drop),
         (None, None, false) => {
-            section.complain(span, "a route has `to`, or `as`, or drop = true");
+            section.complain(span, "a route has `to`, `as`, `restart` or drop = true");
             None
         }
         _ => {

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bundle::{Account, EnvironmentPlan, Identity, Place, ResourceLimit, Route};
+use crate::bundle::check::{Probe, Readiness};
+use crate::bundle::{
+    Account, EnvironmentPlan, Identity, Place, ResourceLimit, RestartWhen, Route, ServiceType,
+    WhenRequiredExits,
+};
 use crate::signal::Signal;
 
 const SAMPLE: &str = r#"
@@ -143,7 +147,7 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
         ),
         (
             &with("autorestart = true"),
-            "b.toml:4:1: unknown key `autorestart` in [[service]]; this version does not restart services; `on-exit` says what an exit means",
+            "b.toml:4:1: unknown key `autorestart` in [[service]]; it is called `restart`",
         ),
         (
             &with("grace = 8"),
@@ -191,7 +195,47 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
             &with("[signals]\nHUP = { to = [\"b\"] }"),
             "b.toml:5:15: there is no service \"b\"; the bundle has a",
         ),
-        (&with("[signals]\nHUP = {}"), "b.toml:5:7: a route has `to`, or `as`, or drop = true"),
+        (
+            &with("[signals]\nHUP = {}"),
+            "b.toml:5:7: a route has `to`, `as`, `restart` or drop = true",
+        ),
+        (
+            &with("[signals]\nHUP = { restart = [\"a\"], drop = true }"),
+            "b.toml:5:7: `restart` stands alone in a route",
+        ),
+        (&with("after = [\"b\"]"), "b.toml:4:10: there is no service \"b\"; the bundle has a"),
+        (
+            &with("requires = [\"a\"]"),
+            "b.toml:4:13: a cycle, in which none could start first: a after a; take one `after` or `requires` out",
+        ),
+        (
+            &with("ready = { tcp = \"example.org:80\" }"),
+            "b.toml:4:17: `tcp` is an address like 127.0.0.1:80 or [::1]:80; names are not looked up",
+        ),
+        (
+            &with("ready = { tcp = \":80\", file = \"/x\" }"),
+            "b.toml:4:9: a check has one of tcp, unix, http, exec, file",
+        ),
+        (
+            &with("live = { http = \"localhost\" }"),
+            "b.toml:4:17: `http` is a URL like http://127.0.0.1:8080/health; names are not looked up",
+        ),
+        (
+            &with("notify = \"fd:2\""),
+            "b.toml:4:10: `notify` is \"systemd\", or \"fd:3\" with a number from 3 to 1023",
+        ),
+        (
+            &with("type = \"oneshot\"\nready = { tcp = \":80\" }"),
+            "b.toml:5:9: a oneshot is ready when it has succeeded; leave this out",
+        ),
+        (
+            &with("restart = \"sometimes\""),
+            "b.toml:4:11: `restart` is one of \"never\", \"on-failure\", \"always\", not \"sometimes\"",
+        ),
+        (
+            &with("restart = { policy = \"always\", max = -1 }"),
+            "b.toml:4:38: `max` takes a whole number from 0 to 4294967295",
+        ),
         (&with("[bundle]\ngrace = \"2h\""), "b.toml:5:9: `grace` is at most \"1h\""),
         (
             "[[service]]\nname = \"a b\"\ncommand = [\"x\"]",
@@ -214,6 +258,57 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
     for (text, expected) in cases {
         assert_eq!(errors(text), [expected], "{text}");
     }
+}
+
+#[test]
+fn a_life_is_read() {
+    let text = r#"
+        [[service]]
+        name = "migrate"
+        command = ["true"]
+        type = "oneshot"
+        [[service]]
+        name = "web"
+        command = ["true"]
+        requires = ["migrate"]
+        after = ["cache"]
+        when-required-exits = "restart"
+        ready = { http = "http://localhost:8080/up", status = 204, period = "1s" }
+        live = { exec = ["check", "it"], failures = 2 }
+        restart = { policy = "always", max = 9, within = "2m", delay = "1s", max-delay = "1m" }
+        stop-command = ["web", "--stop"]
+        drain = "5s"
+        [[service]]
+        name = "cache"
+        command = ["true"]
+        notify = "fd:5"
+        restart = "on-failure"
+    "#;
+    let bundle = parse("b.toml", text).unwrap();
+    let [migrate, web, cache] = &bundle.services[..] else { panic!("three") };
+    assert_eq!((migrate.kind, migrate.start_timeout), (ServiceType::Oneshot, None));
+    assert_eq!(
+        (&web.after[..], &web.requires[..]),
+        (&["cache".to_owned()][..], &["migrate".to_owned()][..])
+    );
+    assert_eq!(web.when_required_exits, WhenRequiredExits::Restart);
+    let Some(Readiness::Check(ready)) = &web.readiness else { panic!("{:?}", web.readiness) };
+    let Probe::Http(target) = &ready.probe else { panic!("{:?}", ready.probe) };
+    assert_eq!((&*target.path, target.status), ("/up", Some(204)));
+    assert_eq!((ready.period, ready.timeout), (Duration::from_secs(1), Duration::from_secs(1)));
+    let live = web.liveness.as_ref().unwrap();
+    assert_eq!((&live.probe, live.failures), (&Probe::Exec(vec!["check".into(), "it".into()]), 2));
+    let restart = web.restart;
+    assert_eq!((restart.when, restart.max), (RestartWhen::Always, 9));
+    let spans = [restart.within, restart.delay, restart.max_delay].map(|span| span.as_secs());
+    assert_eq!(spans, [120, 1, 60]);
+    assert_eq!(web.stop_command.as_ref().map(Vec::len), Some(2));
+    assert_eq!(
+        (web.drain, web.start_timeout),
+        (Duration::from_secs(5), Some(Duration::from_secs(60)))
+    );
+    assert_eq!(cache.readiness, Some(Readiness::Descriptor(5)));
+    assert_eq!(cache.restart.when, RestartWhen::OnFailure);
 }
 
 #[test]
@@ -265,6 +360,8 @@ fn the_examples_are_right() {
     let demo = parse("demo.toml", include_str!("../../../examples/demo.toml"));
     assert_eq!(demo.map(|bundle| bundle.services.len()), Ok(3));
     let readme = include_str!("../../../README.md");
-    let sample = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
-    assert_eq!(parse("README.md", sample).map(|bundle| bundle.services.len()), Ok(2));
+    for (number, services) in [(1, 2), (2, 3)] {
+        let sample = readme.split("```toml\n").nth(number).unwrap().split("```").next().unwrap();
+        assert_eq!(parse("README.md", sample).map(|bundle| bundle.services.len()), Ok(services));
+    }
 }

@@ -93,6 +93,11 @@ fn standard_descriptors(shared: &Shared) -> Result<(), Failed> {
             check(Step::Descriptors, c_long::from(done))?;
         }
     }
+    for (target, source) in &shared.launch.more {
+        // SAFETY: plain numbers, as above.
+        let done = unsafe { libc::dup3(source.as_raw_fd(), *target, 0) };
+        check(Step::Descriptors, c_long::from(done))?;
+    }
     Ok(())
 }
 

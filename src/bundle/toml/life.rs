@@ -1,0 +1,217 @@
+//! Reads the keys of a `[[service]]` that order it among the others, and say when it is ready,
+//! well, and started again.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ::toml::de::{DeTable, DeValue};
+
+use super::section::{Placed, Section};
+use crate::bundle::check::{self, Check, Probe, Readiness};
+use crate::bundle::{RestartPolicy, RestartWhen, Service, ServiceType, WhenRequiredExits};
+
+const TYPES: [(&str, ServiceType); 2] =
+    [("daemon", ServiceType::Daemon), ("oneshot", ServiceType::Oneshot)];
+const WHEN_REQUIRED_EXITS: [(&str, WhenRequiredExits); 3] = [
+    ("keep", WhenRequiredExits::Keep),
+    ("stop", WhenRequiredExits::Stop),
+    ("restart", WhenRequiredExits::Restart),
+];
+const RESTART: [(&str, RestartWhen); 3] = [
+    ("never", RestartWhen::Never),
+    ("on-failure", RestartWhen::OnFailure),
+    ("always", RestartWhen::Always),
+];
+const RESTART_KEYS: [&str; 5] = ["policy", "max", "within", "delay", "max-delay"];
+const PROBES: [&str; 5] = ["tcp", "unix", "http", "exec", "file"];
+const READY_KEYS: [&str; 9] =
+    ["tcp", "unix", "http", "exec", "file", "log", "status", "period", "timeout"];
+const LIVE_KEYS: [&str; 9] =
+    ["tcp", "unix", "http", "exec", "file", "status", "period", "timeout", "failures"];
+
+/// How long a service may take to become ready where it doesn't say.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_PERIOD: Duration = Duration::from_millis(200);
+const LIVE_PERIOD: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
+const LIVE_FAILURES: u32 = 3;
+/// Descriptors 0 to 2 have their own use; the highest is the usual limit of a process.
+const NOTIFY_DESCRIPTORS: std::ops::RangeInclusive<i32> = 3..=1023;
+
+/// Every key of the tables within a service, for the documentation's test.
+pub(super) fn keys() -> impl Iterator<Item = &'static str> {
+    READY_KEYS.into_iter().chain(LIVE_KEYS).chain(RESTART_KEYS)
+}
+
+/// Names of other services, and where they stand.
+pub(super) struct Named {
+    pub(super) after: Vec<(String, Range<usize>)>,
+    pub(super) requires: Vec<(String, Range<usize>)>,
+}
+
+/// Reads them into `service`, of which the rest has been read.
+pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
+    service.kind = section.word("type", &TYPES).unwrap_or_default();
+    service.when_required_exits =
+        section.word("when-required-exits", &WHEN_REQUIRED_EXITS).unwrap_or_default();
+    service.readiness = readiness(section, service);
+    let start_timeout = section.duration("start-timeout").map(|timeout| timeout.value);
+    service.start_timeout = start_timeout.or(service.readiness.as_ref().map(|_| START_TIMEOUT));
+    service.liveness = live(section);
+    service.restart = restart(section);
+    service.stop_command =
+        section.get("stop-command").map(|_| super::service::words(section, "stop-command"));
+    service.drain = section.duration("drain").map_or(Duration::ZERO, |drain| drain.value);
+    let named = Named { after: names(section, "after"), requires: names(section, "requires") };
+    service.after = named.after.iter().map(|(name, _)| name.clone()).collect();
+    service.requires = named.requires.iter().map(|(name, _)| name.clone()).collect();
+    named
+}
+
+fn names(section: &mut Section, key: &str) -> Vec<(String, Range<usize>)> {
+    let names = section.strings(key).unwrap_or_default();
+    names.into_iter().map(|name| (name.value.to_owned(), name.span)).collect()
+}
+
+fn restart(section: &mut Section) -> RestartPolicy {
+    let defaults = RestartPolicy::default();
+    // restart = "always" says all that most people want to say.
+    if let Some(DeValue::String(_)) = section.get("restart").map(|value| value.get_ref()) {
+        let when = section.word("restart", &RESTART).unwrap_or_default();
+        return RestartPolicy { when, ..defaults };
+    }
+    let Some(table) = table(section, "restart", "policy = \"on-failure\"") else { return defaults };
+    let section = &mut Section::new(table, "restart", section.complaints);
+    section.only(&RESTART_KEYS, &[("delay-max", "it is called `max-delay`")]);
+    let number = section.integer("max", 0..=i64::from(u32::MAX));
+    let span = |section: &mut Section, key, default| {
+        section.duration(key).map_or(default, |span| span.value)
+    };
+    let delay = span(section, "delay", defaults.delay);
+    RestartPolicy {
+        when: section.word("policy", &RESTART).unwrap_or(RestartWhen::OnFailure),
+        max: number.and_then(|number| u32::try_from(number).ok()).unwrap_or(defaults.max),
+        within: span(section, "within", defaults.within),
+        delay,
+        max_delay: span(section, "max-delay", defaults.max_delay).max(delay),
+    }
+}
+
+fn readiness(section: &mut Section, service: &Service) -> Option<Readiness> {
+    let notify = notify(section);
+    let ready = ready(section, service);
+    if let Some(value) = section.get("notify")
+        && ready.is_some()
+    {
+        section.complain(value.span(), "a service has `notify` or `ready`, not both");
+    }
+    if service.kind == ServiceType::Oneshot
+        && let Some(value) = section.get("notify").or(section.get("ready"))
+    {
+        section.complain(value.span(), "a oneshot is ready when it has succeeded; leave this out");
+    }
+    notify.or(ready)
+}
+
+fn notify(section: &mut Section) -> Option<Readiness> {
+    let Placed { value, span } = section.string("notify")?;
+    let descriptor = value.strip_prefix("fd:").and_then(|number| number.parse().ok());
+    match (value, descriptor.filter(|number| NOTIFY_DESCRIPTORS.contains(number))) {
+        ("systemd", _) => Some(Readiness::Systemd),
+        (_, Some(number)) => Some(Readiness::Descriptor(number)),
+        _ => {
+            section.complain(
+                span,
+                "`notify` is \"systemd\", or \"fd:3\" with a number from 3 to 1023",
+            );
+            None
+        }
+    }
+}
+
+fn ready(section: &mut Section, service: &Service) -> Option<Readiness> {
+    let span = section.get("ready")?.span();
+    let table = table(section, "ready", "tcp = \"127.0.0.1:80\"")?;
+    let section = &mut Section::new(table, "ready", section.complaints);
+    section.only(&READY_KEYS, &[("within", "it is the service's key `start-timeout`")]);
+    if let Some(log) = section.string("log") {
+        if service.log == crate::bundle::LogMode::Inherit {
+            section.complain(log.span, "with log = \"inherit\" the init does not see its lines");
+        } else if log.value.is_empty() || PROBES.iter().any(|probe| section.get(probe).is_some()) {
+            section.complain(log.span, "`log` is a part of a line, and stands alone");
+        }
+        return Some(Readiness::Log(log.value.to_owned()));
+    }
+    Some(Readiness::Check(one_check(section, span, READY_PERIOD)?))
+}
+
+fn live(section: &mut Section) -> Option<Check> {
+    let span = section.get("live")?.span();
+    let table = table(section, "live", "http = \"http://127.0.0.1:80/health\"")?;
+    let section = &mut Section::new(table, "live", section.complaints);
+    section.only(&LIVE_KEYS, &[("threshold", "it is called `failures`")]);
+    let failures = section.integer("failures", 1..=1000);
+    let mut check = one_check(section, span, LIVE_PERIOD)?;
+    check.failures =
+        failures.and_then(|number| u32::try_from(number).ok()).unwrap_or(LIVE_FAILURES);
+    Some(check)
+}
+
+fn table<'a, 'text>(
+    section: &mut Section<'a, '_, 'text>,
+    key: &str,
+    example: &str,
+) -> Option<&'a DeTable<'text>> {
+    let value = section.get(key)?;
+    match value.get_ref() {
+        DeValue::Table(table) => Some(table),
+        _ => section.wrong(value, key, &format!("a table, like {{ {example} }}")),
+    }
+}
+
+fn one_check(section: &mut Section, span: Range<usize>, period: Duration) -> Option<Check> {
+    let given = PROBES.iter().filter(|probe| section.get(probe).is_some()).count();
+    if given != 1 {
+        section.complain(span, format!("a check has one of {}", PROBES.join(", ")));
+        return None;
+    }
+    let period = section.duration("period").map_or(period, |period| period.value);
+    let timeout = section.duration("timeout").map_or(PROBE_TIMEOUT, |timeout| timeout.value);
+    Some(Check {
+        probe: probe(section)?,
+        period: period.max(SHORTEST_PERIOD),
+        timeout,
+        failures: 1,
+    })
+}
+
+fn probe(section: &mut Section) -> Option<Probe> {
+    let status = section.integer("status", 100..=599).and_then(|status| u16::try_from(status).ok());
+    if let Some(Placed { value, span }) = section.string("tcp") {
+        let address = check::address(value);
+        if address.is_none() {
+            section.complain(
+                span,
+                "`tcp` is an address like 127.0.0.1:80 or [::1]:80; names are not looked up",
+            );
+        }
+        return address.map(Probe::Tcp);
+    }
+    if let Some(Placed { value, span }) = section.string("http") {
+        let target = check::http_target(value);
+        if target.is_none() {
+            section.complain(
+                span,
+                "`http` is a URL like http://127.0.0.1:8080/health; names are not looked up",
+            );
+        }
+        return target.map(|target| Probe::Http(check::HttpTarget { status, ..target }));
+    }
+    if section.get("exec").is_some() {
+        return Some(Probe::Exec(super::service::words(section, "exec")));
+    }
+    let file = super::service::absolute(section, "unix").map(|path: PathBuf| Probe::Unix(path));
+    file.or_else(|| super::service::absolute(section, "file").map(Probe::File))
+}

@@ -1,0 +1,91 @@
+//! Whether the order that the services ask for is one.
+
+use super::errors::Complaints;
+use super::life::Named;
+use super::section::nearest;
+use crate::bundle::Service;
+
+/// Complains of names that no service has, and of a cycle, all of it.
+pub(super) fn check(services: &[Service], named: &[Named], complaints: &mut Complaints) {
+    let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+    let mut edges = vec![Vec::new(); services.len()];
+    for (index, Named { after, requires }) in named.iter().enumerate() {
+        for (name, span) in after.iter().chain(requires) {
+            match names.iter().position(|known| known == name) {
+                Some(other) => edges[index].push((other, span.clone())),
+                None => {
+                    let fix = match nearest(name, &names) {
+                        Some(near) => format!("did you mean \"{near}\"?"),
+                        None => format!("the bundle has {}", names.join(", ")),
+                    };
+                    complaints.add(span.clone(), format!("there is no service \"{name}\"; {fix}"));
+                }
+            }
+        }
+    }
+    let targets: Vec<Vec<usize>> =
+        edges.iter().map(|list| list.iter().map(|(other, _)| *other).collect()).collect();
+    if let Some(cycle) = cycle(&targets) {
+        let walk: Vec<&str> =
+            cycle.iter().chain(cycle.first()).map(|index| names[*index]).collect();
+        let next = cycle.get(1).unwrap_or(&cycle[0]);
+        let place = edges[cycle[0]].iter().find(|(other, _)| other == next);
+        let span = place.map(|(_, span)| span.clone()).unwrap_or_default();
+        let message = format!(
+            "a cycle, in which none could start first: {}; take one `after` or `requires` out",
+            walk.join(" after ")
+        );
+        complaints.add(span, message);
+    }
+}
+
+/// The members of one cycle, if there is any. Without recursion: a file may have a long chain.
+fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
+    let mut is_done = vec![false; edges.len()];
+    for root in 0..edges.len() {
+        // The way from the root to here, and how many edges of each were followed.
+        let mut path = vec![(root, 0)];
+        let mut is_on_path = vec![false; if is_done[root] { 0 } else { edges.len() }];
+        while let Some((node, followed)) = path.last_mut() {
+            if is_done[*node] {
+                path.pop();
+                continue;
+            }
+            is_on_path[*node] = true;
+            match edges[*node].get(*followed) {
+                Some(next) if is_on_path[*next] => {
+                    let begin = path.iter().position(|(node, _)| node == next)?;
+                    return Some(path[begin..].iter().map(|(node, _)| *node).collect());
+                }
+                Some(next) => {
+                    *followed += 1;
+                    path.push((*next, 0));
+                }
+                None => {
+                    is_done[*node] = true;
+                    is_on_path[*node] = false;
+                }
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cycle_is_found_whole() {
+        assert_eq!(cycle(&[vec![1], vec![2], vec![]]), None);
+        assert_eq!(cycle(&[vec![1, 2], vec![2], vec![]]), None, "two ways are no cycle");
+        assert_eq!(cycle(&[vec![1], vec![2], vec![1]]), Some(vec![1, 2]));
+        assert_eq!(cycle(&[vec![0]]), Some(vec![0]));
+    }
+
+    #[test]
+    fn a_long_chain_needs_no_deep_stack() {
+        let edges: Vec<Vec<usize>> = (0..10_000).map(|index| vec![index + 1]).collect();
+        assert_eq!(cycle(&[edges, vec![vec![]]].concat()), None);
+    }
+}

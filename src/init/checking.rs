@@ -1,0 +1,259 @@
+//! How the init learns that services are ready, or no longer well: runs their checks, and
+//! listens to what they say.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Instant;
+
+use rustix::process::Pid;
+
+use super::checks::{Purpose, Verdict};
+use super::helpers::Job;
+use super::notification::{self, Channel, Said, Sender};
+use super::token::Source;
+use super::{Init, launch, tree};
+use crate::bundle::ServiceType;
+use crate::bundle::check::Readiness;
+use crate::exit::ExitStatus;
+use crate::signal::Signal;
+use crate::supervisor::{Event, ServiceId};
+use crate::sys::signals;
+use crate::sys::spawn::spawn;
+
+/// What a service that is being started gets to notify us by.
+#[derive(Debug, Default)]
+pub(super) struct Notification {
+    channel: Option<Channel>,
+    /// The service's end, and the number under which it expects it.
+    theirs: Option<(RawFd, OwnedFd)>,
+}
+
+impl Notification {
+    pub(super) fn variables(&self) -> Vec<(OsString, OsString)> {
+        let value = self.channel.as_ref().and_then(Channel::variable);
+        value.map(|value| ("NOTIFY_SOCKET".into(), value.into())).into_iter().collect()
+    }
+
+    pub(super) fn descriptors(&self) -> Vec<(RawFd, BorrowedFd<'_>)> {
+        self.theirs.iter().map(|(target, fd)| (*target, fd.as_fd())).collect()
+    }
+}
+
+impl Init {
+    /// Makes what the service notifies us by, if it does.
+    pub(super) fn notification(&self, id: ServiceId) -> io::Result<Notification> {
+        match self.plan.bundle.services[id.0].readiness {
+            Some(Readiness::Descriptor(target)) => {
+                let (channel, theirs) = notification::pipe()?;
+                // Out of the way of the number that it becomes in the child.
+                let theirs = rustix::io::fcntl_dupfd_cloexec(theirs, target + 1)?;
+                Ok(Notification { channel: Some(channel), theirs: Some((target, theirs)) })
+            }
+            Some(Readiness::Systemd) => {
+                let unique = format!("{}-{}", id.0, self.started.elapsed().as_nanos());
+                Ok(Notification { channel: Some(notification::socket(&unique)?), theirs: None })
+            }
+            Some(Readiness::Check(_) | Readiness::Log(_)) | None => Ok(Notification::default()),
+        }
+    }
+
+    /// The service runs: what it says is for us.
+    pub(super) fn listen_for(&mut self, id: ServiceId, notification: Notification) {
+        if let Some(Readiness::Log(text)) = &self.plan.bundle.services[id.0].readiness {
+            self.logs.watch(id, text);
+        }
+        let Some(channel) = notification.channel else { return };
+        let registered = channel.register(self.poll.registry(), Source::Notification(id).token());
+        if let Err(error) = registered {
+            let error = launch::error_text(&error);
+            self.say_of(id, &format!("can't be heard: {error}"));
+        }
+        if self.notifications.len() <= id.0 {
+            self.notifications.resize_with(id.0 + 1, || None);
+        }
+        self.notifications[id.0] = Some(channel);
+    }
+
+    pub(super) fn begin_checks(&mut self, id: ServiceId) {
+        let service = &self.plan.bundle.services[id.0];
+        match &service.readiness {
+            Some(Readiness::Check(check)) => {
+                self.checks.begin(id, Purpose::Readiness, check, Instant::now());
+            }
+            Some(_) => {}
+            None if service.kind == ServiceType::Daemon => self.became_ready(id),
+            None => {}
+        }
+    }
+
+    /// From here on it can be asked whether it is still well.
+    pub(super) fn became_ready(&mut self, id: ServiceId) {
+        let service = &self.plan.bundle.services[id.0];
+        if let (Some(check), ServiceType::Daemon) = (&service.liveness, service.kind) {
+            self.checks.begin(id, Purpose::Liveness, check, Instant::now() + check.period);
+        }
+    }
+
+    /// The service has ended: nothing is to be asked of it any more.
+    pub(super) fn end_checks(&mut self, id: ServiceId) {
+        self.checks.end(id).into_iter().for_each(kill_group);
+        if let Some(slot) = self.notifications.get_mut(id.0) {
+            *slot = None;
+        }
+    }
+
+    pub(super) fn end_all_checks(&mut self) {
+        self.checks.end_all().into_iter().for_each(kill_group);
+    }
+
+    /// Why its checks fail, as the end of a sentence.
+    pub(super) fn complaint(&self, id: ServiceId) -> String {
+        self.checks.complaint(id).map_or_else(String::new, |reason| format!(": {reason}"))
+    }
+
+    pub(super) fn check_went_on(&mut self, id: ServiceId, purpose: Purpose) {
+        let mut verdicts = Vec::new();
+        self.checks.advance(id, purpose, Instant::now(), &mut verdicts);
+        self.heed(verdicts);
+    }
+
+    pub(super) fn run_due_checks(&mut self) {
+        let now = Instant::now();
+        if self.checks.deadline().is_some_and(|deadline| deadline <= now) {
+            let verdicts = self.checks.tick(now, self.poll.registry());
+            self.heed(verdicts);
+        }
+    }
+
+    fn heed(&mut self, mut verdicts: Vec<Verdict>) {
+        while let Some(verdict) = verdicts.pop() {
+            match verdict {
+                Verdict::Passed(id, _) => self.facts.push(Event::Ready(id)),
+                Verdict::Failed(id, ..) => self.facts.push(Event::Unhealthy(id)),
+                Verdict::Kill(pid) => kill_group(pid),
+                Verdict::Run(id, purpose) => {
+                    let command = self.checks.command(id, purpose).unwrap_or_default();
+                    let started = self.run_helper(id, &command, Job::Check(id, purpose));
+                    let now = Instant::now();
+                    self.checks.command_started((id, purpose), started, now, &mut verdicts);
+                }
+            }
+        }
+    }
+
+    /// Runs a command as the service is run, with its output thrown away.
+    fn run_helper(&mut self, id: ServiceId, command: &[OsString], job: Job) -> Result<Pid, String> {
+        let failed = |error: io::Error| launch::error_text(&error);
+        let mut launch = launch::launch(&self.plan, id, command, &[])?;
+        let (input, output) = (self.empty_input().map_err(failed)?, no_output().map_err(failed)?);
+        launch.standard = [Some(input.as_fd()), Some(output.as_fd()), Some(output.as_fd())];
+        let program = command.first().map_or(std::ffi::OsStr::new(""), |program| program);
+        let pid =
+            spawn(&launch).map_err(|failure| launch::explain(&failure, &launch, program).1)?;
+        self.helpers.insert(pid, job);
+        Ok(pid)
+    }
+
+    pub(super) fn run_stop_command(&mut self, id: ServiceId) {
+        let command = self.plan.bundle.services[id.0].stop_command.clone().unwrap_or_default();
+        if let Err(reason) = self.run_helper(id, &command, Job::StopCommand(id)) {
+            self.say_of(id, &format!("has a stop-command that can't be run: {reason}"));
+            self.facts.push(Event::StopCommandFailed(id));
+        }
+    }
+
+    pub(super) fn helper_ended(&mut self, pid: Pid, status: ExitStatus) {
+        match self.helpers.remove(pid) {
+            Some(Job::Check(id, purpose)) => {
+                let result = match status {
+                    ExitStatus::Code(0) => Ok(()),
+                    status => Err(format!("its command {status}")),
+                };
+                let (mut verdicts, now) = (Vec::new(), Instant::now());
+                self.checks.command_ended((id, purpose), pid, result, now, &mut verdicts);
+                self.heed(verdicts);
+            }
+            Some(Job::StopCommand(id)) if status != ExitStatus::Code(0) => {
+                self.say_of(id, &format!("has a stop-command that {status}"));
+                self.facts.push(Event::StopCommandFailed(id));
+            }
+            Some(Job::StopCommand(_)) | None => {}
+        }
+    }
+
+    /// Services that have written the line that says that they are ready.
+    pub(super) fn hear_logs(&mut self) {
+        for id in self.logs.take_heard() {
+            self.facts.push(Event::Ready(id));
+        }
+    }
+
+    pub(super) fn read_notifications(&mut self, id: ServiceId) {
+        let Some(Some(channel)) = self.notifications.get(id.0) else { return };
+        let mut heard = channel.read();
+        // The poll is edge-triggered: what is left would never be reported again.
+        while heard.more {
+            let next = channel.read();
+            heard.said.extend(next.said);
+            heard.more = next.more && heard.said.len() < MOST_SAID;
+            heard.ended |= next.ended;
+        }
+        if heard.ended {
+            self.notifications[id.0] = None;
+        }
+        for (sender, said) in heard.said {
+            if sender.is_none_or(|sender| self.may_speak_for(id, sender)) {
+                self.heed_said(id, said);
+            }
+        }
+    }
+
+    fn heed_said(&mut self, id: ServiceId, said: Said) {
+        match said {
+            Said::Ready => self.facts.push(Event::Ready(id)),
+            Said::Extend(span) => self.facts.push(Event::Extended(id, span)),
+            Said::Dead => self.facts.push(Event::Unhealthy(id)),
+            Said::Status(_) | Said::Alive => {}
+        }
+    }
+
+    /// A process below the service may; one whose parents are gone, or that is gone itself, if
+    /// it is the service's user's. Strangers may not.
+    fn may_speak_for(&self, id: ServiceId, sender: Sender) -> bool {
+        let Some(process) = self.processes.get(id) else { return false };
+        let main = process.pid.as_raw_nonzero().get();
+        let own = i32::try_from(std::process::id()).unwrap_or(1);
+        let is_end = |pid: i32| pid == main || pid == own || self.processes.is_service(pid);
+        match tree::ancestor(sender.pid, is_end) {
+            Some(pid) if pid == main => true,
+            Some(pid) if pid != own => false,
+            orphan => {
+                let user = match &self.plan.identities[id.0] {
+                    Some(who) => who.user,
+                    None => rustix::process::geteuid().as_raw(),
+                };
+                let is_gone = orphan.is_none() && !tree::is_there(sender.pid);
+                (orphan.is_some() || is_gone) && (sender.user == user || sender.user == 0)
+            }
+        }
+    }
+}
+
+/// More than this at once is not read to its end: it is no service that means well.
+const MOST_SAID: usize = 1000;
+
+fn kill_group(pid: Pid) {
+    // It has not been reaped, so the group is still its own.
+    let _ = signals::kill(-pid.as_raw_nonzero().get(), Signal::KILL);
+}
+
+fn no_output() -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags, open};
+    let null = open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    let fd = null.or_else(|_| {
+        let ends = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+        ends.map(|(_, writer)| writer)
+    })?;
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
+}

@@ -1,0 +1,268 @@
+//! The readiness and liveness checks of the services: when each is due, and what is being tried.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use rustix::process::Pid;
+
+use super::token::Source;
+use crate::bundle::check::{Check, Probe};
+use crate::probe::{self, Attempt, Progress};
+use crate::supervisor::ServiceId;
+
+/// What a check is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Purpose {
+    /// Whether the service is ready; it ends with its first success.
+    Readiness,
+    /// Whether it is still well; it ends when it has failed too often.
+    Liveness,
+}
+
+type Key = (ServiceId, Purpose);
+
+#[derive(Debug)]
+struct Running {
+    check: Check,
+    trying: Trying,
+    /// When the next attempt begins, or the one that is under way has taken too long.
+    until: Instant,
+    failures: u32,
+}
+
+#[derive(Debug)]
+enum Trying {
+    Nothing,
+    Connection(Attempt),
+    Command(Pid),
+}
+
+/// What came of a check, or is to be done for it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Passed(ServiceId, Purpose),
+    Failed(ServiceId, Purpose, String),
+    /// This command is to be run; `command_started` says with what success.
+    Run(ServiceId, Purpose),
+    /// This command has taken too long.
+    Kill(Pid),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    running: BTreeMap<Key, Running>,
+    due: BTreeSet<(Instant, Key)>,
+    /// What the last attempt of each service's check said, if it failed.
+    complaints: BTreeMap<Key, String>,
+}
+
+impl Checks {
+    /// Begins with a check; the first attempt is at this time.
+    pub(super) fn begin(&mut self, id: ServiceId, purpose: Purpose, check: &Check, at: Instant) {
+        let key = (id, purpose);
+        self.complaints.remove(&key);
+        self.due.insert((at, key));
+        let check = check.clone();
+        self.running
+            .insert(key, Running { check, trying: Trying::Nothing, until: at, failures: 0 });
+    }
+
+    /// Ends the checks of a service; what command is to be killed for it.
+    pub(super) fn end(&mut self, id: ServiceId) -> Vec<Pid> {
+        let keys = [(id, Purpose::Readiness), (id, Purpose::Liveness)];
+        keys.iter().filter_map(|key| self.remove(*key)).collect()
+    }
+
+    /// Ends all of them.
+    pub(super) fn end_all(&mut self) -> Vec<Pid> {
+        let keys: Vec<Key> = self.running.keys().copied().collect();
+        keys.into_iter().filter_map(|key| self.remove(key)).collect()
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Pid> {
+        let running = self.running.remove(&key)?;
+        self.due.remove(&(running.until, key));
+        self.complaints.remove(&key);
+        match running.trying {
+            Trying::Command(pid) => Some(pid),
+            Trying::Nothing | Trying::Connection(_) => None,
+        }
+    }
+
+    /// When there is something to do next.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// The command of an exec probe.
+    pub(super) fn command(
+        &self,
+        id: ServiceId,
+        purpose: Purpose,
+    ) -> Option<Vec<std::ffi::OsString>> {
+        match &self.running.get(&(id, purpose))?.check.probe {
+            Probe::Exec(command) => Some(command.clone()),
+            _ => None,
+        }
+    }
+
+    /// Why the service's checks fail at the moment, if they do.
+    pub(super) fn complaint(&self, id: ServiceId) -> Option<&str> {
+        let liveness = self.complaints.get(&(id, Purpose::Liveness));
+        liveness.or_else(|| self.complaints.get(&(id, Purpose::Readiness))).map(String::as_str)
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self, now: Instant, registry: &Registry) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        while let Some((at, key)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.remove(&(at, key));
+            let Some(running) = self.running.get_mut(&key) else { continue };
+            match std::mem::replace(&mut running.trying, Trying::Nothing) {
+                Trying::Nothing => self.attempt(key, now, registry, &mut verdicts),
+                late => {
+                    if let Trying::Command(pid) = late {
+                        verdicts.push(Verdict::Kill(pid));
+                    }
+                    let reason = format!("no answer within {}", span(running.check.timeout));
+                    self.judge(key, Err(reason), now, &mut verdicts);
+                }
+            }
+        }
+        verdicts
+    }
+
+    fn attempt(
+        &mut self,
+        key: Key,
+        now: Instant,
+        registry: &Registry,
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let Some(running) = self.running.get_mut(&key) else { return };
+        let (id, purpose) = key;
+        running.until = now + running.check.timeout;
+        let probe = running.check.probe.clone();
+        let result = match &probe {
+            Probe::Exec(_) => {
+                self.due.insert((running.until, key));
+                verdicts.push(Verdict::Run(id, purpose));
+                return;
+            }
+            Probe::File(path) => match path.exists() {
+                true => Ok(()),
+                false => Err(format!("{} is not there", path.display())),
+            },
+            _ => match Attempt::start(&probe) {
+                Some(Ok(attempt)) => {
+                    let source = attempt.as_raw_fd();
+                    let token = Source::Check(id, purpose).token();
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    let registered = registry.register(&mut SourceFd(&source), token, interest);
+                    running.trying = Trying::Connection(attempt);
+                    self.due.insert((running.until, key));
+                    match registered {
+                        Ok(()) => return self.advance(id, purpose, now, verdicts),
+                        Err(error) => Err(probe::words(&error)),
+                    }
+                }
+                Some(Err(error)) => Err(probe::words(&error)),
+                None => Ok(()),
+            },
+        };
+        self.judge(key, result, now, verdicts);
+    }
+
+    /// The poll has said that the connection has got further.
+    pub(super) fn advance(
+        &mut self,
+        id: ServiceId,
+        purpose: Purpose,
+        now: Instant,
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let key = (id, purpose);
+        let Some(running) = self.running.get_mut(&key) else { return };
+        let Trying::Connection(attempt) = &mut running.trying else { return };
+        if let Progress::Done(result) = attempt.advance() {
+            self.judge(key, result, now, verdicts);
+        }
+    }
+
+    /// The command of an exec probe runs, or could not be started.
+    pub(super) fn command_started(
+        &mut self,
+        key: Key,
+        started: Result<Pid, String>,
+        now: Instant,
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let Some(running) = self.running.get_mut(&key) else { return };
+        match started {
+            Ok(pid) => running.trying = Trying::Command(pid),
+            Err(reason) => self.judge(key, Err(reason), now, verdicts),
+        }
+    }
+
+    /// The command has ended.
+    pub(super) fn command_ended(
+        &mut self,
+        key: Key,
+        pid: Pid,
+        result: Result<(), String>,
+        now: Instant,
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let is_awaited = self.running.get(&key).is_some_and(
+            |running| matches!(running.trying, Trying::Command(awaited) if awaited == pid),
+        );
+        if is_awaited {
+            self.judge(key, result, now, verdicts);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        key: Key,
+        result: Result<(), String>,
+        now: Instant,
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let Some(running) = self.running.get_mut(&key) else { return };
+        let (id, purpose) = key;
+        // Closing the connection takes it out of the poll.
+        running.trying = Trying::Nothing;
+        self.due.remove(&(running.until, key));
+        running.until = now + running.check.period;
+        let is_over = match result {
+            Ok(()) => {
+                running.failures = 0;
+                self.complaints.remove(&key);
+                (purpose == Purpose::Readiness).then_some(Verdict::Passed(id, purpose))
+            }
+            Err(reason) => {
+                running.failures += 1;
+                let enough = running.failures >= running.check.failures;
+                self.complaints.insert(key, reason.clone());
+                (purpose == Purpose::Liveness && enough)
+                    .then_some(Verdict::Failed(id, purpose, reason))
+            }
+        };
+        match is_over {
+            Some(verdict) => {
+                verdicts.push(verdict);
+                self.running.remove(&key);
+            }
+            None => {
+                self.due.insert((running.until, key));
+            }
+        }
+    }
+}
+
+fn span(span: Duration) -> String {
+    humantime::format_duration(span).to_string()
+}

@@ -1,0 +1,190 @@
+//! How a service tells us by itself that it is ready: a newline on a descriptor, as for s6, or
+//! datagrams of sd_notify(3).
+
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// A longer datagram is not one of sd_notify(3)'s.
+const LONGEST_DATAGRAM: usize = 4096;
+/// How many datagrams are read before the others have their turn.
+const BATCH: usize = 16;
+
+/// Our end.
+#[derive(Debug)]
+pub(super) enum Channel {
+    Pipe(OwnedFd),
+    Socket { socket: UnixDatagram, name: String },
+}
+
+/// Something that a service has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Ready,
+    Extend(Duration),
+    Status(String),
+    /// It is alive (`WATCHDOG=1`).
+    Alive,
+    /// It wants to be treated as dead (`WATCHDOG=trigger`).
+    Dead,
+}
+
+/// Who sent a datagram, as the kernel says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sender {
+    pub(super) pid: i32,
+    pub(super) user: u32,
+}
+
+/// What a service has said since the last look.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) said: Vec<(Option<Sender>, Said)>,
+    /// There may be more.
+    pub(super) more: bool,
+    /// Nothing more will come.
+    pub(super) ended: bool,
+}
+
+/// A pipe of which the service gets the other end.
+pub(super) fn pipe() -> io::Result<(Channel, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&ours, rustix::fs::OFlags::NONBLOCK)?;
+    Ok((Channel::Pipe(ours), theirs))
+}
+
+/// A socket without a place in the file system, which may be read-only, unix(7).
+pub(super) fn socket(unique: &str) -> io::Result<Channel> {
+    let name = format!("sidecar-init/{}/{unique}", std::process::id());
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes())?)?;
+    socket.set_nonblocking(true)?;
+    sockopt::set_socket_passcred(&socket, true)?;
+    Ok(Channel::Socket { socket, name })
+}
+
+impl Channel {
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let fd = match self {
+            Channel::Pipe(fd) => fd.as_raw_fd(),
+            Channel::Socket { socket, .. } => socket.as_raw_fd(),
+        };
+        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
+    }
+
+    /// The value of `NOTIFY_SOCKET`, for a socket.
+    pub(super) fn variable(&self) -> Option<String> {
+        match self {
+            Channel::Pipe(_) => None,
+            Channel::Socket { name, .. } => Some(format!("@{name}")),
+        }
+    }
+
+    /// Takes what has come.
+    pub(super) fn read(&self) -> Heard {
+        match self {
+            Channel::Pipe(fd) => read_pipe(fd),
+            Channel::Socket { socket, .. } => read_socket(socket),
+        }
+    }
+}
+
+fn read_pipe(fd: &OwnedFd) -> Heard {
+    let mut heard = Heard::default();
+    let mut buffer = [0; 512];
+    match rustix::io::read(fd, &mut buffer) {
+        Ok(0) => heard.ended = true,
+        Ok(count) => {
+            heard.more = true;
+            if buffer[..count].contains(&b'\n') {
+                heard.said.push((None, Said::Ready));
+            }
+        }
+        Err(rustix::io::Errno::INTR) => heard.more = true,
+        Err(_) => {}
+    }
+    heard
+}
+
+fn read_socket(socket: &UnixDatagram) -> Heard {
+    let mut heard = Heard { more: true, ..Heard::default() };
+    for _ in 0..BATCH {
+        let mut buffer = [0; LONGEST_DATAGRAM];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let slice = &mut [IoSliceMut::new(&mut buffer)];
+        // Descriptors that somebody sends along have no room, so the kernel closes them.
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let Ok(received) = recvmsg(socket, slice, &mut control, flags) else {
+            heard.more = false;
+            break;
+        };
+        let sender = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmCredentials(who) => {
+                Some(Sender { pid: who.pid.as_raw_nonzero().get(), user: who.uid.as_raw() })
+            }
+            _ => None,
+        });
+        let text = buffer.get(..received.bytes).unwrap_or_default();
+        if sender.is_some() {
+            heard.said.extend(parse(text).into_iter().map(|said| (sender, said)));
+        }
+    }
+    heard
+}
+
+/// The assignments of a datagram, one a line, that mean something here; others are passed over,
+/// as sd_notify(3) asks.
+pub(super) fn parse(datagram: &[u8]) -> Vec<Said> {
+    let text = String::from_utf8_lossy(datagram);
+    let said = |line: &str| match line.split_once('=')? {
+        ("READY", "1") => Some(Said::Ready),
+        ("STATUS", status) => Some(Said::Status(printable(status))),
+        ("WATCHDOG", "1") => Some(Said::Alive),
+        ("WATCHDOG", "trigger") => Some(Said::Dead),
+        ("EXTEND_TIMEOUT_USEC", span) => {
+            Some(Said::Extend(Duration::from_micros(span.parse().ok()?)))
+        }
+        _ => None,
+    };
+    text.lines().filter_map(said).collect()
+}
+
+/// What a service says of itself is shown on terminals: no control characters, and not too long.
+fn printable(status: &str) -> String {
+    status.chars().filter(|char| !char.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_datagram_says_several_things() {
+        let datagram =
+            b"READY=1\nSTATUS=up \x1b[31mand well\nX_OTHER=1\nEXTEND_TIMEOUT_USEC=2000000\n";
+        let said = [
+            Said::Ready,
+            Said::Status("up [31mand well".to_owned()),
+            Said::Extend(Duration::from_secs(2)),
+        ];
+        assert_eq!(parse(datagram), said);
+        assert_eq!(parse(b"WATCHDOG=1\nWATCHDOG=trigger"), [Said::Alive, Said::Dead]);
+        assert_eq!(parse(b"READY=0\nREADY\n=1\nEXTEND_TIMEOUT_USEC=x"), []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_is_too_much_for_it(datagram in proptest::collection::vec(any::<u8>(), 0..5000)) {
+            let _ = parse(&datagram);
+        }
+    }
+}

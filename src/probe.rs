@@ -1,0 +1,203 @@
+//! One attempt of a probe that needs a connection. Nothing here waits: each step takes what the
+//! kernel gives at once.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with,
+    sockopt,
+};
+
+use crate::bundle::check::{HttpTarget, Probe};
+
+/// A status line is shorter than this, or not one.
+const LONGEST_STATUS_LINE: usize = 1024;
+
+/// A connection that is being tried.
+#[derive(Debug)]
+pub struct Attempt {
+    fd: OwnedFd,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    Connecting { then_ask: Option<HttpTarget> },
+    Reading { target: HttpTarget, received: Vec<u8> },
+}
+
+/// How far it is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The poll says when there is more to do.
+    Pending,
+    /// It is over; if it failed, why.
+    Done(Result<(), String>),
+}
+
+impl Attempt {
+    /// Begins to connect. `None`: the probe needs no connection.
+    pub fn start(probe: &Probe) -> Option<io::Result<Attempt>> {
+        match probe {
+            Probe::Tcp(address) => Some(Attempt::tcp(*address, None)),
+            Probe::Http(target) => Some(Attempt::tcp(target.address, Some(target.clone()))),
+            Probe::Unix(path) => Some(Attempt::unix(path)),
+            Probe::Exec(_) | Probe::File(_) => None,
+        }
+    }
+
+    fn tcp(address: SocketAddr, then_ask: Option<HttpTarget>) -> io::Result<Attempt> {
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let fd = socket(family)?;
+        match connect(&fd, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => {
+                Ok(Attempt { fd, step: Step::Connecting { then_ask } })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A Unix socket connects at once, or not at all: EAGAIN says that its queue is full
+    /// (connect(2)).
+    fn unix(path: &Path) -> io::Result<Attempt> {
+        let fd = socket(AddressFamily::UNIX)?;
+        connect(&fd, &SocketAddrUnix::new(path)?)?;
+        Ok(Attempt { fd, step: Step::Connecting { then_ask: None } })
+    }
+
+    /// Goes on as far as it can.
+    pub fn advance(&mut self) -> Progress {
+        match self.try_advance() {
+            Ok(None) => Progress::Pending,
+            Ok(Some(result)) => Progress::Done(result),
+            Err(error) => Progress::Done(Err(words(&error))),
+        }
+    }
+
+    fn try_advance(&mut self) -> io::Result<Option<Result<(), String>>> {
+        if let Step::Connecting { then_ask } = &mut self.step {
+            sockopt::socket_error(&self.fd)??;
+            match rustix::net::getpeername(&self.fd) {
+                Ok(_) => {}
+                Err(Errno::NOTCONN) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+            let Some(target) = then_ask.take() else { return Ok(Some(Ok(()))) };
+            let request = request(&target);
+            // A new connection has room for so little.
+            if send(&self.fd, request.as_bytes(), SendFlags::NOSIGNAL)? < request.len() {
+                return Ok(Some(Err("it does not take a request".to_owned())));
+            }
+            self.step = Step::Reading { target, received: Vec::new() };
+        }
+        let Step::Reading { target, received } = &mut self.step else { return Ok(None) };
+        let mut buffer = [0; LONGEST_STATUS_LINE];
+        loop {
+            let count = match rustix::io::read(self.fd.as_fd(), &mut buffer) {
+                Ok(count) => count,
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            received.extend_from_slice(&buffer[..count]);
+            match status(received) {
+                Some(Ok(status)) => return Ok(Some(judge(status, target.status))),
+                Some(Err(reason)) => return Ok(Some(Err(reason))),
+                None if count == 0 => {
+                    return Ok(Some(Err("it closed the connection without an answer".to_owned())));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+impl AsRawFd for Attempt {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(family, SocketType::STREAM, flags, None)?)
+}
+
+fn request(target: &HttpTarget) -> String {
+    let HttpTarget { host, path, .. } = target;
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: sidecar-init\r\nAccept: */*\r\n\
+         Connection: close\r\n\r\n"
+    )
+}
+
+/// The status of an answer that may not be complete yet (RFC 9112, section 4).
+pub fn status(received: &[u8]) -> Option<Result<u16, String>> {
+    let end = received.iter().position(|byte| *byte == b'\n');
+    let line = match end {
+        Some(end) => &received[..end],
+        None if received.len() < LONGEST_STATUS_LINE => return None,
+        None => return Some(Err("its answer is not HTTP".to_owned())),
+    };
+    let parsed = || {
+        let line = std::str::from_utf8(line).ok()?;
+        let rest = line.strip_prefix("HTTP/1.")?;
+        let (_, rest) = rest.split_once(' ')?;
+        let code = rest.get(..3)?;
+        let ends = rest[3..].is_empty() || rest[3..].starts_with([' ', '\r']);
+        code.parse().ok().filter(|_| ends && code.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    Some(parsed().ok_or_else(|| "its answer is not HTTP".to_owned()))
+}
+
+fn judge(status: u16, wanted: Option<u16>) -> Result<(), String> {
+    let is_fine = wanted.map_or((200..400).contains(&status), |wanted| wanted == status);
+    if is_fine { Ok(()) } else { Err(format!("it answered with status {status}")) }
+}
+
+/// The kernel's words without std's `(os error N)`.
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_status_is_read_from_what_has_come_so_far() {
+        assert_eq!(status(b""), None);
+        assert_eq!(status(b"HTTP/1.1 20"), None);
+        assert_eq!(status(b"HTTP/1.1 204 No Content\r\nX: y"), Some(Ok(204)));
+        assert_eq!(status(b"HTTP/1.0 503\r\n"), Some(Ok(503)));
+        for wrong in
+            ["SSH-2.0-x\r\n", "HTTP/1.1 2x4 \r\n", "HTTP/1.1 2000\r\n", "\n", "HTTP/1.1 é\n"]
+        {
+            assert!(matches!(status(wrong.as_bytes()), Some(Err(_))), "{wrong:?}");
+        }
+        assert!(matches!(status(&[b'x'; LONGEST_STATUS_LINE]), Some(Err(_))), "endless");
+    }
+
+    #[test]
+    fn success_is_what_was_asked_for() {
+        assert_eq!(judge(399, None), Ok(()));
+        assert!(judge(400, None).is_err());
+        assert!(judge(200, Some(204)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_is_too_much_for_it(answer in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = status(&answer);
+        }
+    }
+}

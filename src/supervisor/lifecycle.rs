@@ -1,0 +1,551 @@
+//! The life of one service: how it starts, becomes ready, ends, and starts again.
+
+use std::time::Instant;
+
+use super::event::{Action, Cause, Note, ServiceId};
+use super::restart::{self, History};
+use super::shutdown::Phase;
+use super::{ServicePolicy, Supervisor};
+use crate::bundle::{OnExit, ServiceType, WhenRequiredExits};
+use crate::exit::{CHECK_FAILED, ExitStatus};
+use crate::signal::Signal;
+
+/// Where a service is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its turn to start has not come.
+    Waiting,
+    /// The order to start it is out.
+    Spawning,
+    /// Its main process lives.
+    Running {
+        /// Whether those that come after it may start. A oneshot is ready when it is done.
+        ready: bool,
+        /// When it has failed if it is not ready.
+        late_at: Option<Instant>,
+    },
+    /// It is to end, and has until this time to be taken out of a load balancer.
+    Draining {
+        /// When it is asked to end.
+        until: Instant,
+    },
+    /// It was asked to end, and will be killed at this time if that is before the deadline.
+    Stopping {
+        /// The end of its own grace.
+        kill_at: Option<Instant>,
+    },
+    /// It was sent KILL.
+    Killed,
+    /// It ended by itself, and starts again at this time.
+    Backoff {
+        /// When it starts again.
+        until: Instant,
+    },
+    /// It has no process, and gets none unless an operator asks for it.
+    Gone(End),
+}
+
+/// How it came to be gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was never started.
+    Never,
+    /// It ended with success, or because another one did.
+    Done,
+    /// It failed.
+    Failed,
+    /// An operator stopped it.
+    Stopped,
+}
+
+/// Why a service that lives is to end, which says what its exit will mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// An operator wants it down.
+    Stop,
+    /// It is to start again at once.
+    Restart,
+    /// One that it requires has ended.
+    Requirement,
+    /// It did not become ready in time.
+    Unready,
+    /// It failed its checks.
+    Unhealthy,
+    /// The bundle comes down.
+    Shutdown,
+}
+
+/// What the core keeps of a service.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub(super) state: State,
+    pub(super) ending: Option<Ending>,
+    pub(super) history: History,
+}
+
+impl Default for Service {
+    fn default() -> Service {
+        Service { state: State::Waiting, ending: None, history: History::default() }
+    }
+}
+
+impl State {
+    /// When it ends by itself.
+    pub(super) fn until(self) -> Option<Instant> {
+        match self {
+            State::Running { ready: false, late_at } => late_at,
+            State::Stopping { kill_at } => kill_at,
+            State::Draining { until } | State::Backoff { until } => Some(until),
+            State::Waiting
+            | State::Spawning
+            | State::Running { ready: true, .. }
+            | State::Killed
+            | State::Gone(_) => None,
+        }
+    }
+
+    /// Whether it has a process, or is about to.
+    pub fn is_alive(self) -> bool {
+        match self {
+            State::Spawning
+            | State::Running { .. }
+            | State::Draining { .. }
+            | State::Stopping { .. }
+            | State::Killed => true,
+            State::Waiting | State::Backoff { .. } | State::Gone(_) => false,
+        }
+    }
+
+    /// Whether it has not been asked to end.
+    pub(super) fn is_unasked(self) -> bool {
+        matches!(self, State::Spawning | State::Running { .. })
+    }
+}
+
+/// What a service's own requirements and order say about its start.
+enum Turn {
+    Now,
+    Later,
+    Never,
+}
+
+impl Supervisor {
+    /// Starts the next service whose turn has come, if none is just being started.
+    pub(super) fn start_next(&mut self, orders: &mut Vec<Action>) {
+        if self.services.iter().any(|service| service.state == State::Spawning) {
+            return;
+        }
+        for place in 0..self.order.start.len() {
+            let id = self.order.start[place];
+            if self.state(id) != State::Waiting {
+                continue;
+            }
+            match self.turn(id) {
+                Turn::Later => {}
+                Turn::Never => {
+                    self.set(id, State::Gone(End::Failed));
+                    orders.push(Action::Note(Note::RequirementGone(id)));
+                }
+                Turn::Now => {
+                    self.set(id, State::Spawning);
+                    orders.push(Action::Spawn(id));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn turn(&self, id: ServiceId) -> Turn {
+        let Some(policy) = self.policy.services.get(id.0) else { return Turn::Never };
+        let is_required = |other: &ServiceId| policy.requires.contains(other);
+        for other in &policy.after {
+            match self.state(*other) {
+                State::Running { ready: true, .. } if self.is_wanted(*other) => {}
+                State::Gone(End::Stopped) if is_required(other) => return Turn::Later,
+                State::Gone(End::Done) if self.is_oneshot(*other) => {}
+                State::Gone(_) if is_required(other) => return Turn::Never,
+                State::Gone(_) => {}
+                _ => return Turn::Later,
+            }
+        }
+        Turn::Now
+    }
+
+    fn is_oneshot(&self, id: ServiceId) -> bool {
+        self.policy.services.get(id.0).is_some_and(|policy| policy.kind == ServiceType::Oneshot)
+    }
+
+    pub(super) fn spawned(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
+        if self.state(id) != State::Spawning {
+            return;
+        }
+        let Some(policy) = self.policy.services.get(id.0) else { return };
+        let ready = policy.kind == ServiceType::Daemon && !policy.has_readiness;
+        let late_at = policy.start_timeout.filter(|_| !ready).map(|span| now + span);
+        self.services[id.0].history.began = Some(now);
+        self.set(id, State::Running { ready, late_at });
+        match self.phase {
+            Phase::Up | Phase::Stopping { .. } => {}
+            Phase::Sweeping { .. } | Phase::Killing { .. } | Phase::Down => {
+                self.set(id, State::Killed);
+                orders.push(Action::Kill(id));
+            }
+        }
+    }
+
+    pub(super) fn spawn_failed(
+        &mut self,
+        id: ServiceId,
+        code: u8,
+        now: Instant,
+        orders: &mut Vec<Action>,
+    ) {
+        if self.state(id) != State::Spawning {
+            return;
+        }
+        self.note_first(id, code);
+        self.set(id, State::Gone(End::Failed));
+        self.services[id.0].history.began = None;
+        if self.phase == Phase::Up && !self.starts_again(id, false, now, orders) {
+            self.begin_shutdown(Cause::SpawnFailed(id, code), now, orders);
+        }
+    }
+
+    pub(super) fn ready(&mut self, id: ServiceId, orders: &mut Vec<Action>) {
+        if let State::Running { ready: false, .. } = self.state(id)
+            && !self.is_oneshot(id)
+        {
+            self.set(id, State::Running { ready: true, late_at: None });
+            orders.push(Action::Note(Note::Ready(id)));
+        }
+    }
+
+    pub(super) fn unhealthy(&mut self, id: ServiceId, orders: &mut Vec<Action>) {
+        if matches!(self.state(id), State::Running { .. }) && self.is_wanted(id) {
+            orders.push(Action::Note(Note::Unhealthy(id)));
+            self.services[id.0].ending = Some(Ending::Unhealthy);
+        }
+    }
+
+    /// It asked for more time for what it is doing (`EXTEND_TIMEOUT_USEC` of sd_notify(3)).
+    pub(super) fn extended(&mut self, id: ServiceId, until: Instant) {
+        match self.state(id) {
+            State::Running { ready: false, late_at: Some(late_at) } => {
+                let late_at = Some(late_at.max(until));
+                self.set(id, State::Running { ready: false, late_at });
+            }
+            State::Stopping { kill_at: Some(kill_at) } => {
+                self.set(id, State::Stopping { kill_at: Some(kill_at.max(until)) });
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn exited(
+        &mut self,
+        id: ServiceId,
+        status: ExitStatus,
+        now: Instant,
+        orders: &mut Vec<Action>,
+    ) {
+        if !self.state(id).is_alive() {
+            return;
+        }
+        self.note_first(id, status.code());
+        let Some(policy) = self.policy.services.get(id.0) else { return };
+        let succeeded = policy.bundle_code(status.code()) == 0;
+        let ending = self.services[id.0].ending.take();
+        if self.phase != Phase::Up {
+            return self.set(id, State::Gone(End::Done));
+        }
+        match ending {
+            None => self.exited_unasked(id, status, succeeded, now, orders),
+            Some(Ending::Stop) => self.set(id, State::Gone(End::Stopped)),
+            Some(Ending::Requirement) => self.set(id, State::Gone(End::Done)),
+            Some(Ending::Restart) => self.set(id, State::Waiting),
+            Some(Ending::Unready) => self.failed(id, Cause::Unready(id), now, orders),
+            Some(Ending::Unhealthy) => self.failed(id, Cause::Unhealthy(id), now, orders),
+            Some(Ending::Shutdown) => self.set(id, State::Gone(End::Done)),
+        }
+        // Asked for, it has taken the others along already.
+        if !matches!(ending, Some(Ending::Stop | Ending::Restart)) {
+            self.take_along(id);
+        }
+    }
+
+    fn exited_unasked(
+        &mut self,
+        id: ServiceId,
+        status: ExitStatus,
+        succeeded: bool,
+        now: Instant,
+        orders: &mut Vec<Action>,
+    ) {
+        let done = succeeded && self.is_oneshot(id);
+        self.set(id, State::Gone(if succeeded { End::Done } else { End::Failed }));
+        if done {
+            orders.push(Action::Note(Note::Ready(id)));
+        } else if !self.starts_again(id, succeeded, now, orders) {
+            self.ended(id, Cause::Exited(id, status), now, orders);
+        }
+    }
+
+    /// It was stopped because it did not do what it is there for.
+    fn failed(&mut self, id: ServiceId, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
+        self.set(id, State::Gone(End::Failed));
+        if !self.starts_again(id, false, now, orders) {
+            self.ended(id, cause, now, orders);
+        }
+    }
+
+    /// Puts it into `Backoff` if its policy wants it to start again.
+    fn starts_again(
+        &mut self,
+        id: ServiceId,
+        succeeded: bool,
+        now: Instant,
+        orders: &mut Vec<Action>,
+    ) -> bool {
+        let random = restart::random(&mut self.random);
+        let (service, policy) = (&mut self.services[id.0], &self.policy.services[id.0].restart);
+        let before = service.history.count;
+        match service.history.next(policy, succeeded, now, random) {
+            Some(delay) => {
+                self.set(id, State::Backoff { until: now + delay });
+                orders.push(Action::Note(Note::Restarting(id, delay)));
+                true
+            }
+            None => {
+                if before > 0 && policy.is_wanted_after(succeeded) {
+                    orders.push(Action::Note(Note::GivenUp(id)));
+                }
+                false
+            }
+        }
+    }
+
+    /// It has ended for good, and nobody asked for that.
+    fn ended(&mut self, id: ServiceId, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
+        let Some(policy) = self.policy.services.get(id.0) else { return };
+        match policy.on_exit {
+            OnExit::Shutdown => self.begin_shutdown(cause, now, orders),
+            OnExit::Ignore => {
+                let status = match cause {
+                    Cause::Exited(_, status) => status,
+                    _ => ExitStatus::Code(CHECK_FAILED),
+                };
+                if self.first_failure.is_none() && policy.bundle_code(status.code()) != 0 {
+                    self.first_failure = Some((id, status));
+                }
+            }
+        }
+    }
+
+    /// What the services do that require the one that has ended, or is to.
+    fn take_along(&mut self, id: ServiceId) {
+        for index in 0..self.services.len() {
+            let policy = &self.policy.services[index];
+            let ending = match policy.when_required_exits {
+                WhenRequiredExits::Keep => continue,
+                WhenRequiredExits::Stop => Ending::Requirement,
+                WhenRequiredExits::Restart => Ending::Restart,
+            };
+            let dependent = ServiceId(index);
+            if policy.requires.contains(&id)
+                && self.state(dependent).is_unasked()
+                && self.is_wanted(dependent)
+            {
+                self.services[index].ending = Some(ending);
+                self.take_along(dependent);
+            }
+        }
+    }
+
+    fn is_wanted(&self, id: ServiceId) -> bool {
+        self.services.get(id.0).is_some_and(|service| service.ending.is_none())
+    }
+
+    pub(super) fn start_requested(&mut self, id: ServiceId) {
+        if self.phase != Phase::Up || id.0 >= self.services.len() {
+            return;
+        }
+        let service = &mut self.services[id.0];
+        service.history.forgive();
+        match service.state {
+            State::Gone(_) | State::Backoff { .. } => self.set(id, State::Waiting),
+            State::Draining { .. } | State::Stopping { .. } | State::Killed => {
+                service.ending = Some(Ending::Restart);
+            }
+            State::Running { .. } | State::Spawning => service.ending = None,
+            State::Waiting => {}
+        }
+        // What it requires has to be there, and comes before it, so this ends.
+        for required in self.policy.services[id.0].requires.clone() {
+            if matches!(self.state(required), State::Gone(End::Stopped | End::Failed)) {
+                self.start_requested(required);
+            }
+        }
+    }
+
+    pub(super) fn stop_requested(&mut self, id: ServiceId, ending: Ending) {
+        if self.phase != Phase::Up {
+            return;
+        }
+        match self.state(id) {
+            State::Waiting | State::Backoff { .. } => self.set(id, State::Gone(End::Stopped)),
+            State::Gone(End::Failed | End::Never) => self.set(id, State::Gone(End::Stopped)),
+            State::Gone(End::Done | End::Stopped) => {}
+            _ => {
+                let is_new = self.services[id.0].ending.is_none();
+                self.services[id.0].ending = Some(ending);
+                if is_new {
+                    self.take_along(id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn restart_requested(&mut self, id: ServiceId) {
+        match self.state(id) {
+            State::Running { .. } | State::Spawning => self.stop_requested(id, Ending::Restart),
+            _ => self.start_requested(id),
+        }
+    }
+
+    /// Asks those to end that are to and on whom nobody depends any more who is to end too; and
+    /// in any case those whose stage of the shutdown has come.
+    pub(super) fn ask_who_may_be_asked(
+        &mut self,
+        now: Instant,
+        stage: Option<usize>,
+        orders: &mut Vec<Action>,
+    ) {
+        if self.services.iter().all(|service| service.ending.is_none()) {
+            return;
+        }
+        let mut is_in_the_way = vec![false; self.services.len()];
+        for place in (0..self.order.start.len()).rev() {
+            let id = self.order.start[place];
+            let service = &self.services[id.0];
+            let blocked =
+                self.order.dependents[id.0].iter().any(|dependent| is_in_the_way[dependent.0]);
+            let is_alive = service.state.is_alive();
+            is_in_the_way[id.0] = blocked || (is_alive && service.ending.is_some());
+            let forced = stage.is_some_and(|stage| self.order.stage[id.0] <= stage);
+            if service.ending.is_some() && (!blocked || forced) {
+                self.ask(id, now, orders);
+            }
+        }
+    }
+
+    /// Asks a service that runs to end; one that is just being started is asked when it does.
+    fn ask(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
+        if !matches!(self.state(id), State::Running { .. }) {
+            return;
+        }
+        let drain = self.policy.services[id.0].drain;
+        if drain.is_zero() {
+            self.send_stop(id, now, orders);
+        } else {
+            self.set(id, State::Draining { until: now + drain });
+            orders.push(Action::Note(Note::Draining(id, drain)));
+        }
+    }
+
+    fn send_stop(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
+        let policy = &self.policy.services[id.0];
+        let grace = match self.phase {
+            // While the bundle is up there is no other deadline.
+            Phase::Up => Some(policy.grace.unwrap_or(self.policy.grace)),
+            _ => policy.grace,
+        };
+        let deadline = self.phase.deadline();
+        let kill_at = grace
+            .map(|grace| now + grace)
+            .filter(|kill_at| deadline.is_none_or(|deadline| *kill_at < deadline));
+        let has_command = policy.has_stop_command;
+        self.set(id, State::Stopping { kill_at });
+        if has_command {
+            orders.push(Action::Note(Note::StopCommand(id)));
+            orders.push(Action::RunStopCommand(id));
+        } else {
+            self.push_stop_signal(id, orders);
+        }
+    }
+
+    fn push_stop_signal(&self, id: ServiceId, orders: &mut Vec<Action>) {
+        let ServicePolicy { stop_signal, stop_target, .. } = self.policy.services[id.0];
+        let signal = stop_signal.unwrap_or(Signal::TERM);
+        orders.push(Action::Note(Note::Stopping(id, signal)));
+        orders.push(Action::Signal(id, signal, stop_target));
+        // A stopped process does not act on its stop signal until it is continued, signal(7).
+        orders.push(Action::Signal(id, Signal::CONT, stop_target));
+    }
+
+    pub(super) fn stop_command_failed(&mut self, id: ServiceId, orders: &mut Vec<Action>) {
+        if matches!(self.state(id), State::Stopping { .. }) {
+            self.push_stop_signal(id, orders);
+        }
+    }
+
+    /// Goes on with every service whose time in a state is over.
+    pub(super) fn expire(&mut self, now: Instant, orders: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Up | Phase::Stopping { .. }) {
+            return;
+        }
+        for index in 0..self.services.len() {
+            let id = ServiceId(index);
+            let state = self.state(id);
+            if state.until().is_none_or(|until| until > now) {
+                continue;
+            }
+            match state {
+                State::Running { .. } => {
+                    self.set(id, State::Running { ready: false, late_at: None });
+                    if self.is_wanted(id) {
+                        self.services[index].ending = Some(Ending::Unready);
+                        orders.push(Action::Note(Note::Unready(id)));
+                    }
+                }
+                State::Draining { .. } => self.send_stop(id, now, orders),
+                State::Stopping { .. } => {
+                    self.set(id, State::Killed);
+                    if self.phase != Phase::Up {
+                        self.overran.push(id);
+                    }
+                    orders.push(Action::Note(Note::Overran(id)));
+                    orders.push(Action::Kill(id));
+                }
+                State::Backoff { .. } => self.set(id, State::Waiting),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends the bundle when no service runs and none will.
+    pub(super) fn end_if_nothing_is_left(&mut self, now: Instant, orders: &mut Vec<Action>) {
+        let is_over = |service: &Service| match service.state {
+            State::Gone(end) => end != End::Stopped,
+            _ => false,
+        };
+        if self.alive == 0 && self.services.iter().all(is_over) {
+            self.begin_shutdown(Cause::AllExited(self.first_failure), now, orders);
+        }
+    }
+
+    fn note_first(&mut self, id: ServiceId, code: u8) {
+        if id.0 == 0 {
+            self.first_code = Some(code);
+        }
+    }
+
+    /// The only door through which a service changes its state.
+    pub(super) fn set(&mut self, id: ServiceId, state: State) {
+        if let Some(service) = self.services.get_mut(id.0) {
+            self.alive -= usize::from(service.state.is_alive());
+            self.alive += usize::from(state.is_alive());
+            service.state = state;
+            self.unsettled = true;
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! When a service that has ended starts again.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::bundle::RestartPolicy;
+
+/// What is remembered of a service's restarts.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// The restarts within the policy's span, oldest first; never more than its limit.
+    recent: VecDeque<Instant>,
+    /// How many there were since the last stable run.
+    streak: u32,
+    /// When the run that just ended began.
+    pub(super) began: Option<Instant>,
+    /// All restarts so far.
+    pub(super) count: u32,
+}
+
+impl History {
+    /// How long to wait before the next start; `None`: it stays down. `random` makes those
+    /// delays differ that would otherwise come at once, in many containers or services.
+    pub(super) fn next(
+        &mut self,
+        policy: &RestartPolicy,
+        succeeded: bool,
+        now: Instant,
+        random: u64,
+    ) -> Option<Duration> {
+        if !policy.is_wanted_after(succeeded) {
+            return None;
+        }
+        let ran = self.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        if ran >= policy.within {
+            self.streak = 0;
+        }
+        while self.recent.front().is_some_and(|at| now.duration_since(*at) >= policy.within) {
+            self.recent.pop_front();
+        }
+        if self.recent.len() >= policy.max as usize {
+            return None;
+        }
+        self.recent.push_back(now);
+        let doubled = policy.delay.saturating_mul(1 << self.streak.min(20));
+        self.streak += 1;
+        self.count += 1;
+        Some(jittered(doubled.min(policy.max_delay), random))
+    }
+
+    /// Somebody has looked after it: what was counts no more.
+    pub(super) fn forgive(&mut self) {
+        self.recent.clear();
+        self.streak = 0;
+    }
+}
+
+/// Between three quarters of it and all of it.
+fn jittered(delay: Duration, random: u64) -> Duration {
+    let quarter = delay / 4;
+    delay - quarter.mul_f64((random >> 11) as f64 / (1u64 << 53) as f64)
+}
+
+/// The next number of a sequence (splitmix64); it need not be secret.
+pub(super) fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::RestartWhen;
+
+    fn policy(when: RestartWhen) -> RestartPolicy {
+        RestartPolicy {
+            when,
+            max: 3,
+            within: Duration::from_secs(60),
+            delay: Duration::from_millis(400),
+            max_delay: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn delays_double_up_to_the_longest_and_then_it_is_enough() {
+        let (mut history, now) = (History::default(), Instant::now());
+        let policy = policy(RestartWhen::OnFailure);
+        let mut next = |random| history.next(&policy, false, now, random);
+        assert_eq!(next(0), Some(Duration::from_millis(400)));
+        assert_eq!(next(0), Some(Duration::from_millis(800)));
+        let shortest = next(u64::MAX).unwrap();
+        assert!(shortest >= Duration::from_millis(750) && shortest < Duration::from_millis(751));
+        assert_eq!(next(0), None);
+    }
+
+    #[test]
+    fn a_stable_run_wipes_the_slate() {
+        let (mut history, begin) = (History::default(), Instant::now());
+        let policy = policy(RestartWhen::Always);
+        for _ in 0..3 {
+            history.next(&policy, true, begin, 0).unwrap();
+        }
+        history.began = Some(begin);
+        let later = begin + Duration::from_secs(60);
+        assert_eq!(history.next(&policy, false, later, 0), Some(Duration::from_millis(400)));
+        assert_eq!(history.count, 4);
+    }
+
+    #[test]
+    fn the_policy_says_what_starts_again() {
+        for (when, after_success, after_failure) in [
+            (RestartWhen::Never, false, false),
+            (RestartWhen::OnFailure, false, true),
+            (RestartWhen::Always, true, true),
+        ] {
+            let next = |succeeded| {
+                History::default().next(&policy(when), succeeded, Instant::now(), 0).is_some()
+            };
+            assert_eq!((next(true), next(false)), (after_success, after_failure), "{when:?}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! How a bundle comes down, within one deadline.
+//!
+//! - `Stopping`: those services are asked first on which no other depends. When they have ended,
+//!   those are asked that they depended on, and so on. A stage that takes its time holds the next
+//!   one up only for its share of what is left of the grace (the time left divided by the stages
+//!   left), so that each is asked in time to end well; the slow ones may go on until the
+//!   deadline, or until their own grace ends.
+//! - `Sweeping`: all services are gone. What is left of the process tree (daemons that left
+//!   their parents) is asked to end.
+//! - `Killing`: the deadline has passed, or a second request came. Everything was sent KILL.
+//!   A process in an uninterruptible sleep may not die of that (the kernel's `D` state), so
+//!   this too has an end, [`KILL_WAIT`].
+//! - `Down`: nothing is left, or nothing more can be done.
+
+use std::time::Instant;
+
+use super::event::{Action, Cause, Note, ServiceId};
+use super::lifecycle::{End, Ending, State};
+use super::{KILL_WAIT, Supervisor};
+use crate::signal::Signal;
+
+/// Where the bundle is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Up,
+    Stopping { deadline: Instant, stage: Stage, advance_at: Instant },
+    Sweeping { deadline: Instant },
+    Killing { give_up: Instant },
+    Down,
+}
+
+/// Whose turn to end it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nobody's yet.
+    Begun,
+    /// All of this stage and those before were asked.
+    Number(usize),
+    /// The strays were asked too, while services are still ending.
+    Rest,
+}
+
+impl Phase {
+    /// Until when the shutdown may go on.
+    pub(super) fn deadline(self) -> Option<Instant> {
+        match self {
+            Phase::Up | Phase::Down => None,
+            Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline } => Some(deadline),
+            Phase::Killing { give_up } => Some(give_up),
+        }
+    }
+
+    /// When it goes on by itself.
+    pub(super) fn due(self) -> Option<Instant> {
+        match self {
+            Phase::Stopping { deadline, advance_at, .. } => Some(advance_at.min(deadline)),
+            other => other.deadline(),
+        }
+    }
+}
+
+impl Supervisor {
+    pub(super) fn shutdown_requested(
+        &mut self,
+        signal: Signal,
+        stop_with: Signal,
+        now: Instant,
+        orders: &mut Vec<Action>,
+    ) {
+        self.requests += 1;
+        match self.phase {
+            Phase::Up => {
+                for service in &mut self.policy.services {
+                    service.stop_signal.get_or_insert(stop_with);
+                }
+                self.begin_shutdown(Cause::Requested(signal), now, orders);
+            }
+            // The first request only joins a shutdown that something else began.
+            Phase::Stopping { .. } | Phase::Sweeping { .. } if self.requests > 1 => {
+                self.forced = Some(signal);
+                orders.push(Action::Note(Note::Forced(signal)));
+                self.kill_all(now, orders);
+            }
+            Phase::Stopping { .. }
+            | Phase::Sweeping { .. }
+            | Phase::Killing { .. }
+            | Phase::Down => {}
+        }
+    }
+
+    pub(super) fn tree_empty(&mut self) {
+        match self.phase {
+            Phase::Sweeping { .. } | Phase::Killing { .. } => self.phase = Phase::Down,
+            Phase::Up | Phase::Stopping { .. } | Phase::Down => {}
+        }
+    }
+
+    /// From here on nothing is started, and everything comes down.
+    pub(super) fn begin_shutdown(&mut self, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
+        if self.phase != Phase::Up {
+            return;
+        }
+        self.cause = Some(cause);
+        orders.push(Action::Note(Note::ShutdownBegins(cause)));
+        for index in 0..self.services.len() {
+            match self.services[index].state {
+                State::Waiting => self.set(ServiceId(index), State::Gone(End::Never)),
+                State::Backoff { .. } => self.set(ServiceId(index), State::Gone(End::Failed)),
+                _ => self.services[index].ending = Some(Ending::Shutdown),
+            }
+        }
+        let deadline = now + self.policy.grace;
+        // One that was being stopped has no more time than all the others.
+        for service in &mut self.services {
+            if let State::Stopping { kill_at } = &mut service.state {
+                *kill_at = kill_at.filter(|kill_at| *kill_at < deadline);
+            }
+        }
+        self.phase = Phase::Stopping { deadline, stage: Stage::Begun, advance_at: deadline };
+    }
+
+    /// Goes on with the shutdown as far as it can go now.
+    pub(super) fn shut_down(&mut self, now: Instant, orders: &mut Vec<Action>) {
+        if let Phase::Stopping { deadline, stage, advance_at } = self.phase {
+            self.next_stage(stage, advance_at <= now, now, deadline, orders);
+        }
+        match self.phase {
+            Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline } if deadline <= now => {
+                self.grace_over(now, orders);
+            }
+            Phase::Killing { give_up } if give_up <= now => self.phase = Phase::Down,
+            _ => {}
+        }
+    }
+
+    fn next_stage(
+        &mut self,
+        stage: Stage,
+        is_time_up: bool,
+        now: Instant,
+        deadline: Instant,
+        orders: &mut Vec<Action>,
+    ) {
+        if self.alive == 0 {
+            self.phase = Phase::Sweeping { deadline };
+            if stage != Stage::Rest {
+                orders.push(Action::TerminateRest);
+            }
+            return;
+        }
+        let asked_up_to = match stage {
+            Stage::Begun => None,
+            Stage::Number(number) => Some(number),
+            Stage::Rest => return,
+        };
+        let is_held_up = self
+            .services
+            .iter()
+            .zip(&self.order.stage)
+            .any(|(service, number)| service.state.is_alive() && asked_up_to == Some(*number));
+        let mut now_asked = asked_up_to;
+        if !is_held_up || is_time_up {
+            let left = self.stages_left();
+            match left.first() {
+                Some(number) => {
+                    // This one, the others, and the strays.
+                    let stages = u32::try_from(left.len() + 1).unwrap_or(u32::MAX);
+                    let advance_at = now + deadline.saturating_duration_since(now) / stages;
+                    now_asked = Some(*number);
+                    let stage = Stage::Number(*number);
+                    self.phase = Phase::Stopping { deadline, stage, advance_at };
+                }
+                // Only services that are slow to end are left; the strays have waited long enough.
+                None if is_time_up => {
+                    orders.push(Action::TerminateRest);
+                    let stage = Stage::Rest;
+                    self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
+                }
+                None => {}
+            }
+        }
+        self.ask_who_may_be_asked(now, now_asked, orders);
+    }
+
+    /// The stages in which somebody has not been asked, in their order.
+    fn stages_left(&self) -> Vec<usize> {
+        let mut has_unasked = vec![false; self.services.len()];
+        for (service, number) in self.services.iter().zip(&self.order.stage) {
+            if let Some(slot) = has_unasked.get_mut(*number) {
+                *slot |= service.state.is_unasked();
+            }
+        }
+        has_unasked
+            .iter()
+            .enumerate()
+            .filter(|(_, unasked)| **unasked)
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    fn grace_over(&mut self, now: Instant, orders: &mut Vec<Action>) {
+        orders.push(Action::Note(Note::GraceOver));
+        self.rest_overran = matches!(self.phase, Phase::Sweeping { .. });
+        let is_late = |state: State| state.is_alive() && state != State::Killed;
+        let late = self.services.iter().enumerate().filter(|(_, service)| is_late(service.state));
+        self.overran.extend(late.map(|(index, _)| ServiceId(index)));
+        self.kill_all(now, orders);
+    }
+
+    fn kill_all(&mut self, now: Instant, orders: &mut Vec<Action>) {
+        for index in 0..self.services.len() {
+            let state = self.services[index].state;
+            if state.is_alive() && state != State::Spawning {
+                self.set(ServiceId(index), State::Killed);
+            }
+        }
+        self.phase = Phase::Killing { give_up: now + KILL_WAIT };
+        orders.push(Action::KillAll);
+    }
+}

@@ -1,0 +1,325 @@
+//! The core by example: order, readiness, restarts and requests of an operator.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod story;
+
+use std::time::Duration;
+
+use sidecar_init::bundle::{OnExit, RestartPolicy, RestartWhen, ServiceType, WhenRequiredExits};
+use sidecar_init::exit::{CHECK_FAILED, ExitStatus};
+use sidecar_init::signal::Signal;
+use sidecar_init::supervisor::{Cause, End, Event, Policy, ServicePolicy, SignalRoute, State};
+
+use story::{NOTHING, Story, id};
+
+/// Services in the order of a graph: each with those that it comes after.
+fn graph(after: &[&[usize]]) -> Policy {
+    let service = |after: &&[usize]| ServicePolicy {
+        after: after.iter().map(|number| id(*number)).collect(),
+        ..ServicePolicy::default()
+    };
+    Policy {
+        services: after.iter().map(service).collect(),
+        grace: Duration::from_secs(8),
+        ..Policy::default()
+    }
+}
+
+/// The same, where each also requires those.
+fn requiring(after: &[&[usize]], when: WhenRequiredExits) -> Policy {
+    let mut policy = graph(after);
+    for service in &mut policy.services {
+        service.requires = service.after.clone();
+        service.when_required_exits = when;
+    }
+    policy
+}
+
+fn restarts(when: RestartWhen) -> RestartPolicy {
+    RestartPolicy {
+        when,
+        max: 2,
+        within: Duration::from_secs(60),
+        delay: Duration::from_secs(1),
+        max_delay: Duration::from_secs(30),
+    }
+}
+
+#[test]
+fn a_service_waits_until_what_it_comes_after_is_ready() {
+    let mut policy = graph(&[&[1], &[]]);
+    policy.services[1].has_readiness = true;
+    let mut story = Story::new(policy);
+    assert_eq!(story.orders(), ["spawn 1"], "the file's order gives way");
+    assert_eq!(story.tell(Event::Spawned(id(1))).orders(), NOTHING);
+    assert_eq!(story.tell(Event::Ready(id(1))).orders(), ["spawn 0"]);
+}
+
+#[test]
+fn what_is_independent_starts_and_stops_together() {
+    let mut story = Story::up(graph(&[&[], &[0], &[0], &[]]));
+    assert_eq!(
+        story.signal(Signal::TERM).orders(),
+        ["SIGTERM 3", "SIGCONT 3", "SIGTERM 2", "SIGCONT 2", "SIGTERM 1", "SIGCONT 1"]
+    );
+    assert_eq!(story.exits(3, 0).exits(1, 0).orders(), NOTHING);
+    assert_eq!(story.exits(2, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+}
+
+#[test]
+fn a_slow_dependent_holds_up_for_its_share_only() {
+    let mut story = Story::up(graph(&[&[], &[0]]));
+    story.signal(Signal::TERM).orders();
+    // Two stages and the strays: a third of 8 s.
+    assert_eq!(story.at(2666).orders(), NOTHING);
+    assert_eq!(story.at(2667).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+}
+
+#[test]
+fn a_oneshot_is_ready_when_it_has_succeeded() {
+    let mut policy = graph(&[&[], &[0]]);
+    policy.services[0].kind = ServiceType::Oneshot;
+    let mut story = Story::new(policy);
+    assert_eq!(story.orders(), ["spawn 0"]);
+    assert_eq!(story.tell(Event::Spawned(id(0))).orders(), NOTHING);
+    assert_eq!(story.exits(0, 0).orders(), ["spawn 1"]);
+    story.tell(Event::Spawned(id(1)));
+    assert_eq!(story.signal(Signal::TERM).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+}
+
+#[test]
+fn a_oneshot_that_fails_ends_the_start_with_its_code() {
+    let mut policy = graph(&[&[], &[0]]);
+    policy.services[0].kind = ServiceType::Oneshot;
+    let mut story = Story::new(policy);
+    story.tell(Event::Spawned(id(0))).orders();
+    assert_eq!(story.exits(0, 7).orders(), ["terminate rest"]);
+    assert_eq!(story.tell(Event::TreeEmpty).outcome().code, 7);
+}
+
+#[test]
+fn oneshots_alone_end_well() {
+    let mut policy = graph(&[&[], &[0]]);
+    policy.services.iter_mut().for_each(|service| service.kind = ServiceType::Oneshot);
+    let mut story = Story::new(policy);
+    story.tell(Event::Spawned(id(0))).exits(0, 0).tell(Event::Spawned(id(1))).exits(1, 0);
+    let outcome = story.tell(Event::TreeEmpty).outcome();
+    assert_eq!((outcome.cause, outcome.code), (Cause::AllExited(None), 0));
+}
+
+#[test]
+fn what_is_not_ready_in_time_is_stopped_and_ends_the_bundle() {
+    let mut policy = graph(&[&[]]);
+    policy.services[0].has_readiness = true;
+    policy.services[0].start_timeout = Some(Duration::from_secs(5));
+    let mut story = Story::new(policy);
+    story.tell(Event::Spawned(id(0))).orders();
+    assert_eq!(story.due_in(), Some(5000));
+    assert_eq!(story.at(5000).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    story.tell(Event::Ready(id(0)));
+    assert_eq!(story.at(12_999).orders(), NOTHING);
+    assert_eq!(story.at(13_000).orders(), ["kill 0"], "it has the bundle's grace");
+    story.exits(0, 0).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().cause, Cause::Unready(id(0)));
+    assert_eq!(story.outcome().code, CHECK_FAILED);
+}
+
+#[test]
+fn one_that_asks_for_more_time_gets_it() {
+    let mut policy = graph(&[&[]]);
+    policy.services[0].has_readiness = true;
+    policy.services[0].start_timeout = Some(Duration::from_secs(5));
+    let mut story = Story::new(policy);
+    story.tell(Event::Spawned(id(0))).at(4000);
+    story.tell(Event::Extended(id(0), Duration::from_secs(3)));
+    assert_eq!(story.due_in(), Some(7000));
+    story.tell(Event::Ready(id(0)));
+    assert_eq!(story.due_in(), None);
+}
+
+#[test]
+fn a_failed_service_starts_again_until_it_is_enough() {
+    let mut policy = graph(&[&[], &[0]]);
+    policy.services[0].restart = restarts(RestartWhen::OnFailure);
+    let mut story = Story::up(policy);
+    for longest in [1000, 2000] {
+        assert_eq!(story.exits(0, 3).orders(), NOTHING);
+        let wait = story.due_in().unwrap() - story.millis();
+        assert!((longest * 3 / 4..=longest).contains(&wait), "{wait}");
+        let due = story.due_in().unwrap() as u64;
+        assert_eq!(story.at(due + 1).orders(), ["spawn 0"]);
+        story.tell(Event::Spawned(id(0)));
+    }
+    assert_eq!(story.exits(0, 4).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    story.exits(1, 0).tell(Event::TreeEmpty);
+    let outcome = story.outcome();
+    assert_eq!(outcome.cause, Cause::Exited(id(0), ExitStatus::Code(4)));
+    assert_eq!((outcome.code, story.core.restarts(id(0))), (4, 2));
+}
+
+#[test]
+fn success_restarts_only_what_always_restarts() {
+    let mut policy = graph(&[&[], &[]]);
+    policy.services[0].restart = restarts(RestartWhen::OnFailure);
+    policy.services[0].on_exit = OnExit::Ignore;
+    policy.services[1].restart = restarts(RestartWhen::Always);
+    let mut story = Story::up(policy);
+    story.exits(0, 0).exits(1, 0);
+    assert_eq!(story.core.state(id(0)), State::Gone(End::Done));
+    assert!(matches!(story.core.state(id(1)), State::Backoff { .. }));
+}
+
+#[test]
+fn nothing_restarts_once_the_shutdown_has_begun() {
+    let mut policy = graph(&[&[], &[]]);
+    policy.services[0].restart = restarts(RestartWhen::Always);
+    let mut story = Story::up(policy);
+    story.exits(0, 1).orders();
+    assert_eq!(story.signal(Signal::TERM).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.exits(1, 0).orders(), ["terminate rest"]);
+    assert_eq!(story.at(5000).orders(), NOTHING);
+}
+
+#[test]
+fn a_program_that_could_not_be_started_is_tried_again() {
+    let mut policy = graph(&[&[]]);
+    policy.services[0].restart = restarts(RestartWhen::OnFailure);
+    let mut story = Story::new(policy);
+    story.orders();
+    assert_eq!(story.tell(Event::SpawnFailed(id(0), 125)).orders(), NOTHING);
+    assert_eq!(story.at(1000).orders(), ["spawn 0"]);
+    story.tell(Event::SpawnFailed(id(0), 125)).at(5000);
+    story.tell(Event::SpawnFailed(id(0), 125)).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().cause, Cause::SpawnFailed(id(0), 125));
+}
+
+#[test]
+fn what_is_no_longer_well_is_restarted_or_ends_the_bundle() {
+    let mut policy = graph(&[&[]]);
+    policy.services[0].restart = restarts(RestartWhen::OnFailure);
+    let mut story = Story::up(policy);
+    assert_eq!(story.tell(Event::Unhealthy(id(0))).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(0, 0).orders(), NOTHING, "its own code does not matter");
+    assert_eq!(story.at(1000).orders(), ["spawn 0"]);
+
+    let mut story = Story::up(graph(&[&[]]));
+    story.tell(Event::Unhealthy(id(0))).exits(0, 0).tell(Event::TreeEmpty);
+    let outcome = story.outcome();
+    assert_eq!((outcome.cause, outcome.code), (Cause::Unhealthy(id(0)), CHECK_FAILED));
+}
+
+#[test]
+fn what_requires_the_gone_is_not_started_but_what_only_comes_after_is() {
+    let mut policy = graph(&[&[], &[0], &[0]]);
+    policy.services[0].kind = ServiceType::Oneshot;
+    policy.services[0].on_exit = OnExit::Ignore;
+    policy.services[1].requires = vec![id(0)];
+    let mut story = Story::new(policy);
+    story.tell(Event::Spawned(id(0))).orders();
+    assert_eq!(story.exits(0, 9).orders(), ["spawn 2"]);
+    assert_eq!(story.core.state(id(1)), State::Gone(End::Failed));
+    story.tell(Event::Spawned(id(2)));
+    story.signal(Signal::TERM).exits(2, 0).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().code, 0);
+}
+
+#[test]
+fn dependents_are_kept_stopped_or_restarted_as_they_say() {
+    for (when, orders, state) in [
+        (WhenRequiredExits::Keep, &[][..], None),
+        (WhenRequiredExits::Stop, &["SIGTERM 1", "SIGCONT 1"][..], Some(State::Gone(End::Done))),
+        (WhenRequiredExits::Restart, &["SIGTERM 1", "SIGCONT 1"][..], Some(State::Waiting)),
+    ] {
+        let mut policy = requiring(&[&[], &[0]], when);
+        policy.services[0].restart = restarts(RestartWhen::Always);
+        let mut story = Story::up(policy);
+        assert_eq!(story.exits(0, 1).orders(), orders, "{when:?}");
+        let Some(state) = state else { continue };
+        story.exits(1, 0);
+        assert_eq!(story.core.state(id(1)), state, "{when:?}");
+        let again = story.at(1000).tell(Event::Spawned(id(0))).orders();
+        let expected: &[&str] =
+            if state == State::Waiting { &["spawn 0", "spawn 1"] } else { &["spawn 0"] };
+        assert_eq!(again, expected, "{when:?}");
+    }
+}
+
+#[test]
+fn an_operator_stops_and_starts_and_the_bundle_stays_up() {
+    let mut story = Story::up(requiring(&[&[], &[0]], WhenRequiredExits::Restart));
+    // The one that requires it goes first.
+    assert_eq!(story.tell(Event::Stop(id(0))).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.exits(1, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(0, 0).orders(), NOTHING);
+    assert_eq!(story.core.state(id(0)), State::Gone(End::Stopped));
+    assert_eq!(story.due_in(), None);
+    assert_eq!(story.tell(Event::Start(id(0))).orders(), ["spawn 0"]);
+    assert_eq!(story.tell(Event::Spawned(id(0))).orders(), ["spawn 1"]);
+}
+
+#[test]
+fn a_restart_asked_for_has_no_delay_and_does_not_count() {
+    let mut policy = graph(&[&[], &[]]);
+    policy.signals.insert(Signal::HUP, SignalRoute::Restart(vec![id(1)]));
+    let mut story = Story::up(policy);
+    assert_eq!(story.signal(Signal::HUP).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.signal(Signal::HUP).orders(), NOTHING, "once is enough");
+    assert_eq!(story.exits(1, 9).orders(), ["spawn 1"]);
+    assert_eq!(story.core.restarts(id(1)), 0);
+}
+
+#[test]
+fn starting_one_starts_what_it_requires() {
+    let mut story = Story::up(requiring(&[&[], &[0]], WhenRequiredExits::Keep));
+    story.tell(Event::Stop(id(1))).exits(1, 0).tell(Event::Stop(id(0))).exits(0, 0).orders();
+    assert_eq!(story.tell(Event::Start(id(1))).orders(), ["spawn 0"]);
+    assert_eq!(story.tell(Event::Spawned(id(0))).orders(), ["spawn 1"]);
+}
+
+#[test]
+fn a_request_in_a_shutdown_changes_nothing() {
+    let mut story = Story::up(graph(&[&[], &[]]));
+    story.signal(Signal::TERM).exits(1, 0).orders();
+    for event in [Event::Start(id(1)), Event::Restart(id(1)), Event::Restart(id(0))] {
+        assert_eq!(story.tell(event).orders(), NOTHING, "{event:?}");
+    }
+    story.exits(0, 0).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().code, 0);
+}
+
+#[test]
+fn an_operator_ends_the_bundle_with_a_code() {
+    let mut story = Story::up(graph(&[&[]]));
+    assert_eq!(story.tell(Event::Shutdown(42)).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    story.exits(0, 0).tell(Event::TreeEmpty);
+    assert_eq!((story.outcome().cause, story.outcome().code), (Cause::Commanded(42), 42));
+}
+
+#[test]
+fn a_drain_holds_the_stop_signal_back() {
+    let mut policy = graph(&[&[]]);
+    policy.services[0].drain = Duration::from_secs(2);
+    let mut story = Story::up(policy);
+    assert_eq!(story.signal(Signal::TERM).orders(), NOTHING);
+    assert_eq!(story.due_in(), Some(2000));
+    assert_eq!(story.at(2000).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+}
+
+#[test]
+fn a_stop_command_comes_in_place_of_the_signal_unless_it_fails() {
+    let mut policy = graph(&[&[]]);
+    policy.services[0].has_stop_command = true;
+    let mut story = Story::up(policy);
+    assert_eq!(story.signal(Signal::TERM).orders(), ["stop-command 0"]);
+    let failed = Event::StopCommandFailed(id(0));
+    assert_eq!(story.tell(failed).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+}
+
+#[test]
+fn a_cycle_that_got_past_the_reader_hangs_nothing() {
+    let mut story = Story::new(graph(&[&[1], &[0], &[]]));
+    assert_eq!(story.orders(), ["spawn 2"]);
+    story.tell(Event::Spawned(id(2))).signal(Signal::TERM).exits(2, 0).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().code, 0);
+}

@@ -1,0 +1,102 @@
+//! A story for the core: facts, times, and the orders that follow.
+
+#![allow(dead_code, clippy::expect_used)]
+
+use std::time::{Duration, Instant};
+
+use sidecar_init::exit::ExitStatus;
+use sidecar_init::signal::Signal;
+use sidecar_init::supervisor::{Action, Event, Outcome, Policy, ServiceId, Supervisor, Target};
+
+/// A core, its clock, and the orders that it has given and nobody has read.
+pub struct Story {
+    pub core: Supervisor,
+    begin: Instant,
+    now: Instant,
+    pub orders: Vec<Action>,
+}
+
+/// The service with this number.
+pub const fn id(number: usize) -> ServiceId {
+    ServiceId(number)
+}
+
+impl Story {
+    pub fn new(policy: Policy) -> Story {
+        let now = Instant::now();
+        let mut story =
+            Story { core: Supervisor::new(policy), begin: now, now, orders: Vec::new() };
+        story.core.tick(now, &mut story.orders);
+        story
+    }
+
+    /// A bundle of this many, all of them started.
+    pub fn up(policy: Policy) -> Story {
+        let count = policy.services.len();
+        let mut story = Story::new(policy);
+        for number in 0..count {
+            story.tell(Event::Spawned(id(number)));
+        }
+        story.orders.clear();
+        story
+    }
+
+    pub fn tell(&mut self, event: Event) -> &mut Story {
+        self.tell_all(&[event])
+    }
+
+    /// Facts that are learnt at once.
+    pub fn tell_all(&mut self, events: &[Event]) -> &mut Story {
+        for event in events {
+            self.core.handle(*event, self.now, &mut self.orders);
+        }
+        self.core.tick(self.now, &mut self.orders);
+        self
+    }
+
+    pub fn exits(&mut self, number: usize, code: u8) -> &mut Story {
+        self.tell(Event::Exited(id(number), ExitStatus::Code(code)))
+    }
+
+    pub fn signal(&mut self, signal: Signal) -> &mut Story {
+        self.tell(Event::Signaled(signal))
+    }
+
+    /// Lets the time come that is so many milliseconds after the beginning.
+    pub fn at(&mut self, millis: u64) -> &mut Story {
+        self.now = self.begin + Duration::from_millis(millis);
+        self.core.tick(self.now, &mut self.orders);
+        self
+    }
+
+    /// The orders since the last look, in short; notes are left out.
+    pub fn orders(&mut self) -> Vec<String> {
+        let short = |action: &Action| match action {
+            Action::Spawn(id) => Some(format!("spawn {}", id.0)),
+            Action::Signal(id, signal, Target::Process) => Some(format!("{signal} {}", id.0)),
+            Action::Signal(id, signal, Target::Group) => Some(format!("{signal} group {}", id.0)),
+            Action::Kill(id) => Some(format!("kill {}", id.0)),
+            Action::RunStopCommand(id) => Some(format!("stop-command {}", id.0)),
+            Action::TerminateRest => Some("terminate rest".to_owned()),
+            Action::KillAll => Some("kill all".to_owned()),
+            Action::Note(_) => None,
+        };
+        std::mem::take(&mut self.orders).iter().filter_map(short).collect()
+    }
+
+    pub fn due_in(&self) -> Option<u128> {
+        self.core.deadline().map(|deadline| (deadline - self.begin).as_millis())
+    }
+
+    /// How many milliseconds have passed.
+    pub fn millis(&self) -> u128 {
+        (self.now - self.begin).as_millis()
+    }
+
+    pub fn outcome(&self) -> Outcome {
+        self.core.outcome().expect("it has ended")
+    }
+}
+
+/// No orders.
+pub const NOTHING: [&str; 0] = [];
