@@ -30,6 +30,8 @@ pub struct Bundle {
     pub name: String,
     /// The environment variable that narrows it to some of its services.
     pub select_env: Option<String>,
+    /// Where the control socket is to be; `none`: nowhere.
+    pub socket: Option<String>,
     /// How long the whole shutdown may take, all its stages together.
     pub grace: Duration,
     /// What becomes of the output of services that don't say; in `json` the init itself speaks

@@ -15,26 +15,33 @@ use crate::log::{Channel, Logs, Voice};
 use crate::plan::Plan;
 use crate::record::Record;
 use crate::signal::Signal;
-use crate::supervisor::{Cause, Event, ServiceId, Supervisor};
+use crate::supervisor::{Cause, Event, Supervisor};
 use crate::sys::descriptors;
 use crate::sys::signals::{self, Received, Signals};
 
+mod announce;
+mod answer;
 mod checking;
 mod checks;
+mod control;
 mod helpers;
+mod history;
 mod launch;
 mod notification;
 mod obey;
 mod processes;
 mod reap;
 mod remnants;
+mod serve;
 mod terminal;
 mod timer;
 mod token;
 mod tree;
 
 use checks::Checks;
+use control::Control;
 use helpers::Helpers;
+use history::History;
 use processes::Processes;
 use remnants::Remnants;
 use terminal::Terminal;
@@ -58,6 +65,17 @@ pub struct Options {
     pub quiet: bool,
     /// Whether colours are welcome where the output is a terminal.
     pub colour: bool,
+    /// Where to open a control socket, for a bundle.
+    pub socket: Option<Socket>,
+}
+
+/// Where the control socket is to be.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    /// In the file system; the first at which it can be made.
+    pub places: Vec<PathBuf>,
+    /// Whether somebody asked for it; if not, it is no pity if it can't be made.
+    pub is_wanted: bool,
 }
 
 /// A bundle, ready to be run by this process.
@@ -84,8 +102,10 @@ pub struct Init {
     empty_input: Option<OwnedFd>,
     /// Whether waiting zombies, signals or output were left for the next turn.
     unfinished: Unfinished,
-    /// How long each service ran that has ended.
-    lifetimes: Vec<(ServiceId, Duration)>,
+    history: History,
+    control: Option<Control>,
+    /// Clients that have something to say, or have room again.
+    busy_clients: Vec<usize>,
     /// Strays that were asked to end, so that none is asked twice.
     asked: BTreeSet<i32>,
     killing: bool,
@@ -98,6 +118,7 @@ struct Unfinished {
     reaping: bool,
     signals: bool,
     output: bool,
+    clients: bool,
 }
 
 impl Init {
@@ -147,7 +168,9 @@ impl Init {
             logs: Logs::new(voice, sinks),
             empty_input: None,
             unfinished: Unfinished::default(),
-            lifetimes: Vec::new(),
+            history: History::default(),
+            control: None,
+            busy_clients: Vec::new(),
             asked: BTreeSet::new(),
             killing: false,
             out_of_memory_kills,
@@ -157,12 +180,33 @@ impl Init {
     /// Runs the bundle to its end, and returns the code to exit with. From here on nothing may
     /// fail: if PID 1 ends, the kernel kills the container (pid_namespaces(7)).
     pub fn run(mut self) -> u8 {
+        self.open_control();
         self.decide(&[]);
         let mut events = Events::with_capacity(EVENTS);
         while self.supervisor.outcome().is_none() {
             self.turn(&mut events);
         }
         self.finish(&mut events)
+    }
+
+    fn open_control(&mut self) {
+        let Some(socket) = self.options.socket.clone().filter(|_| !self.plan.is_one_command) else {
+            return;
+        };
+        let mut refusals = Vec::new();
+        for path in &socket.places {
+            match Control::open(path, self.poll.registry()) {
+                Ok(control) => {
+                    self.control = Some(control);
+                    return self.logs.keep();
+                }
+                Err(error) => refusals.push((path, launch::error_text(&error))),
+            }
+        }
+        for (path, error) in refusals.iter().filter(|_| socket.is_wanted) {
+            let path = path.display();
+            self.say(&format!("can't open the control socket {path}: {error}; going without"));
+        }
     }
 
     /// One round: wait, learn, decide, act.
@@ -178,7 +222,8 @@ impl Init {
                 Source::Sink(channel) => self.logs.writable(channel),
                 Source::Check(id, purpose) => self.check_went_on(id, purpose),
                 Source::Notification(id) => self.read_notifications(id),
-                Source::Listener | Source::Client(_) => {}
+                Source::Listener => self.unfinished.clients = true,
+                Source::Client(number) => self.busy_clients.push(number),
             }
         }
         self.read_signals(&mut received);
@@ -188,17 +233,23 @@ impl Init {
         self.decide(&received);
         self.unfinished.output = self.logs.pump(self.poll.registry());
         self.hear_logs();
+        self.serve();
         let timer = Source::Timer.token();
-        let deadlines =
-            [self.supervisor.deadline(), self.checks.deadline(), self.remnants.deadline()];
+        let deadlines = [
+            self.supervisor.deadline(),
+            self.checks.deadline(),
+            self.remnants.deadline(),
+            self.control_deadline(),
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         self.timer.set(deadline, self.poll.registry(), timer);
     }
 
     /// The only place where the init waits.
     fn wait(&mut self, events: &mut Events) {
-        let Unfinished { reaping, signals, output } = self.unfinished;
-        let at_once = reaping || signals || output || !self.facts.is_empty();
+        let Unfinished { reaping, signals, output, clients } = self.unfinished;
+        let clients = clients || !self.busy_clients.is_empty();
+        let at_once = reaping || signals || output || clients || !self.facts.is_empty();
         let timeout = if at_once { Some(Duration::ZERO) } else { self.timer.poll_timeout() };
         // EINTR is the one error that can come (epoll_wait(2)): a tracer may cause it even with
         // every signal blocked. The next turn waits again.
@@ -254,12 +305,12 @@ impl Init {
             Cause::Exited(id, _) => Some(id),
             _ => None,
         };
-        let service_ran = self.lifetimes.iter().find(|(id, _)| Some(*id) == service);
+        let service_ran = service.and_then(|id| self.history.last_lifetime(id));
         let record = Record {
             names: self.plan.names(),
             is_one_command: self.plan.is_one_command,
             ran: self.started.elapsed(),
-            service_ran: service_ran.map(|(_, ran)| *ran),
+            service_ran,
             out_of_memory_kills: 0,
             code,
             outcome,

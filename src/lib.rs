@@ -29,6 +29,7 @@
 
 pub mod bundle;
 mod cgroup;
+pub mod control;
 pub mod exit;
 pub mod identity;
 pub mod init;
@@ -39,3 +40,4 @@ pub mod record;
 pub mod signal;
 pub mod supervisor;
 pub mod sys;
+pub mod timeline;

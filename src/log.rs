@@ -16,12 +16,15 @@ use crate::record::Record;
 use crate::supervisor::ServiceId;
 
 mod format;
+mod ring;
 mod sink;
 mod stream;
 
 pub use stream::pipe;
 
-use format::{Format, TimeStamp};
+use format::Format;
+pub use format::TimeStamp;
+use ring::Ring;
 use sink::Sink;
 use stream::{Pumped, Stream};
 
@@ -80,6 +83,8 @@ pub struct Logs {
     dropped: u64,
     /// Services that wrote the text they were watched for.
     heard: Vec<ServiceId>,
+    /// The last that each service has written; none where nobody could ask for it.
+    rings: Option<Vec<Ring>>,
 }
 
 impl Logs {
@@ -94,7 +99,20 @@ impl Logs {
             scratch: Vec::new(),
             dropped: 0,
             heard: Vec::new(),
+            rings: None,
         }
+    }
+
+    /// From here on the last that each service writes is kept.
+    pub fn keep(&mut self) {
+        self.rings = Some(Vec::new());
+    }
+
+    /// What the service has written from this byte on, as far as it is kept, and the number of
+    /// the next byte.
+    pub fn since(&self, id: ServiceId, from: u64) -> (Vec<u8>, u64) {
+        let ring = self.rings.as_ref().and_then(|rings| rings.get(id.0));
+        ring.map_or((Vec::new(), 0), |ring| ring.since(from))
     }
 
     /// Watches the service's lines, once, for one that contains `text`.
@@ -250,10 +268,14 @@ impl Logs {
         stream.queued = false;
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.resize(READ_BYTES, 0);
-        let pumped = stream.pump(self.sink(stream.channel, registry), &mut scratch);
+        let id = service_of(index);
+        let mut ring = self.take_ring(id);
+        let sink = self.sink(stream.channel, registry);
+        let pumped = stream.pump(sink, &mut scratch, ring.as_mut());
+        self.put_ring_back(id, ring);
         self.scratch = scratch;
         if stream.take_heard() {
-            self.heard.push(ServiceId(index / Channel::BOTH.len()));
+            self.heard.push(id);
         }
         if pumped != Pumped::Ended {
             self.streams[index] = Some(stream);
@@ -263,8 +285,25 @@ impl Logs {
 
     fn finish_line(&mut self, index: usize, registry: &Registry) {
         if let Some(Some(mut stream)) = self.streams.get_mut(index).map(Option::take) {
-            stream.finish(self.sink(stream.channel, registry));
+            let id = service_of(index);
+            let mut ring = self.take_ring(id);
+            stream.finish(self.sink(stream.channel, registry), ring.as_mut());
+            self.put_ring_back(id, ring);
             self.streams[index] = Some(stream);
+        }
+    }
+
+    fn take_ring(&mut self, id: ServiceId) -> Option<Ring> {
+        let rings = self.rings.as_mut()?;
+        if rings.len() <= id.0 {
+            rings.resize_with(id.0 + 1, Ring::default);
+        }
+        Some(std::mem::take(&mut rings[id.0]))
+    }
+
+    fn put_ring_back(&mut self, id: ServiceId, ring: Option<Ring>) {
+        if let (Some(ring), Some(rings)) = (ring, &mut self.rings) {
+            rings[id.0] = ring;
         }
     }
 
@@ -292,6 +331,10 @@ impl Logs {
 
 fn stream_index(id: ServiceId, channel: Channel) -> usize {
     2 * id.0 + channel as usize
+}
+
+fn service_of(stream_index: usize) -> ServiceId {
+    ServiceId(stream_index / Channel::BOTH.len())
 }
 
 /// Appends a message of the init's own to `out`.

@@ -68,6 +68,7 @@ impl Plan {
             bundle: Bundle {
                 name: "command".to_owned(),
                 select_env: None,
+                socket: None,
                 grace: options.grace,
                 log: LogMode::Inherit,
                 services: vec![service],

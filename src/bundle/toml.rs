@@ -16,6 +16,7 @@ use ::toml::de::{DeTable, DeValue};
 pub use errors::{ConfigError, ConfigErrors};
 
 use super::{Bundle, DEFAULT_GRACE, LogFull, LogMode, OnExit, Service};
+use crate::control::NO_SOCKET;
 use errors::Complaints;
 use section::Section;
 
@@ -25,7 +26,8 @@ const MOST_SERVICES: usize = 10_000;
 const LONGEST_GRACE: Duration = Duration::from_secs(3600);
 
 const TOP_KEYS: [&str; 3] = ["bundle", "service", "signals"];
-const BUNDLE_KEYS: [&str; 6] = ["name", "select-env", "grace", "log", "on-exit", "log-full"];
+const BUNDLE_KEYS: [&str; 7] =
+    ["name", "select-env", "socket", "grace", "log", "on-exit", "log-full"];
 
 pub(super) const LOG_MODES: [(&str, LogMode); 3] =
     [("prefix", LogMode::Prefix), ("json", LogMode::Json), ("inherit", LogMode::Inherit)];
@@ -101,9 +103,18 @@ fn bundle<'text>(file: &str, top: &DeTable<'text>, complaints: &mut Complaints<'
     };
     let name = section.string("name").map_or_else(|| stem(file), |name| name.value.to_owned());
     let select_env = section.string("select-env").map(|name| name.value.to_owned());
+    let socket = socket(&mut section);
     let services = services_of(&services, defaults, complaints);
     let signals = signals::routes(signals, &services, complaints);
-    Bundle { name, select_env, grace: defaults.grace, log: defaults.log, services, signals }
+    Bundle { name, select_env, socket, grace: defaults.grace, log: defaults.log, services, signals }
+}
+
+fn socket(section: &mut Section) -> Option<String> {
+    let socket = section.string("socket")?;
+    if !socket.value.starts_with('/') && socket.value != NO_SOCKET {
+        section.complain(socket.span, "`socket` is an absolute path, or \"none\"");
+    }
+    Some(socket.value.to_owned())
 }
 
 fn services_of<'text>(

@@ -10,7 +10,7 @@ use rustix::process::Pid;
 
 use super::checks::{Purpose, Verdict};
 use super::helpers::Job;
-use super::notification::{self, Channel, Said, Sender};
+use super::notification::{self, Channel, Said};
 use super::token::Source;
 use super::{Init, launch, tree};
 use crate::bundle::ServiceType;
@@ -18,6 +18,7 @@ use crate::bundle::check::Readiness;
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId};
+use crate::sys::peer::Peer;
 use crate::sys::signals;
 use crate::sys::spawn::spawn;
 
@@ -89,6 +90,8 @@ impl Init {
 
     /// From here on it can be asked whether it is still well.
     pub(super) fn became_ready(&mut self, id: ServiceId) {
+        self.history.ready(id, Instant::now());
+        self.publish("ready", Some(id), serde_json::json!({}));
         let service = &self.plan.bundle.services[id.0];
         if let (Some(check), ServiceType::Daemon) = (&service.liveness, service.kind) {
             self.checks.begin(id, Purpose::Liveness, check, Instant::now() + check.period);
@@ -214,18 +217,19 @@ impl Init {
             Said::Ready => self.facts.push(Event::Ready(id)),
             Said::Extend(span) => self.facts.push(Event::Extended(id, span)),
             Said::Dead => self.facts.push(Event::Unhealthy(id)),
-            Said::Status(_) | Said::Alive => {}
+            Said::Status(text) => self.history.said(id, text),
+            Said::Alive => {}
         }
     }
 
     /// A process below the service may; one whose parents are gone, or that is gone itself, if
     /// it is the service's user's. Strangers may not.
-    fn may_speak_for(&self, id: ServiceId, sender: Sender) -> bool {
-        let Some(process) = self.processes.get(id) else { return false };
+    fn may_speak_for(&self, id: ServiceId, sender: Peer) -> bool {
+        let (Some(process), Some(pid)) = (self.processes.get(id), sender.pid) else { return false };
         let main = process.pid.as_raw_nonzero().get();
         let own = i32::try_from(std::process::id()).unwrap_or(1);
         let is_end = |pid: i32| pid == main || pid == own || self.processes.is_service(pid);
-        match tree::ancestor(sender.pid, is_end) {
+        match tree::ancestor(pid, is_end) {
             Some(pid) if pid == main => true,
             Some(pid) if pid != own => false,
             orphan => {
@@ -233,7 +237,7 @@ impl Init {
                     Some(who) => who.user,
                     None => rustix::process::geteuid().as_raw(),
                 };
-                let is_gone = orphan.is_none() && !tree::is_there(sender.pid);
+                let is_gone = orphan.is_none() && !tree::is_there(pid);
                 (orphan.is_some() || is_gone) && (sender.user == user || sender.user == 0)
             }
         }

@@ -1,17 +1,18 @@
 //! How a service tells us by itself that it is ready: a newline on a descriptor, as for s6, or
 //! datagrams of sd_notify(3).
 
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt};
+use rustix::net::sockopt;
 use rustix::pipe::{PipeFlags, pipe_with};
+
+use crate::sys::peer::{self, Peer};
 
 /// A longer datagram is not one of sd_notify(3)'s.
 const LONGEST_DATAGRAM: usize = 4096;
@@ -37,17 +38,10 @@ pub(super) enum Said {
     Dead,
 }
 
-/// Who sent a datagram, as the kernel says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sender {
-    pub(super) pid: i32,
-    pub(super) user: u32,
-}
-
 /// What a service has said since the last look.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    pub(super) said: Vec<(Option<Sender>, Said)>,
+    pub(super) said: Vec<(Option<Peer>, Said)>,
     /// There may be more.
     pub(super) more: bool,
     /// Nothing more will come.
@@ -117,22 +111,11 @@ fn read_socket(socket: &UnixDatagram) -> Heard {
     let mut heard = Heard { more: true, ..Heard::default() };
     for _ in 0..BATCH {
         let mut buffer = [0; LONGEST_DATAGRAM];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let slice = &mut [IoSliceMut::new(&mut buffer)];
-        // Descriptors that somebody sends along have no room, so the kernel closes them.
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let Ok(received) = recvmsg(socket, slice, &mut control, flags) else {
+        let Ok((length, sender)) = peer::receive_from(socket.as_fd(), &mut buffer) else {
             heard.more = false;
             break;
         };
-        let sender = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmCredentials(who) => {
-                Some(Sender { pid: who.pid.as_raw_nonzero().get(), user: who.uid.as_raw() })
-            }
-            _ => None,
-        });
-        let text = buffer.get(..received.bytes).unwrap_or_default();
+        let text = buffer.get(..length).unwrap_or_default();
         if sender.is_some() {
             heard.said.extend(parse(text).into_iter().map(|said| (sender, said)));
         }

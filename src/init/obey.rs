@@ -2,18 +2,19 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use serde_json::json;
 
 use super::token::Source;
 use super::{Init, launch, tree};
 use crate::bundle::LogMode;
-use crate::exit::{ExitStatus, INIT_FAILED};
+use crate::exit::INIT_FAILED;
 use crate::log::{self, Channel};
 use crate::signal::Signal;
-use crate::supervisor::{Action, Cause, Event, Note, ServiceId, Target};
+use crate::supervisor::{Action, Event, ServiceId, Target};
 use crate::sys::spawn::spawn;
 use crate::sys::{descriptors, signals};
 
@@ -55,7 +56,8 @@ impl Init {
         match self.try_spawn(id) {
             Ok(pid) => {
                 let (now, token) = (Instant::now(), Source::Process(id).token());
-                self.processes.insert(id, pid, now, self.poll.registry(), token);
+                self.processes.insert(id, pid, self.poll.registry(), token);
+                self.history.started(id, now);
                 self.after_spawn(id, pid);
                 self.facts.push(Event::Spawned(id));
             }
@@ -124,6 +126,7 @@ impl Init {
             }
         }
         self.tell(&format!("service \"{}\" started (pid {})", self.plan.name(id), pid));
+        self.publish("started", Some(id), json!({"pid": pid.as_raw_nonzero().get()}));
         self.begin_checks(id);
     }
 
@@ -171,7 +174,7 @@ impl Init {
         Ok(copy)
     }
 
-    fn signal(&mut self, id: ServiceId, signal: Signal, target: Target) {
+    pub(super) fn signal(&mut self, id: ServiceId, signal: Signal, target: Target) {
         if let Err(error) = self.processes.signal(id, signal, target) {
             let (name, error) = (self.plan.name(id), launch::error_text(&error));
             self.say(&format!("can't send {signal} to service \"{name}\": {error}"));
@@ -209,92 +212,6 @@ impl Init {
         for index in 0..self.plan.bundle.services.len() {
             self.signal(ServiceId(index), Signal::KILL, Target::Group);
             self.signal(ServiceId(index), Signal::KILL, Target::Process);
-        }
-    }
-
-    fn note(&mut self, note: Note) {
-        match note {
-            Note::ShutdownBegins(cause) => {
-                self.end_all_checks();
-                let never_started = self.remnants.take_waiting();
-                let failed = |id| Event::SpawnFailed(id, INIT_FAILED);
-                self.facts.extend(never_started.into_iter().map(failed));
-                let cause = self.cause(cause);
-                self.tell(&format!("shutting down: {cause}"));
-            }
-            Note::Stopping(id, signal) => {
-                self.tell(&format!(
-                    "service \"{}\" is asked to end ({signal})",
-                    self.plan.name(id)
-                ));
-            }
-            Note::Ready(id) => {
-                self.became_ready(id);
-                self.tell(&format!("service \"{}\" is ready", self.plan.name(id)));
-            }
-            Note::Unready(id) => {
-                let reason = self.complaint(id);
-                self.say_of(id, &format!("did not become ready in time{reason}"));
-            }
-            Note::Unhealthy(id) => {
-                let reason = self.complaint(id);
-                self.say_of(id, &format!("has failed its liveness check{reason}"));
-            }
-            Note::RequirementGone(id) => {
-                self.say_of(id, "is not started: a service that it requires has ended");
-            }
-            Note::Restarting(id, delay) => {
-                let delay = humantime::format_duration(Duration::from_millis(
-                    delay.as_millis().try_into().unwrap_or(u64::MAX),
-                ));
-                self.say_of(id, &format!("starts again in {delay}"));
-            }
-            Note::GivenUp(id) => {
-                self.say_of(id, "has ended more often than its `restart` allows: giving it up");
-            }
-            Note::Draining(id, drain) => {
-                let drain = humantime::format_duration(drain);
-                self.tell(&format!("service \"{}\" drains for {drain}", self.plan.name(id)));
-            }
-            Note::StopCommand(id) => {
-                let name = self.plan.name(id);
-                self.tell(&format!("service \"{name}\" is asked to end (stop-command)"));
-            }
-            Note::Overran(id) => {
-                let name = self.plan.name(id);
-                self.say(&format!("service \"{name}\" overran its grace and is killed"));
-            }
-            Note::GraceOver => self.say("the grace is over: killing all that is left"),
-            Note::Forced(signal) => {
-                self.say(&format!("second request to end ({signal}): killing all that is left"));
-            }
-            Note::Unrouted(signal) => self.say(&format!(
-                "{signal} received and dropped: the bundle has no route for it under [signals]"
-            )),
-        }
-    }
-
-    pub(super) fn say_of(&mut self, id: ServiceId, text: &str) {
-        self.say(&format!("service \"{}\" {text}", self.plan.name(id)));
-    }
-
-    fn cause(&self, cause: Cause) -> String {
-        let exited =
-            |id, status: ExitStatus| format!("service \"{}\" {status}", self.plan.name(id));
-        match cause {
-            Cause::Requested(signal) => format!("{signal} received"),
-            Cause::Exited(id, status) => exited(id, status),
-            Cause::SpawnFailed(id, _) => {
-                format!("service \"{}\" could not be started", self.plan.name(id))
-            }
-            Cause::Unready(id) => {
-                format!("service \"{}\" did not become ready in time", self.plan.name(id))
-            }
-            Cause::Unhealthy(id) => {
-                format!("service \"{}\" failed its liveness check", self.plan.name(id))
-            }
-            Cause::Commanded(_) => "an operator asked for it".to_owned(),
-            Cause::AllExited(_) => "every service has exited".to_owned(),
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Instant;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -18,7 +17,6 @@ use crate::sys::signals;
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) pid: Pid,
-    pub(super) started: Instant,
     /// Says that it has ended, and signals it; `None` where the kernel has none to give.
     pidfd: Option<OwnedFd>,
 }
@@ -35,14 +33,7 @@ pub(super) struct Processes {
 
 impl Processes {
     /// Enters a process that was just started.
-    pub(super) fn insert(
-        &mut self,
-        id: ServiceId,
-        pid: Pid,
-        started: Instant,
-        registry: &Registry,
-        token: Token,
-    ) {
+    pub(super) fn insert(&mut self, id: ServiceId, pid: Pid, registry: &Registry, token: Token) {
         let pidfd = match self.pidfd_refused {
             true => None,
             false => match open_pidfd(pid, registry, token) {
@@ -61,7 +52,7 @@ impl Processes {
         if self.by_service.len() <= id.0 {
             self.by_service.resize_with(id.0 + 1, || None);
         }
-        self.by_service[id.0] = Some(Process { pid, started, pidfd });
+        self.by_service[id.0] = Some(Process { pid, pidfd });
         self.by_pid.insert(pid.as_raw_nonzero().get(), id);
     }
 
@@ -71,10 +62,10 @@ impl Processes {
     }
 
     /// Takes out the process with this pid, which was just reaped; `None`: it is no service's.
-    pub(super) fn remove(&mut self, pid: Pid) -> Option<(ServiceId, Process)> {
+    pub(super) fn remove(&mut self, pid: Pid) -> Option<ServiceId> {
         let id = self.by_pid.remove(&pid.as_raw_nonzero().get())?;
-        let process = self.by_service.get_mut(id.0)?.take()?;
-        Some((id, process))
+        self.by_service.get_mut(id.0)?.take()?;
+        Some(id)
     }
 
     pub(super) fn get(&self, id: ServiceId) -> Option<&Process> {

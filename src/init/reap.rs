@@ -70,12 +70,12 @@ impl Init {
 
     fn reaped(&mut self, pid: Pid, status: WaitStatus) {
         let status = exit_status(status);
-        let Some((id, process)) = self.processes.remove(pid) else {
+        let Some(id) = self.processes.remove(pid) else {
             self.asked.remove(&pid.as_raw_nonzero().get());
             return self.helper_ended(pid, status);
         };
         self.end_checks(id);
-        self.lifetimes.push((id, Instant::now() - process.started));
+        self.history.ended(id, Instant::now(), status);
         if self.plan.foreground == Some(id)
             && let Some(terminal) = &mut self.terminal
         {
@@ -83,6 +83,7 @@ impl Init {
         }
         self.logs.service_ended(id, self.poll.registry());
         self.tell(&format!("service \"{}\" {status}", self.plan.name(id)));
+        self.publish_exit(id, status);
         self.facts.push(Event::Exited(id, status));
     }
 

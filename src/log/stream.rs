@@ -10,6 +10,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Channel;
 use super::format::{Format, LineSplitter, TimeStamp};
+use super::ring::Ring;
 use super::sink::Sink;
 use crate::bundle::LogFull;
 
@@ -96,17 +97,23 @@ impl Stream {
     }
 
     /// Moves lines from the pipe to the sink until one of the two has no more to give or take.
-    pub(super) fn pump(&mut self, sink: &mut Sink, scratch: &mut [u8]) -> Pumped {
+    /// What is moved is kept in the ring, too.
+    pub(super) fn pump(
+        &mut self,
+        sink: &mut Sink,
+        scratch: &mut [u8],
+        mut ring: Option<&mut Ring>,
+    ) -> Pumped {
         for _ in 0..TURN_READS {
             if sink.is_full() && self.full == LogFull::Block {
                 return Pumped::SinkFull;
             }
             match rustix::io::read(&self.pipe, &mut *scratch) {
                 Ok(0) => {
-                    self.finish(sink);
+                    self.finish(sink, ring);
                     return Pumped::Ended;
                 }
-                Ok(count) => self.pass_on(&scratch[..count], sink),
+                Ok(count) => self.pass_on(Some(&scratch[..count]), sink, ring.as_deref_mut()),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Pumped::Empty,
                 Err(_) => return Pumped::Ended,
@@ -116,39 +123,38 @@ impl Stream {
     }
 
     /// Passes on the beginning of a line whose end will not come.
-    pub(super) fn finish(&mut self, sink: &mut Sink) {
-        let time = TimeStamp::default();
-        self.report_dropped(&time, sink);
-        let (format, out) = (&self.format, sink.buffer());
-        self.splitter.finish(|line| format.append(line, &time, out));
-        sink.flush();
+    pub(super) fn finish(&mut self, sink: &mut Sink, ring: Option<&mut Ring>) {
+        self.pass_on(None, sink, ring);
     }
 
-    fn pass_on(&mut self, bytes: &[u8], sink: &mut Sink) {
-        if sink.is_full() {
-            let (dropped, heard, watched) = (&mut self.dropped, &mut self.heard, &self.watched);
-            self.splitter.push(bytes, |line| {
-                *dropped += 1;
-                *heard |=
-                    watched.as_ref().is_some_and(|text| memchr::memmem::find(line, text).is_some());
-            });
-            return;
-        }
+    /// Passes on each line that these bytes end, or without any the rest of the last one. Where
+    /// there is no room for them, counts them.
+    fn pass_on(&mut self, bytes: Option<&[u8]>, sink: &mut Sink, mut ring: Option<&mut Ring>) {
         let time = TimeStamp::default();
-        self.report_dropped(&time, sink);
-        let (format, out) = (&self.format, sink.buffer());
-        match &self.watched {
-            None => self.splitter.push(bytes, |line| format.append(line, &time, out)),
-            Some(text) => {
-                let heard = &mut self.heard;
-                self.splitter.push(bytes, |line| {
-                    *heard |= memchr::memmem::find(line, text).is_some();
-                    format.append(line, &time, out);
-                });
-                if self.heard {
-                    self.watched = None;
-                }
+        let is_full = sink.is_full() && bytes.is_some();
+        if !is_full {
+            self.report_dropped(&time, sink);
+        }
+        let Stream { splitter, format, watched, heard, dropped, .. } = self;
+        let out = sink.buffer();
+        let pass_on = |line: &[u8]| {
+            if let Some(ring) = &mut ring {
+                ring.push(line);
             }
+            if let Some(text) = watched {
+                *heard |= memchr::memmem::find(line, text).is_some();
+            }
+            match is_full {
+                true => *dropped += 1,
+                false => format.append(line, &time, out),
+            }
+        };
+        match bytes {
+            Some(bytes) => splitter.push(bytes, pass_on),
+            None => splitter.finish(pass_on),
+        }
+        if self.heard {
+            self.watched = None;
         }
         sink.flush();
     }

@@ -43,8 +43,9 @@ pub fn reset_dispositions() {
     }
 }
 
-/// Unblocks every signal. Only for a child, just before it executes its program.
-pub(super) fn unblock_all() {
+/// Unblocks every signal: for a child, just before it executes its program, and for a program
+/// that is to be no init after all.
+pub fn unblock_all() {
     set_mask(0);
 }
 

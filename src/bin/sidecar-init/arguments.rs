@@ -12,6 +12,8 @@ use sidecar_init::plan::CommandOptions;
 use sidecar_init::signal::Signal;
 use sidecar_init::supervisor::Target;
 
+use crate::client_arguments::{self, ClientRequest, SUBCOMMANDS};
+
 const GRACE_VARIABLE: &str = "SIDECAR_INIT_GRACE";
 const REMAP_VARIABLE: &str = "SIDECAR_INIT_REMAP";
 const CONFIG_VARIABLE: &str = "SIDECAR_INIT_CONFIG";
@@ -24,6 +26,7 @@ pub(crate) enum Request {
     Command(CommandRequest),
     Bundle(BundleRequest),
     Check(CheckRequest),
+    Client(ClientRequest),
 }
 
 /// Options of both ways to run.
@@ -96,7 +99,15 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
             Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Request::Version),
             Some(Arg::Value(word)) if first && word == "run" => mode = Mode::Run,
             Some(Arg::Value(word)) if first && word == "check" => mode = Mode::Check,
-            Some(Arg::Value(word)) => return Err(stray_word(&word, mode)),
+            Some(Arg::Value(word)) => {
+                let subcommand = word.to_str().filter(|word| first && SUBCOMMANDS.contains(word));
+                return match subcommand {
+                    Some(subcommand) => {
+                        client_arguments::parse(subcommand, &mut parser).map(Request::Client)
+                    }
+                    None => Err(stray_word(&word, mode)),
+                };
+            }
             Some(Arg::Short(letter)) => option(&letter.to_string(), mode, &mut given, &mut parser)?,
             Some(Arg::Long(name)) => {
                 let name = name.to_owned();

@@ -10,6 +10,16 @@ Usage:
   sidecar-init run [OPTIONS] [-f FILE] [-- COMMAND [ARG]...]
   sidecar-init check [-f FILE] [--only NAMES] [--json]
 
+To ask and tell a running bundle:
+  sidecar-init status [--json] [--watch]
+  sidecar-init health [--json]
+  sidecar-init start|stop|restart NAME... [--timeout DURATION] [--no-wait]
+  sidecar-init signal NAME... SIGNAL
+  sidecar-init wait NAME --ready|--exited [--timeout DURATION]
+  sidecar-init logs NAME [--follow]
+  sidecar-init events | graph [--json] | timeline | metrics
+  sidecar-init shutdown [--code N]
+
 Options of both ways to run:
   --grace DURATION          how long a shutdown may take, all in all; then what is
                             left is killed [default: 8s, or what FILE says]
@@ -34,6 +44,11 @@ Options of run and check:
   --log MODE                prefix, json or inherit, for every service (run only)
   --json                    print the plan as JSON (check only)
 
+Options of status and its siblings:
+  --socket PATH             the control socket [default: /run/sidecar-init.sock or
+                            /dev/shm/sidecar-init.sock] [env: SIDECAR_INIT_SOCKET,
+                            for run too]
+
   -h, --help                print this
   -V, --version             print the version
 
@@ -44,5 +59,6 @@ COMMAND gets the terminal, and its exit ends the bundle.
 Exit codes: the command's, or that of the first service that failed (128+n for
 signal n); 0 for a shutdown of a bundle that was asked for; 64 wrong usage; 65 no
 service selected; 78 wrong bundle file; 124 a service not ready in time or no longer
-well; 125 sidecar-init itself failed; 126 not executable; 127 not found.
+well; 125 sidecar-init itself failed; 126 not executable; 127 not found. status and its
+siblings: 0, or 1 if the init says no or is not healthy, or 69 if none answers.
 ";

@@ -4,6 +4,8 @@
 
 mod arguments;
 mod check;
+mod client;
+mod client_arguments;
 mod help;
 mod run;
 
@@ -22,6 +24,7 @@ fn run_arguments(arguments: Vec<OsString>) -> u8 {
         Ok(arguments::Request::Command(command)) => run::command(command),
         Ok(arguments::Request::Bundle(bundle)) => run::bundle(bundle),
         Ok(arguments::Request::Check(check)) => check::check(&check),
+        Ok(arguments::Request::Client(client)) => client::run(&client),
         Err(error) => {
             run::complain(&format!("{error}\nTry 'sidecar-init --help'."));
             sidecar_init::exit::USAGE

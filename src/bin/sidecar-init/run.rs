@@ -6,8 +6,9 @@ use std::path::Path;
 
 use sidecar_init::bundle::toml::ConfigErrors;
 use sidecar_init::bundle::{Bundle, selection};
+use sidecar_init::control::{DEFAULT_SOCKETS, NO_SOCKET, SOCKET_VARIABLE};
 use sidecar_init::exit::{CONFIG, INIT_FAILED, NOTHING_SELECTED};
-use sidecar_init::init::{Init, Options};
+use sidecar_init::init::{Init, Options, Socket};
 use sidecar_init::plan::Plan;
 
 use crate::arguments::{BundleRequest, CommandRequest, Common};
@@ -17,7 +18,7 @@ const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// Runs one command.
 pub(crate) fn command(request: CommandRequest) -> u8 {
-    start(Plan::command(request.command, &request.options), request.common)
+    start(Plan::command(request.command, &request.options), request.common, None)
 }
 
 /// Runs a bundle.
@@ -35,7 +36,8 @@ pub(crate) fn bundle(request: BundleRequest) -> u8 {
         Ok(plan) => {
             // Reading the file took far more than what is kept of it.
             sidecar_init::sys::memory::give_back();
-            start(plan, request.common)
+            let socket = socket(plan.bundle.socket.as_deref());
+            start(plan, request.common, socket)
         }
         Err(code) => code,
     }
@@ -111,8 +113,24 @@ fn read(file: &Path) -> Result<String, String> {
     })
 }
 
-fn start(plan: Plan, common: Common) -> u8 {
+/// Where the control socket is to be: where the environment or the file says, or as PID 1 at one
+/// of its usual places. Elsewhere those may be another init's.
+fn socket(in_file: Option<&str>) -> Option<Socket> {
+    let in_environment = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
+    match in_environment.or_else(|| in_file.map(OsString::from)) {
+        Some(path) if path == NO_SOCKET => None,
+        Some(path) => Some(Socket { places: vec![path.into()], is_wanted: true }),
+        None if std::process::id() == 1 => {
+            let places = DEFAULT_SOCKETS.map(Into::into).to_vec();
+            Some(Socket { places, is_wanted: false })
+        }
+        None => None,
+    }
+}
+
+fn start(plan: Plan, common: Common, socket: Option<Socket>) -> u8 {
     let options = Options {
+        socket,
         remap: common.remap,
         termination_log: common.termination_log,
         quiet: common.quiet,

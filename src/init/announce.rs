@@ -1,0 +1,145 @@
+//! Says what has happened: to people in the log, and to clients of the control socket.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::Init;
+use crate::exit::ExitStatus;
+use crate::supervisor::{Cause, Event, Note, ServiceId};
+
+impl Init {
+    pub(super) fn publish_exit(&mut self, id: ServiceId, status: ExitStatus) {
+        let more = match status {
+            ExitStatus::Code(code) => json!({"code": code}),
+            ExitStatus::Signal(signal) => json!({"signal": signal.to_string()}),
+        };
+        self.publish("exited", Some(id), more);
+    }
+
+    /// Something that the core finds worth saying.
+    pub(super) fn note(&mut self, note: Note) {
+        self.publish_note(note);
+        match note {
+            Note::ShutdownBegins(cause) => {
+                self.end_all_checks();
+                let never_started = self.remnants.take_waiting();
+                let failed = |id| Event::SpawnFailed(id, crate::exit::INIT_FAILED);
+                self.facts.extend(never_started.into_iter().map(failed));
+                let cause = self.cause(cause);
+                self.tell(&format!("shutting down: {cause}"));
+            }
+            Note::Stopping(id, signal) => {
+                self.tell(&format!(
+                    "service \"{}\" is asked to end ({signal})",
+                    self.plan.name(id)
+                ));
+            }
+            Note::Ready(id) => {
+                self.became_ready(id);
+                self.tell(&format!("service \"{}\" is ready", self.plan.name(id)));
+            }
+            Note::Unready(id) => {
+                let reason = self.complaint(id);
+                self.say_of(id, &format!("did not become ready in time{reason}"));
+            }
+            Note::Unhealthy(id) => {
+                let reason = self.complaint(id);
+                self.say_of(id, &format!("has failed its liveness check{reason}"));
+            }
+            Note::RequirementGone(id) => {
+                self.say_of(id, "is not started: a service that it requires has ended");
+            }
+            Note::Restarting(id, delay) => {
+                let delay = humantime::format_duration(Duration::from_millis(
+                    delay.as_millis().try_into().unwrap_or(u64::MAX),
+                ));
+                self.say_of(id, &format!("starts again in {delay}"));
+            }
+            Note::GivenUp(id) => {
+                self.say_of(id, "has ended more often than its `restart` allows: giving it up");
+            }
+            Note::Draining(id, drain) => {
+                let drain = humantime::format_duration(drain);
+                self.tell(&format!("service \"{}\" drains for {drain}", self.plan.name(id)));
+            }
+            Note::StopCommand(id) => {
+                let name = self.plan.name(id);
+                self.tell(&format!("service \"{name}\" is asked to end (stop-command)"));
+            }
+            Note::Overran(id) => {
+                let name = self.plan.name(id);
+                self.say(&format!("service \"{name}\" overran its grace and is killed"));
+            }
+            Note::GraceOver => self.say("the grace is over: killing all that is left"),
+            Note::Forced(signal) => {
+                self.say(&format!("second request to end ({signal}): killing all that is left"));
+            }
+            Note::Unrouted(signal) => self.say(&format!(
+                "{signal} received and dropped: the bundle has no route for it under [signals]"
+            )),
+        }
+    }
+
+    pub(super) fn say_of(&mut self, id: ServiceId, text: &str) {
+        self.say(&format!("service \"{}\" {text}", self.plan.name(id)));
+    }
+
+    fn publish_note(&mut self, note: Note) {
+        let nothing = json!({});
+        let seconds = |span: Duration| json!({"seconds": span.as_secs_f64()});
+        let now = Instant::now();
+        match note {
+            Note::ShutdownBegins(cause) => {
+                let cause = self.cause(cause);
+                self.publish("shutdown", None, json!({"cause": cause}));
+            }
+            Note::Ready(_) => {}
+            Note::Stopping(id, signal) => {
+                self.history.asked(id, now);
+                self.publish("stopping", Some(id), json!({"signal": signal.to_string()}));
+            }
+            Note::StopCommand(id) => {
+                self.history.asked(id, now);
+                self.publish("stopping", Some(id), nothing);
+            }
+            Note::Draining(id, span) => {
+                self.history.asked(id, now);
+                self.publish("draining", Some(id), seconds(span));
+            }
+            Note::Restarting(id, span) => self.publish("backoff", Some(id), seconds(span)),
+            Note::Unready(id) => self.publish("not-ready-in-time", Some(id), nothing),
+            Note::Unhealthy(id) => self.publish("unhealthy", Some(id), nothing),
+            Note::RequirementGone(id) => self.publish("requirement-gone", Some(id), nothing),
+            Note::GivenUp(id) => self.publish("given-up", Some(id), nothing),
+            Note::Overran(id) => self.publish("overran", Some(id), nothing),
+            Note::GraceOver => self.publish("grace-over", None, nothing),
+            Note::Forced(signal) => {
+                self.publish("forced", None, json!({"signal": signal.to_string()}));
+            }
+            Note::Unrouted(signal) => {
+                self.publish("signal-dropped", None, json!({"signal": signal.to_string()}));
+            }
+        }
+    }
+
+    fn cause(&self, cause: Cause) -> String {
+        let exited =
+            |id, status: ExitStatus| format!("service \"{}\" {status}", self.plan.name(id));
+        match cause {
+            Cause::Requested(signal) => format!("{signal} received"),
+            Cause::Exited(id, status) => exited(id, status),
+            Cause::SpawnFailed(id, _) => {
+                format!("service \"{}\" could not be started", self.plan.name(id))
+            }
+            Cause::Unready(id) => {
+                format!("service \"{}\" did not become ready in time", self.plan.name(id))
+            }
+            Cause::Unhealthy(id) => {
+                format!("service \"{}\" failed its liveness check", self.plan.name(id))
+            }
+            Cause::Commanded(_) => "an operator asked for it".to_owned(),
+            Cause::AllExited(_) => "every service has exited".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What the init knows, as clients of the control socket see it.
+
+use std::fmt::Write;
+use std::fs;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::Init;
+use crate::exit::ExitStatus;
+use crate::plan::Plan;
+use crate::supervisor::{End, ServiceId, State};
+use crate::timeline::{self, Row, Span};
+
+/// Where the service is in its life, in a word.
+pub(super) fn state(init: &Init, id: ServiceId) -> &'static str {
+    match init.supervisor.state(id) {
+        State::Waiting => "waiting",
+        State::Spawning => "starting",
+        State::Running { ready: false, .. } => "starting",
+        State::Running { ready: true, .. } => "ready",
+        State::Draining { .. } => "draining",
+        State::Stopping { .. } => "stopping",
+        State::Killed => "killed",
+        State::Backoff { .. } => "backoff",
+        State::Gone(End::Never) => "never started",
+        State::Gone(End::Done) => "done",
+        State::Gone(End::Failed) => "failed",
+        State::Gone(End::Stopped) => "stopped",
+    }
+}
+
+/// What is wrong with the service; `None`: it is ready and well.
+fn problem(init: &Init, id: ServiceId) -> Option<String> {
+    if init.supervisor.shutdown_deadline().is_some() {
+        return Some("the bundle is shutting down".to_owned());
+    }
+    let complaint = init.checks.complaint(id).map(str::to_owned);
+    match init.supervisor.state(id) {
+        State::Running { ready: true, .. } => complaint,
+        State::Gone(End::Done) if init.is_oneshot(id) => None,
+        _ => {
+            let reason = complaint.map_or_else(String::new, |reason| format!(": {reason}"));
+            Some(format!("{}{reason}", state(init, id)))
+        }
+    }
+}
+
+fn ids(init: &Init) -> impl Iterator<Item = ServiceId> {
+    (0..init.plan.bundle.services.len()).map(ServiceId)
+}
+
+pub(super) fn status(init: &Init, now: Instant) -> Value {
+    let services: Vec<Value> = ids(init).map(|id| service(init, id, now)).collect();
+    json!({
+        "ok": true,
+        "bundle": init.plan.bundle.name,
+        "pid": std::process::id(),
+        "uptime_seconds": init.uptime(now).as_secs_f64(),
+        "shutting_down": init.supervisor.shutdown_deadline().is_some(),
+        "services": services,
+    })
+}
+
+fn service(init: &Init, id: ServiceId, now: Instant) -> Value {
+    let run = init.history.running(id);
+    let usage =
+        init.processes.get(id).and_then(|process| usage(process.pid.as_raw_nonzero().get()));
+    let (code, signal) = match init.history.last_exit(id) {
+        Some(ExitStatus::Code(code)) => (Some(code), None),
+        Some(ExitStatus::Signal(signal)) => (None, Some(signal.to_string())),
+        None => (None, None),
+    };
+    json!({
+        "name": init.plan.name(id),
+        "state": state(init, id),
+        "pid": init.processes.get(id).map(|process| process.pid.as_raw_nonzero().get()),
+        "uptime_seconds": run.map(|run| now.saturating_duration_since(run.started).as_secs_f64()),
+        "restarts": init.supervisor.restarts(id),
+        "last_exit_code": code,
+        "last_exit_signal": signal,
+        "memory_bytes": usage.map(|usage| usage.memory),
+        "cpu_seconds": usage.map(|usage| usage.processor),
+        "problem": problem(init, id),
+        "says": init.history.past(id).and_then(|past| past.said.clone()),
+    })
+}
+
+pub(super) fn health(init: &Init) -> Value {
+    let problems: Vec<Value> = ids(init)
+        .filter_map(|id| {
+            let problem = problem(init, id)?;
+            Some(json!({"service": init.plan.name(id), "problem": problem}))
+        })
+        .collect();
+    json!({"ok": true, "healthy": problems.is_empty(), "problems": problems})
+}
+
+pub(super) fn graph(plan: &Plan) -> Value {
+    let names =
+        |ids: &[ServiceId]| -> Vec<String> { ids.iter().map(|id| plan.name(*id)).collect() };
+    let services: Vec<Value> = plan
+        .policy
+        .services
+        .iter()
+        .zip(0..)
+        .map(|(policy, index)| {
+            json!({
+                "name": plan.name(ServiceId(index)),
+                "after": names(&policy.after),
+                "requires": names(&policy.requires),
+            })
+        })
+        .collect();
+    json!({"ok": true, "in_file_order": plan.policy.in_file_order, "services": services})
+}
+
+pub(super) fn timeline(init: &Init, now: Instant) -> String {
+    let since = |at: Instant| at.saturating_duration_since(init.started);
+    let rows: Vec<Row> = ids(init)
+        .map(|id| {
+            let runs = init.history.past(id).map(|past| past.runs.iter()).into_iter().flatten();
+            let spans = runs.map(|run| Span {
+                started: since(run.started),
+                ready: run.ready.map(since),
+                asked: run.asked.map(since),
+                ended: run.ended.map(|(at, _)| since(at)),
+            });
+            Row { name: init.plan.name(id), spans: spans.collect() }
+        })
+        .collect();
+    timeline::svg(&rows, init.uptime(now))
+}
+
+/// The text format of Prometheus.
+pub(super) fn metrics(init: &Init, now: Instant) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "# TYPE sidecar_init_uptime_seconds gauge");
+    let _ = writeln!(text, "sidecar_init_uptime_seconds {}", init.uptime(now).as_secs_f64());
+    type Figure = fn(&Init, ServiceId) -> Option<f64>;
+    let figures: [(&str, &str, Figure); 5] = [
+        ("service_up", "gauge", |init, id| {
+            Some(f64::from(u8::from(init.processes.get(id).is_some())))
+        }),
+        ("service_healthy", "gauge", |init, id| {
+            Some(f64::from(u8::from(problem(init, id).is_none())))
+        }),
+        ("service_restarts_total", "counter", |init, id| Some(init.supervisor.restarts(id).into())),
+        ("service_memory_bytes", "gauge", |init, id| Some(of(init, id)?.memory as f64)),
+        ("service_cpu_seconds_total", "counter", |init, id| Some(of(init, id)?.processor)),
+    ];
+    for (name, kind, figure) in figures {
+        let _ = writeln!(text, "# TYPE sidecar_init_{name} {kind}");
+        for id in ids(init) {
+            if let Some(value) = figure(init, id) {
+                // A service's name has no character that would have to be escaped.
+                let _ = writeln!(
+                    text,
+                    "sidecar_init_{name}{{service=\"{}\"}} {value}",
+                    init.plan.name(id)
+                );
+            }
+        }
+    }
+    text
+}
+
+fn of(init: &Init, id: ServiceId) -> Option<Usage> {
+    usage(init.processes.get(id)?.pid.as_raw_nonzero().get())
+}
+
+/// What a process holds and has used.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    memory: u64,
+    processor: f64,
+}
+
+/// From `/proc/PID/stat`: user and system time in clock ticks, and the resident pages, proc(5).
+fn usage(pid: i32) -> Option<Usage> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    let ticks = rustix::param::clock_ticks_per_second();
+    Some(Usage {
+        memory: field(24)? * rustix::param::page_size() as u64,
+        processor: (field(14)? + field(15)?) as f64 / ticks as f64,
+    })
+}

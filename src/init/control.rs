@@ -1,0 +1,302 @@
+//! The control socket: lets clients in, reads their requests and writes the answers. Nobody who
+//! is on the other side can make the init wait, grow or fail: the number of clients, what they
+//! send and what waits to be written to them are bounded, and so is the time they have.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+
+use super::token::Source;
+use crate::control::{Goal, LONGEST_REQUEST};
+use crate::supervisor::ServiceId;
+use crate::sys::peer;
+
+/// How many clients there may be at once. One more sends the one away that has been silent the
+/// longest.
+const MOST_CLIENTS: usize = 64;
+/// How many are let in before the others have their turn.
+const BATCH: usize = 64;
+/// How long a client may take for a request, or for taking an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A stream of which more than this waits to be read is cut off.
+const MOST_WAITING: usize = 256 * 1024;
+
+/// What a client gets without asking again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Nothing: it asks.
+    Asking,
+    /// Every event.
+    Events,
+    /// What a service writes, from this byte of it on.
+    Logs(ServiceId, u64),
+}
+
+/// An answer that comes later.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting {
+    /// Each service, and how many runs of it do not count.
+    pub(super) services: Vec<(ServiceId, u32)>,
+    pub(super) goal: Goal,
+    pub(super) until: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    stream: UnixStream,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    pub(super) mode: Mode,
+    pub(super) waiting: Option<Waiting>,
+    /// When it is sent away, if it does nothing until then.
+    deadline: Option<Instant>,
+    last_heard: Instant,
+    /// Nothing more comes from it.
+    is_done: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+    clients: BTreeMap<usize, Client>,
+    next: usize,
+}
+
+impl Control {
+    /// Opens the socket, in place of one that nobody listens at any more.
+    pub(super) fn open(path: &Path, registry: &Registry) -> io::Result<Control> {
+        let listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                if UnixStream::connect(path).is_ok() {
+                    return Err(error);
+                }
+                std::fs::remove_file(path)?;
+                UnixListener::bind(path)?
+            }
+            other => other?,
+        };
+        // Until this is done the peer's credentials alone keep others out.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        let fd = listener.as_raw_fd();
+        registry.register(&mut SourceFd(&fd), Source::Listener.token(), Interest::READABLE)?;
+        Ok(Control { listener, path: path.to_owned(), clients: BTreeMap::new(), next: 0 })
+    }
+
+    /// Lets in who waits at the door, a batch at a time. Whether there may be more.
+    pub(super) fn accept(&mut self, now: Instant, registry: &Registry) -> bool {
+        for _ in 0..BATCH {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                // One that has left again, accept(2).
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                    ) =>
+                {
+                    continue;
+                }
+                // Out of descriptors, for example: they stay at the door.
+                Err(_) => return false,
+            };
+            if is_allowed(&stream) {
+                self.enter(stream, now, registry);
+            }
+        }
+        true
+    }
+
+    fn enter(&mut self, stream: UnixStream, now: Instant, registry: &Registry) {
+        if self.clients.len() >= MOST_CLIENTS
+            && let Some(silent) = self.most_silent()
+        {
+            self.clients.remove(&silent);
+        }
+        // Numbers are not reused soon: a report of the poll may be of one that has left.
+        let number = self.next;
+        self.next = (self.next + 1) % (1 << 20);
+        let fd = stream.as_raw_fd();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Source::Client(number).token();
+        let ready = stream
+            .set_nonblocking(true)
+            .and_then(|()| registry.register(&mut SourceFd(&fd), token, interest));
+        if ready.is_ok() {
+            let client = Client {
+                stream,
+                input: Vec::new(),
+                output: Vec::new(),
+                mode: Mode::Asking,
+                waiting: None,
+                deadline: Some(now + PATIENCE),
+                last_heard: now,
+                is_done: false,
+            };
+            self.clients.insert(number, client);
+        }
+    }
+
+    fn most_silent(&self) -> Option<usize> {
+        // One that has a stream, or waits for something, is meant to be silent.
+        let asks = |client: &Client| client.mode == Mode::Asking && client.waiting.is_none();
+        let by_silence =
+            |(number, client): (&usize, &Client)| (!asks(client), client.last_heard, *number);
+        self.clients.iter().map(by_silence).min().map(|(_, _, number)| number)
+    }
+
+    /// The next whole request of this client, if there is one and the last one is answered.
+    pub(super) fn request(
+        &mut self,
+        number: usize,
+        now: Instant,
+    ) -> Option<Result<Vec<u8>, String>> {
+        let client = self.clients.get_mut(&number)?;
+        if client.mode != Mode::Asking || client.waiting.is_some() || !client.output.is_empty() {
+            return None;
+        }
+        client.fill(now);
+        if let Some(end) = client.input.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = client.input.drain(..=end).collect();
+            client.deadline = Some(now + PATIENCE);
+            return Some(Ok(line));
+        }
+        if client.input.len() >= LONGEST_REQUEST {
+            client.is_done = true;
+            client.input.clear();
+            return Some(Err(format!("a request is shorter than {LONGEST_REQUEST} bytes")));
+        }
+        if client.is_done {
+            self.clients.remove(&number);
+        }
+        None
+    }
+
+    pub(super) fn client(&mut self, number: usize) -> Option<&mut Client> {
+        self.clients.get_mut(&number)
+    }
+
+    /// All clients that are not just asking.
+    pub(super) fn listeners(&self) -> Vec<usize> {
+        let is_listener = |client: &Client| client.mode != Mode::Asking || client.waiting.is_some();
+        self.clients
+            .iter()
+            .filter(|(_, client)| is_listener(client))
+            .map(|(number, _)| *number)
+            .collect()
+    }
+
+    /// Gives the client this, now or when it has room. One that does not take its stream is sent
+    /// away.
+    pub(super) fn give(&mut self, number: usize, bytes: &[u8], now: Instant) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        client.output.extend_from_slice(bytes);
+        if !client.flush(now) || (client.mode != Mode::Asking && client.output.len() > MOST_WAITING)
+        {
+            self.clients.remove(&number);
+        }
+    }
+
+    /// The poll has said that the client has said something, or has room.
+    pub(super) fn went_on(&mut self, number: usize, now: Instant) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        // Whoever gets a stream or waits has nothing to say any more; it may leave.
+        let is_gone = client.mode != Mode::Asking || client.waiting.is_some();
+        let is_gone = is_gone && client.has_left();
+        if is_gone || !client.flush(now) {
+            self.clients.remove(&number);
+        }
+    }
+
+    /// When the next client has used up its time.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let until = |client: &Client| {
+            let waiting = client.waiting.as_ref().and_then(|waiting| waiting.until);
+            [client.deadline, waiting].into_iter().flatten().min()
+        };
+        self.clients.values().filter_map(until).min()
+    }
+
+    /// Sends those away that have used up their time.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.clients.retain(|_, client| client.deadline.is_none_or(|deadline| deadline > now));
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+impl Client {
+    /// Gets a stream, or an answer that takes its time: there is no hurry.
+    pub(super) fn take_time(&mut self) {
+        self.deadline = None;
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let mut buffer = [0; LONGEST_REQUEST];
+        while self.input.len() < LONGEST_REQUEST {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => {
+                    self.is_done = true;
+                    return;
+                }
+                Ok(count) => {
+                    self.last_heard = now;
+                    self.input.extend_from_slice(&buffer[..count]);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    self.is_done = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn has_left(&mut self) -> bool {
+        let mut buffer = [0; LONGEST_REQUEST];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => true,
+            // What it says now is not wanted.
+            Ok(_) => false,
+            Err(error) => !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock),
+        }
+    }
+
+    /// Writes what there is room for. Whether it is still there.
+    fn flush(&mut self, now: Instant) -> bool {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(0) => return false,
+                Ok(count) => {
+                    self.output.drain(..count);
+                    self.deadline = self.deadline.map(|_| now + PATIENCE);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+        !(self.is_done
+            && self.input.is_empty()
+            && self.mode == Mode::Asking
+            && self.waiting.is_none())
+    }
+}
+
+/// Root, and whoever the init runs as.
+fn is_allowed(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    peer::of_connection(stream.as_fd()).is_ok_and(|peer| peer.user == own || peer.user == 0)
+}

@@ -1,0 +1,97 @@
+//! What has become of each service so far.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::exit::ExitStatus;
+use crate::supervisor::ServiceId;
+
+/// How many runs of a service are remembered.
+const RUNS: usize = 16;
+
+/// One run of a service: when its process was made, when it was ready, asked to end, gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) started: Instant,
+    pub(super) ready: Option<Instant>,
+    pub(super) asked: Option<Instant>,
+    pub(super) ended: Option<(Instant, ExitStatus)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// The last runs, the oldest first.
+    pub(super) runs: VecDeque<Run>,
+    /// How many runs there were in all.
+    pub(super) count: u32,
+    /// What the service says of itself (`STATUS=` of sd_notify(3)).
+    pub(super) said: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct History(Vec<Past>);
+
+impl History {
+    pub(super) fn started(&mut self, id: ServiceId, now: Instant) {
+        let past = self.past_mut(id);
+        if past.runs.len() == RUNS {
+            past.runs.pop_front();
+        }
+        past.runs.push_back(Run { started: now, ready: None, asked: None, ended: None });
+        past.count += 1;
+        past.said = None;
+    }
+
+    pub(super) fn ready(&mut self, id: ServiceId, now: Instant) {
+        if let Some(run) = self.current(id) {
+            run.ready = Some(now);
+        }
+    }
+
+    pub(super) fn asked(&mut self, id: ServiceId, now: Instant) {
+        if let Some(run) = self.current(id) {
+            run.asked.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn ended(&mut self, id: ServiceId, now: Instant, status: ExitStatus) {
+        if let Some(run) = self.current(id) {
+            run.ended = Some((now, status));
+        }
+    }
+
+    pub(super) fn said(&mut self, id: ServiceId, text: String) {
+        self.past_mut(id).said = Some(text);
+    }
+
+    /// How long the last run took that has ended.
+    pub(super) fn last_lifetime(&self, id: ServiceId) -> Option<Duration> {
+        let run = self.past(id)?.runs.iter().rev().find(|run| run.ended.is_some())?;
+        Some(run.ended?.0.saturating_duration_since(run.started))
+    }
+
+    /// How the last run ended that has ended.
+    pub(super) fn last_exit(&self, id: ServiceId) -> Option<ExitStatus> {
+        self.past(id)?.runs.iter().rev().find_map(|run| run.ended).map(|(_, status)| status)
+    }
+
+    /// The run that goes on.
+    pub(super) fn running(&self, id: ServiceId) -> Option<&Run> {
+        self.past(id)?.runs.back().filter(|run| run.ended.is_none())
+    }
+
+    pub(super) fn past(&self, id: ServiceId) -> Option<&Past> {
+        self.0.get(id.0)
+    }
+
+    fn current(&mut self, id: ServiceId) -> Option<&mut Run> {
+        self.past_mut(id).runs.back_mut().filter(|run| run.ended.is_none())
+    }
+
+    fn past_mut(&mut self, id: ServiceId) -> &mut Past {
+        if self.0.len() <= id.0 {
+            self.0.resize_with(id.0 + 1, Past::default);
+        }
+        &mut self.0[id.0]
+    }
+}

@@ -1,0 +1,300 @@
+//! What clients of the control socket get: their requests become the core's events, and answers
+//! are made of what the init knows.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::control::{Mode, Waiting};
+use super::{Init, answer};
+use crate::control::{self, Change, Goal, Request};
+use crate::log::TimeStamp;
+use crate::supervisor::{End, Event, ServiceId, State, Target};
+
+/// How many requests of one client are answered before the others have their turn.
+const BATCH: usize = 16;
+
+impl Init {
+    /// Serves the clients of which the poll has reported something, and those who wait.
+    pub(super) fn serve(&mut self) {
+        let Some(control) = &mut self.control else { return };
+        let now = Instant::now();
+        if std::mem::take(&mut self.unfinished.clients) {
+            self.unfinished.clients = control.accept(now, self.poll.registry());
+        }
+        if control.deadline().is_some_and(|deadline| deadline <= now) {
+            control.expire(now);
+        }
+        for number in std::mem::take(&mut self.busy_clients) {
+            if let Some(control) = &mut self.control {
+                control.went_on(number, now);
+            }
+            self.answer_requests(number, now);
+        }
+        self.serve_those_who_wait(now);
+    }
+
+    fn answer_requests(&mut self, number: usize, now: Instant) {
+        for _ in 0..BATCH {
+            let request = self.control.as_mut().and_then(|control| control.request(number, now));
+            let Some(request) = request else { return };
+            let answer = request
+                .and_then(|line| control::parse(&line))
+                .and_then(|request| self.carry_out(number, request, now));
+            match answer {
+                Ok(Some(answer)) => self.give(number, &answer, now),
+                Ok(None) => {}
+                Err(error) => self.give(number, &json!({"ok": false, "error": error}), now),
+            }
+        }
+        self.busy_clients.push(number);
+    }
+
+    /// The answer; `None` if it comes later, or is a stream.
+    fn carry_out(
+        &mut self,
+        number: usize,
+        request: Request,
+        now: Instant,
+    ) -> Result<Option<Value>, String> {
+        let done = || Some(json!({"ok": true}));
+        Ok(match request {
+            Request::Status => Some(answer::status(self, now)),
+            Request::Health => Some(answer::health(self)),
+            Request::Graph => Some(answer::graph(&self.plan)),
+            Request::Timeline => Some(json!({"ok": true, "text": answer::timeline(self, now)})),
+            Request::Metrics => Some(json!({"ok": true, "text": answer::metrics(self, now)})),
+            Request::Start(change) => {
+                self.change(number, change, Event::Start, Goal::Ready, now)?
+            }
+            Request::Stop(change) => self.change(number, change, Event::Stop, Goal::Exited, now)?,
+            Request::Restart(change) => {
+                self.change(number, change, Event::Restart, Goal::Ready, now)?
+            }
+            Request::Signal(names, signal) => {
+                for id in self.ids(&names)? {
+                    if self.processes.get(id).is_none() {
+                        return Err(format!("service \"{}\" does not run", self.plan.name(id)));
+                    }
+                    self.signal(id, signal, Target::Process);
+                }
+                done()
+            }
+            Request::Wait(name, goal, timeout) => {
+                let id = self.ids(&[name])?[0];
+                let until = timeout.map(|timeout| now + timeout);
+                let services = vec![(id, 0)];
+                self.wait_for(number, Waiting { services, goal, until });
+                None
+            }
+            Request::Logs(name, follow) => {
+                let id = self.ids(&[name])?[0];
+                self.give_logs(number, id, follow, now)?
+            }
+            Request::Events => {
+                self.stream(number, Mode::Events);
+                self.give(number, &json!({"ok": true}), now);
+                None
+            }
+            Request::Shutdown(code) => {
+                self.facts.push(Event::Shutdown(code));
+                done()
+            }
+        })
+    }
+
+    fn change(
+        &mut self,
+        number: usize,
+        change: Change,
+        event: fn(ServiceId) -> Event,
+        goal: Goal,
+        now: Instant,
+    ) -> Result<Option<Value>, String> {
+        if self.supervisor.shutdown_deadline().is_some() {
+            return Err("the bundle is shutting down".to_owned());
+        }
+        let ids = self.ids(&change.services)?;
+        if ids.iter().any(|id| self.plan.foreground == Some(*id)) {
+            return Err("the main command ends the bundle with its end; it is not started, \
+                        stopped or restarted by itself"
+                .to_owned());
+        }
+        self.facts.extend(ids.iter().copied().map(event));
+        let Some(span) = change.wait else { return Ok(Some(json!({"ok": true}))) };
+        // A restart is over when another run than the present one is ready.
+        let is_restart = event(ServiceId(0)) == Event::Restart(ServiceId(0));
+        let runs = |id: &ServiceId| match (is_restart, self.processes.get(*id)) {
+            (true, Some(_)) => self.history.past(*id).map_or(0, |past| past.count),
+            _ => 0,
+        };
+        let services = ids.iter().map(|id| (*id, runs(id))).collect();
+        self.wait_for(number, Waiting { services, goal, until: Some(now + span) });
+        Ok(None)
+    }
+
+    fn ids(&self, names: &[String]) -> Result<Vec<ServiceId>, String> {
+        let known = self.plan.names();
+        let id = |name: &String| {
+            known.iter().position(|known| known == name).map(ServiceId).ok_or_else(|| {
+                format!("there is no service \"{name}\"; there are {}", known.join(", "))
+            })
+        };
+        names.iter().map(id).collect()
+    }
+
+    fn wait_for(&mut self, number: usize, waiting: Waiting) {
+        if let Some(client) = self.control.as_mut().and_then(|control| control.client(number)) {
+            client.waiting = Some(waiting);
+            client.take_time();
+        }
+    }
+
+    fn stream(&mut self, number: usize, mode: Mode) {
+        if let Some(client) = self.control.as_mut().and_then(|control| control.client(number)) {
+            client.mode = mode;
+            client.take_time();
+        }
+    }
+
+    fn give_logs(
+        &mut self,
+        number: usize,
+        id: ServiceId,
+        follow: bool,
+        now: Instant,
+    ) -> Result<Option<Value>, String> {
+        if self.plan.bundle.services[id.0].log == crate::bundle::LogMode::Inherit {
+            let name = self.plan.name(id);
+            return Err(format!("service \"{name}\" writes for itself (log = \"inherit\")"));
+        }
+        let (bytes, next) = self.logs.since(id, 0);
+        let answer = json!({"ok": true, "text": String::from_utf8_lossy(&bytes)});
+        if !follow {
+            return Ok(Some(answer));
+        }
+        self.stream(number, Mode::Logs(id, next));
+        self.give(number, &answer, now);
+        Ok(None)
+    }
+
+    fn give(&mut self, number: usize, answer: &Value, now: Instant) {
+        if let Some(control) = &mut self.control {
+            control.give(number, format!("{answer}\n").as_bytes(), now);
+        }
+    }
+
+    fn serve_those_who_wait(&mut self, now: Instant) {
+        let listeners = self.control.as_ref().map_or_else(Vec::new, |control| control.listeners());
+        for number in listeners {
+            let Some(client) = self.control.as_mut().and_then(|control| control.client(number))
+            else {
+                continue;
+            };
+            match (client.mode, client.waiting.clone()) {
+                (Mode::Logs(id, from), _) => {
+                    let (bytes, next) = self.logs.since(id, from);
+                    if next > from {
+                        client.mode = Mode::Logs(id, next);
+                        let text = String::from_utf8_lossy(&bytes);
+                        self.give(number, &json!({"text": text}), now);
+                    }
+                }
+                (_, Some(waiting)) => {
+                    if let Some(answer) = self.came_of(&waiting, now) {
+                        if let Some(control) = &mut self.control
+                            && let Some(client) = control.client(number)
+                        {
+                            client.waiting = None;
+                        }
+                        self.give(number, &answer, now);
+                    }
+                }
+                (Mode::Asking | Mode::Events, None) => {}
+            }
+        }
+    }
+
+    /// The answer to one who waits, once there is one.
+    fn came_of(&self, waiting: &Waiting, now: Instant) -> Option<Value> {
+        // What was asked for is told to the core first.
+        if !self.facts.is_empty() {
+            return None;
+        }
+        let mut all_there = true;
+        for (id, runs) in &waiting.services {
+            match self.reached(*id, *runs, waiting.goal) {
+                Ok(there) => all_there &= there,
+                Err(error) => return Some(json!({"ok": false, "error": error})),
+            }
+        }
+        if all_there {
+            return Some(json!({"ok": true}));
+        }
+        let is_late = waiting.until.is_some_and(|until| until <= now);
+        let is_missing =
+            |(id, runs): &&(ServiceId, u32)| self.reached(*id, *runs, waiting.goal) != Ok(true);
+        let missing: Vec<String> = waiting
+            .services
+            .iter()
+            .filter(is_missing)
+            .map(|(id, _)| format!("{} is {}", self.plan.name(*id), answer::state(self, *id)))
+            .collect();
+        let error = || format!("not in time: {}", missing.join(", "));
+        is_late.then(|| json!({"ok": false, "error": error(), "timeout": true}))
+    }
+
+    fn reached(&self, id: ServiceId, runs: u32, goal: Goal) -> Result<bool, String> {
+        let count = self.history.past(id).map_or(0, |past| past.count);
+        let never = |why: &str| Err(format!("service \"{}\" {why}", self.plan.name(id)));
+        match (goal, self.supervisor.state(id)) {
+            (Goal::Exited, state) => Ok(!state.is_alive()),
+            (Goal::Ready, State::Running { ready, .. }) => Ok(ready && count > runs),
+            (Goal::Ready, State::Gone(End::Done)) if self.is_oneshot(id) => Ok(count > runs),
+            (Goal::Ready, State::Gone(End::Failed)) => never("has failed"),
+            (Goal::Ready, State::Gone(End::Stopped)) => never("is stopped"),
+            (Goal::Ready, State::Gone(_)) => never("has ended"),
+            (Goal::Ready, _) => Ok(false),
+        }
+    }
+
+    pub(super) fn is_oneshot(&self, id: ServiceId) -> bool {
+        self.plan.bundle.services[id.0].kind == crate::bundle::ServiceType::Oneshot
+    }
+
+    /// Tells everybody who listens that something has happened.
+    pub(super) fn publish(&mut self, event: &str, id: Option<ServiceId>, more: Value) {
+        let Some(control) = &mut self.control else { return };
+        let listeners: Vec<usize> = control
+            .listeners()
+            .into_iter()
+            .filter(|number| {
+                control.client(*number).is_some_and(|client| client.mode == Mode::Events)
+            })
+            .collect();
+        if listeners.is_empty() {
+            return;
+        }
+        let mut line = json!({"time": TimeStamp::default().text(), "event": event});
+        if let Some(id) = id {
+            line["service"] = Value::String(self.plan.name(id));
+        }
+        if let (Some(fields), Value::Object(more)) = (line.as_object_mut(), more) {
+            fields.extend(more);
+        }
+        let now = Instant::now();
+        for number in listeners {
+            self.give(number, &line, now);
+        }
+    }
+
+    /// When a client has used up its time.
+    pub(super) fn control_deadline(&self) -> Option<Instant> {
+        self.control.as_ref().and_then(super::control::Control::deadline)
+    }
+
+    /// How long the init has been running.
+    pub(super) fn uptime(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+}

@@ -1,0 +1,282 @@
+//! The control socket, by the program's own subcommands and by hand.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod harness;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use assert_cmd::assert::Assert;
+use harness::{Position, Running, positions, start_bundle};
+use predicates::prelude::*;
+use predicates::str::{contains, starts_with};
+use serde_json::{Value, json};
+
+/// A bundle that runs, and its control socket.
+struct Controlled {
+    running: Running,
+    directory: tempfile::TempDir,
+}
+
+impl Controlled {
+    fn new(position: Position, services: &str) -> Controlled {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
+        let head = format!("[bundle]\nname = \"test\"\nsocket = \"{}\"\n", socket.display());
+        let running = start_bundle(position, &(head + services));
+        harness::until("the socket is there", || UnixStream::connect(&socket).ok());
+        Controlled { running, directory }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        client(&self.socket(), arguments)
+    }
+
+    fn says(&self, arguments: &str) -> Assert {
+        assert_cmd::Command::from_std(self.command(arguments)).assert()
+    }
+
+    /// One request and its answer.
+    fn ask(&self, request: &Value) -> Value {
+        let mut stream = BufReader::new(UnixStream::connect(self.socket()).unwrap());
+        writeln!(stream.get_mut(), "{request}").unwrap();
+        let mut answer = String::new();
+        stream.read_line(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    fn service(&self, name: &str) -> Value {
+        let status = self.ask(&json!({"command": "status"}));
+        let services = status["services"].as_array().unwrap();
+        services.iter().find(|service| service["name"] == name).unwrap().clone()
+    }
+
+    fn ends_with(self, code: i32) {
+        assert_eq!(self.running.end().code(), code);
+    }
+}
+
+fn client(socket: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(harness::binary());
+    command.env("SIDECAR_INIT_SOCKET", socket).args(arguments.split(' '));
+    command
+}
+
+fn service(name: &str, more: &str) -> String {
+    let script = harness::with_witness(&format!("exec WITNESS {name} HUP=HUP TERM=TERM!0"));
+    format!("[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n{more}\n")
+}
+
+#[test]
+fn services_are_shown_stopped_started_and_restarted() {
+    for position in positions() {
+        let text =
+            service("web", "requires = [\"cache\"]") + &service("cache", "restart = \"always\"");
+        let bundle = Controlled::new(position, &text);
+        bundle.says("wait web --ready").success();
+        let table = starts_with("SERVICE  STATE  PID").and(contains("web      ready"));
+        bundle.says("status").success().stdout(table);
+        bundle.says("health").success().stdout("");
+
+        bundle.says("stop cache").success();
+        assert_eq!(bundle.service("cache")["state"], "stopped");
+        bundle.says("health").code(1).stdout("cache: stopped\n");
+        bundle.says("wait cache --ready").code(1).stderr(contains("\"cache\" is stopped"));
+        bundle.says("start cache").success();
+        let before = bundle.service("cache");
+        assert_eq!(before["last_exit_code"], 0);
+        bundle.says("restart cache").success();
+        let after = bundle.service("cache");
+        assert_eq!(after["state"], "ready");
+        assert_ne!(before["pid"], after["pid"]);
+        assert_eq!(after["restarts"], 0, "only those that nobody asked for count");
+        bundle.says("shutdown --code 7").success();
+        bundle.ends_with(7);
+    }
+}
+
+#[test]
+fn a_signal_reaches_the_service_and_its_log_is_kept() {
+    let mut bundle = Controlled::new(Position::Child, &service("web", ""));
+    bundle.running.wait_for("[web] web");
+    bundle.says("signal web HUP").success();
+    bundle.running.wait_for("[web] HUP");
+    bundle.says("logs web").success().stdout("web\nHUP\n");
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
+fn a_log_is_followed_until_the_end() {
+    let mut bundle = Controlled::new(Position::Child, &service("web", ""));
+    bundle.running.wait_for("[web] web");
+    let mut following =
+        bundle.command("logs -f web").stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "web");
+    bundle.says("signal web HUP").success();
+    assert_eq!(lines.next().unwrap(), "HUP");
+    bundle.running.signal("TERM");
+    assert_eq!(lines.collect::<Vec<_>>(), ["TERM"]);
+    assert!(following.wait().unwrap().success());
+    bundle.ends_with(0);
+}
+
+#[test]
+fn events_are_a_stream_of_json() {
+    let bundle = Controlled::new(Position::Child, &service("web", ""));
+    bundle.says("wait web --ready").success();
+    let mut listener = BufReader::new(UnixStream::connect(bundle.socket()).unwrap());
+    writeln!(listener.get_mut(), "{}", json!({"command": "events"})).unwrap();
+    let mut next = || -> Value {
+        let mut line = String::new();
+        listener.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    };
+    assert_eq!(next()["ok"], true);
+    bundle.says("restart web").success();
+    let events: Vec<Value> = (0..4).map(|_| next()).collect();
+    let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!(names, ["stopping", "exited", "started", "ready"]);
+    assert_eq!((&events[0]["service"], &events[0]["signal"]), (&json!("web"), &json!("SIGTERM")));
+    assert_eq!(events[1]["code"], 0);
+    bundle.says("shutdown").success();
+    assert_eq!((&next()["event"], &next()["event"]), (&json!("shutdown"), &json!("stopping")));
+    bundle.ends_with(0);
+}
+
+#[test]
+fn wait_says_what_is_missing_when_its_time_is_over() {
+    let text = service("web", "ready = { file = \"/nonexistent\" }");
+    let bundle = Controlled::new(Position::Child, &text);
+    let reason = "not in time: web is starting\n";
+    bundle.says("wait web --ready --timeout 10ms").code(1).stderr(contains(reason));
+    bundle.says("health").code(1).stdout(contains("web: starting: /nonexistent is not there"));
+    bundle.says("stop web").success();
+    bundle.says("wait web --exited").success();
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
+fn graph_metrics_and_timeline_are_served() {
+    let text = service("web", "after = [\"cache\"]") + &service("cache", "");
+    let bundle = Controlled::new(Position::Child, &text);
+    bundle.says("wait web --ready").success();
+    bundle.says("graph").success().stdout("web  after cache\ncache\n");
+    bundle
+        .says("metrics")
+        .success()
+        .stdout(contains("sidecar_init_service_up{service=\"web\"} 1\n"));
+    let picture = starts_with("<svg ").and(contains(">cache</text>")).and(contains("</svg>"));
+    bundle.says("timeline").success().stdout(picture);
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
+fn what_is_wrong_is_said_and_changes_nothing() {
+    let bundle = Controlled::new(Position::Child, &service("web", ""));
+    for (arguments, code, error) in [
+        ("stop wbe", 1, "there is no service \"wbe\"; there are web"),
+        ("stop", 64, "stop takes the names of services: stop web"),
+        ("stop web --json", 64, "stop takes no option --json"),
+        ("status web", 64, "status takes no 'web'"),
+        ("signal web", 64, "signal takes services and a signal: signal web HUP"),
+        ("signal web NOSUCH", 64, "NOSUCH"),
+        ("wait web", 64, "wait takes --ready or --exited"),
+        ("shutdown --code 256", 64, "--code: \"256\" is no number from 0 to 255"),
+    ] {
+        bundle.says(arguments).code(code).stdout("").stderr(contains(error));
+    }
+    let answer = bundle.ask(&json!("status"));
+    assert_eq!(answer["ok"], false);
+    let answer = bundle.ask(&json!({"command": "stop", "services": ["web", "wbe"]}));
+    assert_eq!(answer["ok"], false);
+    assert_eq!(bundle.service("web")["state"], "ready", "not even the half of it was done");
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
+fn nobody_else_is_let_in() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("######## SKIPPED: only root can become somebody else ########");
+    }
+    let bundle = Controlled::new(Position::Child, &service("web", ""));
+    // In spite of a mode that lets everybody in.
+    let everybody =
+        Command::new("chmod").arg("-R").arg("a+rwX").arg(bundle.directory.path()).status();
+    assert!(everybody.unwrap().success());
+    let other = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+                 s.send(b'{\"command\":\"status\"}\\n'); print(s.recv(10) or 'sent away')";
+    let ended = Command::new("setpriv")
+        .args(["--reuid", "65534", "--clear-groups", "/usr/bin/python3", "-c", other])
+        .arg(bundle.socket())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned()
+        + &String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        said == "sent away\n" || said.contains("Broken pipe") || said.contains("reset"),
+        "{said}"
+    );
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
+fn the_socket_replaces_a_stale_one_and_goes_at_the_end() {
+    let bundle = Controlled::new(Position::Child, &service("web", ""));
+    let (running, directory) = (bundle.running, bundle.directory);
+    harness::kill(running.pid(), "KILL");
+    drop(running);
+    let socket = directory.path().join("socket");
+    assert!(socket.exists());
+    client(&socket, "status")
+        .output()
+        .map(|output| assert_eq!(output.status.code(), Some(69)))
+        .unwrap();
+    let text = format!("[bundle]\nsocket = \"{}\"\n{}", socket.display(), service("web", ""));
+    let running = start_bundle(Position::Child, &text);
+    harness::until("it answers", || {
+        client(&socket, "status").output().ok().filter(|output| output.status.success())
+    });
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+    assert!(!socket.exists());
+}
+
+#[test]
+fn without_a_writable_place_all_else_works() {
+    let text = format!("[bundle]\nsocket = \"/proc/nosuch\"\n{}", service("web", ""));
+    let mut running = start_bundle(Position::Child, &text);
+    running.wait_for("[web] web");
+    running.signal("TERM");
+    let ended = running.end();
+    assert_eq!(ended.code(), 0);
+    assert!(ended.stderr.contains("can't open the control socket /proc/nosuch: "), "{ended:?}");
+}
+
+#[test]
+fn a_client_is_ended_by_a_signal_like_any_program() {
+    let bundle = Controlled::new(Position::Child, &service("web", ""));
+    let mut listener =
+        bundle.command("events").stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdout = listener.stdout.take().unwrap();
+    bundle.says("restart web").success();
+    // Whether it listens already or not: what it writes says so, and its end is the signal's.
+    harness::kill(i32::try_from(listener.id()).unwrap(), "TERM");
+    let status = listener.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+    stdout.read_to_end(&mut Vec::new()).unwrap();
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
