@@ -318,6 +318,8 @@ pub enum Route {
     },
     /// These services (by name) are restarted.
     Restart(Vec<String>),
+    /// The bundle's file is read again.
+    Reload,
     /// Taken as if the init had received this one: TERM or INT, which begin the shutdown.
     Become(Signal),
     /// Dropped without a word.

@@ -44,6 +44,8 @@ pub enum Request {
     Timeline,
     /// The figures of a status, as Prometheus reads them.
     Metrics,
+    /// The bundle's file is to be read again.
+    Reload,
     /// The bundle ends with this code.
     Shutdown(u8),
 }
@@ -103,6 +105,7 @@ pub fn parse(line: &[u8]) -> Result<Request, String> {
         "graph" => Request::Graph,
         "timeline" => Request::Timeline,
         "metrics" => Request::Metrics,
+        "reload" => Request::Reload,
         "shutdown" => Request::Shutdown(code(fields)?),
         other => return Err(format!("there is no command {other:?}; see docs/control.md")),
     };

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
+use crate::error_text::error_text;
 use crate::exit::Remap;
 use crate::log::{Channel, Logs, Voice};
 use crate::plan::Plan;
 use crate::record::Record;
 use crate::signal::Signal;
+use crate::source::Source as BundleSource;
 use crate::supervisor::{Cause, Event, Supervisor};
 use crate::sys::descriptors;
 use crate::sys::signals::{self, Received, Signals};
@@ -31,6 +33,7 @@ mod notification;
 mod obey;
 mod processes;
 mod reap;
+mod reload;
 mod remnants;
 mod serve;
 mod terminal;
@@ -65,6 +68,8 @@ pub struct Options {
     pub quiet: bool,
     /// Whether colours are welcome where the output is a terminal.
     pub colour: bool,
+    /// What to read again at a reload; without it there is none.
+    pub source: Option<BundleSource>,
     /// Where to open a control socket, for a bundle.
     pub socket: Option<Socket>,
 }
@@ -200,7 +205,7 @@ impl Init {
                     self.control = Some(control);
                     return self.logs.keep();
                 }
-                Err(error) => refusals.push((path, launch::error_text(&error))),
+                Err(error) => refusals.push((path, error_text(&error))),
             }
         }
         for (path, error) in refusals.iter().filter(|_| socket.is_wanted) {
@@ -329,7 +334,7 @@ impl Init {
         if let Some(file) = &self.options.termination_log
             && let Err(error) = std::fs::write(file, format!("{line}\n"))
         {
-            let error = launch::error_text(&error);
+            let error = error_text(&error);
             let text = format!("can't write the termination log {}: {error}", file.display());
             self.logs.say(&text, self.poll.registry());
         }

@@ -30,7 +30,9 @@
 pub mod bundle;
 mod cgroup;
 pub mod control;
+mod error_text;
 pub mod exit;
+mod file;
 pub mod identity;
 pub mod init;
 mod log;
@@ -38,6 +40,7 @@ pub mod plan;
 pub mod probe;
 pub mod record;
 pub mod signal;
+pub mod source;
 pub mod supervisor;
 pub mod sys;
 pub mod timeline;

@@ -115,6 +115,13 @@ impl Logs {
         ring.map_or((Vec::new(), 0), |ring| ring.since(from))
     }
 
+    /// Another service has this id from now on.
+    pub fn forget(&mut self, id: ServiceId) {
+        if let Some(ring) = self.rings.as_mut().and_then(|rings| rings.get_mut(id.0)) {
+            *ring = Ring::default();
+        }
+    }
+
     /// Watches the service's lines, once, for one that contains `text`.
     pub fn watch(&mut self, id: ServiceId, text: &str) {
         for channel in Channel::BOTH {

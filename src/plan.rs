@@ -13,6 +13,10 @@ use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
 use crate::supervisor::{Otherwise, Policy, ServiceId, ServicePolicy, SignalRoute, Target};
 
+mod reload;
+
+use reload::Definition;
+
 /// A bundle that is ready to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -30,6 +34,8 @@ pub struct Plan {
     pub is_one_command: bool,
     /// What the core decides by.
     pub policy: Policy,
+    /// What is to take the place of a service when its process has ended.
+    replacements: BTreeMap<ServiceId, Definition>,
 }
 
 /// How one command is to be run.
@@ -80,6 +86,7 @@ impl Plan {
             foreground: Some(id),
             is_one_command: true,
             policy,
+            replacements: BTreeMap::new(),
         }
     }
 
@@ -131,6 +138,7 @@ impl Plan {
             foreground,
             is_one_command: false,
             policy,
+            replacements: BTreeMap::new(),
         })
     }
 }
@@ -145,7 +153,13 @@ impl Plan {
         }
     }
 
-    /// The names of all services, in the order of their ids.
+    /// The services that are in the bundle, in the order of their ids.
+    pub fn ids(&self) -> impl Iterator<Item = ServiceId> {
+        let is_retired = |id: &ServiceId| self.policy.services[id.0].is_retired;
+        (0..self.bundle.services.len()).map(ServiceId).filter(move |id| !is_retired(id))
+    }
+
+    /// The names of all services there ever were, in the order of their ids.
     pub fn names(&self) -> Vec<String> {
         (0..self.bundle.services.len()).map(|index| self.name(ServiceId(index))).collect()
     }
@@ -197,7 +211,7 @@ fn policies(services: &[Service], main: Option<ServiceId>) -> Vec<ServicePolicy>
             true => (0..index).map(ServiceId).collect(),
             false => [ids(&service.after), requires.clone()].concat(),
         };
-        ServicePolicy { after, requires, ..policy_of(service) }
+        ServicePolicy { after, requires, place: index, ..policy_of(service) }
     };
     services.iter().zip(0..).map(policy).collect()
 }
@@ -235,6 +249,7 @@ fn bundle_routes(bundle: &Bundle) -> BTreeMap<Signal, SignalRoute> {
             Route::Restart(services) => {
                 SignalRoute::Restart(services.iter().filter_map(id).collect())
             }
+            Route::Reload => SignalRoute::Reload,
             Route::Become(signal) => SignalRoute::Shutdown(*signal),
             Route::Drop => SignalRoute::Drop,
         };
@@ -253,7 +268,7 @@ fn read_environment_files(files: &[(PathBuf, Place)]) -> Result<Variables, Confi
     let mut variables = Vec::new();
     for (file, place) in files {
         let shown = file.display().to_string();
-        let read = std::fs::read_to_string(file)
+        let read = crate::file::read_text(file)
             .map_err(|error| format!("can't read the environment file {shown}: {error}"))
             .and_then(|text| environment::parse_file(&shown, &text));
         variables.extend(read.map_err(|message| ConfigError { place: *place, message })?);

@@ -13,6 +13,7 @@ use rustix::net::{
 };
 
 use crate::bundle::check::{HttpTarget, Probe};
+use crate::error_text::error_text;
 
 /// A status line is shorter than this, or not one.
 const LONGEST_STATUS_LINE: usize = 1024;
@@ -77,7 +78,7 @@ impl Attempt {
         match self.try_advance() {
             Ok(None) => Progress::Pending,
             Ok(Some(result)) => Progress::Done(result),
-            Err(error) => Progress::Done(Err(words(&error))),
+            Err(error) => Progress::Done(Err(error_text(&error))),
         }
     }
 
@@ -160,12 +161,6 @@ pub fn status(received: &[u8]) -> Option<Result<u16, String>> {
 fn judge(status: u16, wanted: Option<u16>) -> Result<(), String> {
     let is_fine = wanted.map_or((200..400).contains(&status), |wanted| wanted == status);
     if is_fine { Ok(()) } else { Err(format!("it answered with status {status}")) }
-}
-
-/// The kernel's words without std's `(os error N)`.
-pub fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]

@@ -19,12 +19,14 @@ mod event;
 mod lifecycle;
 mod order;
 mod policy;
+mod reload;
 mod restart;
 mod shutdown;
 
 pub use event::{Action, Cause, Event, Note, ServiceId, Target};
 pub use lifecycle::{End, State};
 pub use policy::{Otherwise, Policy, ServicePolicy, SignalRoute};
+pub use reload::Changes;
 
 use std::time::{Duration, Instant};
 
@@ -212,7 +214,8 @@ impl Supervisor {
                     self.restart_requested(id);
                 }
             }
-            Some(SignalRoute::Drop) => {}
+            Some(SignalRoute::Reload) if self.phase == Phase::Up => orders.push(Action::Reload),
+            Some(SignalRoute::Reload | SignalRoute::Drop) => {}
             None => match self.policy.otherwise {
                 Otherwise::Forward(id, target) => self.forward(id, signal, target, orders),
                 Otherwise::DropWithNote => orders.push(Action::Note(Note::Unrouted(signal))),

@@ -25,10 +25,14 @@ impl Controlled {
     fn new(position: Position, services: &str) -> Controlled {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("socket");
-        let head = format!("[bundle]\nname = \"test\"\nsocket = \"{}\"\n", socket.display());
-        let running = start_bundle(position, &(head + services));
+        let running = start_bundle(position, &text(&socket, services));
         harness::until("the socket is there", || UnixStream::connect(&socket).ok());
         Controlled { running, directory }
+    }
+
+    /// Other services in its file.
+    fn rewrite(&self, services: &str) {
+        self.running.rewrite(&text(&self.socket(), services));
     }
 
     fn socket(&self) -> PathBuf {
@@ -61,6 +65,10 @@ impl Controlled {
     fn ends_with(self, code: i32) {
         assert_eq!(self.running.end().code(), code);
     }
+}
+
+fn text(socket: &Path, services: &str) -> String {
+    format!("[bundle]\nname = \"test\"\nsocket = \"{}\"\n{services}", socket.display())
 }
 
 fn client(socket: &Path, arguments: &str) -> Command {
@@ -277,6 +285,95 @@ fn a_client_is_ended_by_a_signal_like_any_program() {
     let status = listener.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
     stdout.read_to_end(&mut Vec::new()).unwrap();
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
+fn a_reload_starts_stops_and_restarts_what_has_changed() {
+    for position in positions() {
+        let old = service("same", "") + &service("changed", "") + &service("gone", "");
+        let mut bundle = Controlled::new(position, &old);
+        for name in ["same", "changed", "gone"] {
+            bundle.says(&format!("wait {name} --ready")).success();
+        }
+        bundle.says("reload").success().stdout("nothing has changed\n");
+        let before = ["same", "changed"].map(|name| bundle.service(name)["pid"].clone());
+
+        let new = service("new", "") + &service("changed", "nice = 5") + &service("same", "");
+        bundle.rewrite(&new);
+        let words = "started: new\nrestarted: changed\nstopped: gone\n";
+        bundle.says("reload").success().stdout(words);
+        for name in ["new", "changed"] {
+            bundle.says(&format!("wait {name} --ready")).success();
+        }
+        // The changed one may just be between its two runs.
+        harness::until("the old one is gone", || {
+            (bundle.service("changed")["pid"] != before[1]).then_some(())
+        });
+        let after = ["same", "changed"].map(|name| bundle.service(name)["pid"].clone());
+        assert_eq!(before[0], after[0]);
+        bundle.says("status").success().stdout(contains("gone").not());
+        bundle.says("start gone").code(1).stderr(contains("no service \"gone\""));
+        bundle.running.wait_for("[gone] TERM");
+
+        // The other way round, so that the id of one that is gone serves another.
+        bundle.rewrite(&(service("other", "") + &service("gone", "")));
+        let words = "started: other, gone\nstopped: same, changed, new\n";
+        bundle.says("reload").success().stdout(words);
+        bundle.says("wait gone --ready").success();
+        bundle.says("wait other --ready").success();
+        bundle.says("logs other").success().stdout("other\n");
+        bundle.says("shutdown").success();
+        bundle.ends_with(0);
+    }
+}
+
+#[test]
+fn a_bad_file_changes_nothing() {
+    let bundle = Controlled::new(Position::Child, &service("web", ""));
+    bundle.says("wait web --ready").success();
+    let before = bundle.service("web")["pid"].clone();
+    for (services, error) in [
+        ("[[service]]\nname = \"web\"\n", "this [[service]] has no `command`"),
+        (&*service("other", "user = \"nosuch\""), "nosuch"),
+    ] {
+        bundle.rewrite(services);
+        bundle.says("reload").code(1).stderr(contains(error));
+    }
+    assert_eq!(bundle.service("web")["pid"], before);
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
+fn a_signal_reloads() {
+    let route = "[signals]\nHUP = { reload = true }\n";
+    let mut bundle = Controlled::new(Position::Child, &(service("web", "") + route));
+    bundle.running.wait_for("[web] web");
+    bundle.rewrite(&(service("web", "") + &service("new", "") + route));
+    bundle.running.signal("HUP");
+    bundle.running.wait_for("[new] new");
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
+fn a_changed_service_ends_as_it_was_meant_to_when_it_was_started() {
+    let with = |stop: &str| {
+        let script = harness::with_witness("exec WITNESS up USR1=USR1!0 TERM=TERM!0");
+        format!(
+            "[[service]]\nname = \"web\"\ncommand = [\"sh\", \"-c\", '''{script}''']\nstop-signal = \"{stop}\"\n"
+        )
+    };
+    let mut bundle = Controlled::new(Position::Child, &with("USR1"));
+    bundle.running.wait_for("[web] up");
+    bundle.rewrite(&with("TERM"));
+    bundle.says("reload").success();
+    bundle.running.wait_for("[web] USR1");
+    bundle.running.wait_for("[web] up");
+    bundle.says("stop web").success();
+    bundle.running.wait_for("[web] TERM");
     bundle.says("shutdown").success();
     bundle.ends_with(0);
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use sidecar_init::bundle::{OnExit, RestartPolicy, RestartWhen, ServiceType, WhenRequiredExits};
 use sidecar_init::exit::{CHECK_FAILED, ExitStatus};
 use sidecar_init::signal::Signal;
-use sidecar_init::supervisor::{Cause, End, Event, Policy, ServicePolicy, SignalRoute, State};
+use sidecar_init::supervisor::{
+    Cause, Changes, End, Event, Policy, ServicePolicy, SignalRoute, State,
+};
 
 use story::{NOTHING, Story, id};
 
@@ -322,4 +324,90 @@ fn a_cycle_that_got_past_the_reader_hangs_nothing() {
     assert_eq!(story.orders(), ["spawn 2"]);
     story.tell(Event::Spawned(id(2))).signal(Signal::TERM).exits(2, 0).tell(Event::TreeEmpty);
     assert_eq!(story.outcome().code, 0);
+}
+
+#[test]
+fn a_reload_starts_what_is_new_and_stops_what_is_gone() {
+    let mut story = Story::up(graph(&[&[], &[]]));
+    // Service 0 goes; 2 comes, and stands before 1 in the file.
+    let mut policy = graph(&[&[], &[2], &[]]);
+    policy.services[0].is_retired = true;
+    policy.services[1].place = 1;
+    let changes = Changes { started: vec![id(2)], stopped: vec![id(0)], ..Changes::default() };
+    assert_eq!(story.reload(policy, &changes).orders(), ["spawn 2", "SIGTERM 0", "SIGCONT 0"]);
+    story.tell(Event::Spawned(id(2))).exits(0, 3).orders();
+    assert_eq!(story.core.state(id(0)), State::Gone(End::Stopped));
+    assert_eq!(story.signal(Signal::TERM).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.exits(1, 0).orders(), ["SIGTERM 2", "SIGCONT 2"]);
+}
+
+#[test]
+fn what_is_gone_from_the_file_keeps_no_bundle_up() {
+    let mut story = Story::up(graph(&[&[], &[]]));
+    let mut policy = graph(&[&[], &[]]);
+    policy.services[0].is_retired = true;
+    policy.services[1].on_exit = OnExit::Ignore;
+    let changes = Changes { stopped: vec![id(0)], ..Changes::default() };
+    story.reload(policy, &changes).exits(0, 0).exits(1, 0).tell(Event::TreeEmpty);
+    assert_eq!(story.outcome().cause, Cause::AllExited(None));
+}
+
+#[test]
+fn a_changed_service_is_asked_in_the_old_way_and_starts_in_the_new() {
+    let mut policy = graph(&[&[]]);
+    policy.services[0].stop_signal = Some(signal("USR1"));
+    let mut story = Story::up(policy.clone());
+    policy.services[0].stop_signal = Some(signal("QUIT"));
+    let changes = Changes { restarted: vec![id(0)], ..Changes::default() };
+    assert_eq!(story.reload(policy, &changes).orders(), ["SIGUSR1 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(0, 0).orders(), ["spawn 0"]);
+    story.tell(Event::Spawned(id(0)));
+    assert_eq!(story.signal(Signal::TERM).orders(), ["SIGQUIT 0", "SIGCONT 0"]);
+}
+
+#[test]
+fn a_changed_service_that_an_operator_stopped_stays_down() {
+    for is_down in [false, true] {
+        let policy = graph(&[&[], &[]]);
+        let mut story = Story::up(policy.clone());
+        story.tell(Event::Stop(id(0)));
+        if is_down {
+            story.exits(0, 0);
+        }
+        story.orders();
+        let changes = Changes { restarted: vec![id(0)], ..Changes::default() };
+        story.reload(policy, &changes);
+        if !is_down {
+            story.exits(0, 0);
+        }
+        assert_eq!(story.orders(), NOTHING);
+    }
+}
+
+#[test]
+fn a_changed_service_that_had_failed_gets_another_chance() {
+    let mut policy = graph(&[&[], &[]]);
+    policy.services[0].on_exit = OnExit::Ignore;
+    let mut story = Story::up(policy.clone());
+    story.exits(0, 1).orders();
+    let changes = Changes { restarted: vec![id(0)], ..Changes::default() };
+    assert_eq!(story.reload(policy, &changes).orders(), ["spawn 0"]);
+}
+
+#[test]
+fn nothing_is_reloaded_once_the_shutdown_has_begun() {
+    let mut policy = graph(&[&[]]);
+    policy.signals.insert(Signal::HUP, SignalRoute::Reload);
+    let mut story = Story::up(policy.clone());
+    assert_eq!(story.signal(Signal::HUP).orders(), ["reload"]);
+    story.signal(Signal::TERM).orders();
+    assert_eq!(story.signal(Signal::HUP).orders(), NOTHING);
+    let policy = graph(&[&[], &[]]);
+    let changes = Changes { started: vec![id(1)], ..Changes::default() };
+    assert_eq!(story.reload(policy, &changes).orders(), NOTHING);
+    assert_eq!(story.exits(0, 0).tell(Event::TreeEmpty).outcome().code, 0);
+}
+
+fn signal(name: &str) -> Signal {
+    name.parse().unwrap()
 }

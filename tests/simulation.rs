@@ -282,7 +282,7 @@ impl World {
                     self.strays.iter_mut().for_each(|stray| stray.ends_at = Some(self.now));
                 }
                 Action::Note(_) => {}
-                Action::RunStopCommand(_) => panic!("nobody asked for {order:?}"),
+                Action::RunStopCommand(_) | Action::Reload => panic!("nobody asked for {order:?}"),
             }
         }
     }

@@ -46,12 +46,8 @@ fn problem(init: &Init, id: ServiceId) -> Option<String> {
     }
 }
 
-fn ids(init: &Init) -> impl Iterator<Item = ServiceId> {
-    (0..init.plan.bundle.services.len()).map(ServiceId)
-}
-
 pub(super) fn status(init: &Init, now: Instant) -> Value {
-    let services: Vec<Value> = ids(init).map(|id| service(init, id, now)).collect();
+    let services: Vec<Value> = init.plan.ids().map(|id| service(init, id, now)).collect();
     json!({
         "ok": true,
         "bundle": init.plan.bundle.name,
@@ -87,7 +83,9 @@ fn service(init: &Init, id: ServiceId, now: Instant) -> Value {
 }
 
 pub(super) fn health(init: &Init) -> Value {
-    let problems: Vec<Value> = ids(init)
+    let problems: Vec<Value> = init
+        .plan
+        .ids()
         .filter_map(|id| {
             let problem = problem(init, id)?;
             Some(json!({"service": init.plan.name(id), "problem": problem}))
@@ -100,13 +98,11 @@ pub(super) fn graph(plan: &Plan) -> Value {
     let names =
         |ids: &[ServiceId]| -> Vec<String> { ids.iter().map(|id| plan.name(*id)).collect() };
     let services: Vec<Value> = plan
-        .policy
-        .services
-        .iter()
-        .zip(0..)
-        .map(|(policy, index)| {
+        .ids()
+        .map(|id| {
+            let policy = &plan.policy.services[id.0];
             json!({
-                "name": plan.name(ServiceId(index)),
+                "name": plan.name(id),
                 "after": names(&policy.after),
                 "requires": names(&policy.requires),
             })
@@ -117,7 +113,9 @@ pub(super) fn graph(plan: &Plan) -> Value {
 
 pub(super) fn timeline(init: &Init, now: Instant) -> String {
     let since = |at: Instant| at.saturating_duration_since(init.started);
-    let rows: Vec<Row> = ids(init)
+    let rows: Vec<Row> = init
+        .plan
+        .ids()
         .map(|id| {
             let runs = init.history.past(id).map(|past| past.runs.iter()).into_iter().flatten();
             let spans = runs.map(|run| Span {
@@ -151,7 +149,7 @@ pub(super) fn metrics(init: &Init, now: Instant) -> String {
     ];
     for (name, kind, figure) in figures {
         let _ = writeln!(text, "# TYPE sidecar_init_{name} {kind}");
-        for id in ids(init) {
+        for id in init.plan.ids() {
             if let Some(value) = figure(init, id) {
                 // A service's name has no character that would have to be escaped.
                 let _ = writeln!(

@@ -15,6 +15,7 @@ use super::token::Source;
 use super::{Init, launch, tree};
 use crate::bundle::ServiceType;
 use crate::bundle::check::Readiness;
+use crate::error_text::error_text;
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId};
@@ -67,7 +68,7 @@ impl Init {
         let Some(channel) = notification.channel else { return };
         let registered = channel.register(self.poll.registry(), Source::Notification(id).token());
         if let Err(error) = registered {
-            let error = launch::error_text(&error);
+            let error = error_text(&error);
             self.say_of(id, &format!("can't be heard: {error}"));
         }
         if self.notifications.len() <= id.0 {
@@ -147,7 +148,7 @@ impl Init {
 
     /// Runs a command as the service is run, with its output thrown away.
     fn run_helper(&mut self, id: ServiceId, command: &[OsString], job: Job) -> Result<Pid, String> {
-        let failed = |error: io::Error| launch::error_text(&error);
+        let failed = |error: io::Error| error_text(&error);
         let mut launch = launch::launch(&self.plan, id, command, &[])?;
         let (input, output) = (self.empty_input().map_err(failed)?, no_output().map_err(failed)?);
         launch.standard = [Some(input.as_fd()), Some(output.as_fd()), Some(output.as_fd())];

@@ -10,7 +10,8 @@ use rustix::process::Pid;
 
 use super::token::Source;
 use crate::bundle::check::{Check, Probe};
-use crate::probe::{self, Attempt, Progress};
+use crate::error_text::error_text;
+use crate::probe::{Attempt, Progress};
 use crate::supervisor::ServiceId;
 
 /// What a check is for.
@@ -166,10 +167,10 @@ impl Checks {
                     self.due.insert((running.until, key));
                     match registered {
                         Ok(()) => return self.advance(id, purpose, now, verdicts),
-                        Err(error) => Err(probe::words(&error)),
+                        Err(error) => Err(error_text(&error)),
                     }
                 }
-                Some(Err(error)) => Err(probe::words(&error)),
+                Some(Err(error)) => Err(error_text(&error)),
                 None => Ok(()),
             },
         };

@@ -80,6 +80,11 @@ impl History {
         self.past(id)?.runs.back().filter(|run| run.ended.is_none())
     }
 
+    /// Another service has this id from now on.
+    pub(super) fn forget(&mut self, id: ServiceId) {
+        *self.past_mut(id) = Past::default();
+    }
+
     pub(super) fn past(&self, id: ServiceId) -> Option<&Past> {
         self.0.get(id.0)
     }

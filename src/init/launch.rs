@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::bundle::{ResourceLimit, environment};
+use crate::error_text::error_text;
 use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::plan::Plan;
 use crate::supervisor::ServiceId;
@@ -120,7 +121,7 @@ fn limit(limit: &ResourceLimit) -> (u32, u64, u64) {
 /// The exit code that a failed start means, and what to say about it.
 pub(super) fn explain(failure: &Failure, launch: &Launch, program: &OsStr) -> (u8, String) {
     let Failure { step, error } = failure;
-    let error_text = error_text(error);
+    let kernel_says = error_text(error);
     let doing = match step {
         Step::Execute(index) => {
             return explain_execute(launch.paths.get(*index), error, program, launch);
@@ -141,7 +142,7 @@ pub(super) fn explain(failure: &Failure, launch: &Launch, program: &OsStr) -> (u
         Step::WorkingDirectory => "can't enter its working directory",
         Step::ParentDeathSignal => "can't set `parent-death-signal`",
     };
-    (INIT_FAILED, format!("{doing}: {error_text}"))
+    (INIT_FAILED, format!("{doing}: {kernel_says}"))
 }
 
 fn explain_execute(
@@ -188,10 +189,4 @@ fn explain_execute(
         ),
         _ => (NOT_EXECUTABLE, format!("{shown} can't be executed: {}", error_text(error))),
     }
-}
-
-/// The kernel's words without std's `(os error N)`.
-pub(super) fn error_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::token::Source;
 use super::{Init, launch, tree};
 use crate::bundle::LogMode;
+use crate::error_text::error_text;
 use crate::exit::INIT_FAILED;
 use crate::log::{self, Channel};
 use crate::signal::Signal;
@@ -40,6 +41,8 @@ impl Init {
                     self.killing = true;
                     self.kill_all();
                 }
+                // It says in the log what came of it.
+                Action::Reload => drop(self.reload()),
                 Action::Note(note) => self.note(note),
             }
         }
@@ -74,9 +77,8 @@ impl Init {
 
     fn try_spawn(&mut self, id: ServiceId) -> Result<Pid, (u8, String)> {
         let failed = |reason| (INIT_FAILED, reason);
-        let refused = |what: &str, error: io::Error| {
-            failed(format!("{what}: {}", launch::error_text(&error)))
-        };
+        let refused =
+            |what: &str, error: io::Error| failed(format!("{what}: {}", error_text(&error)));
         let is_foreground = self.plan.foreground == Some(id);
         let notification = self
             .notification(id)
@@ -120,7 +122,7 @@ impl Init {
             self.let_go(id);
         }
         if let Some(error) = self.processes.take_refusal() {
-            let error = launch::error_text(&error);
+            let error = error_text(&error);
             if !self.options.quiet {
                 self.say(&format!("pidfd_open(2): {error}; going by SIGCHLD instead"));
             }
@@ -176,7 +178,7 @@ impl Init {
 
     pub(super) fn signal(&mut self, id: ServiceId, signal: Signal, target: Target) {
         if let Err(error) = self.processes.signal(id, signal, target) {
-            let (name, error) = (self.plan.name(id), launch::error_text(&error));
+            let (name, error) = (self.plan.name(id), error_text(&error));
             self.say(&format!("can't send {signal} to service \"{name}\": {error}"));
         }
     }

@@ -84,6 +84,7 @@ impl Init {
         self.logs.service_ended(id, self.poll.registry());
         self.tell(&format!("service \"{}\" {status}", self.plan.name(id)));
         self.publish_exit(id, status);
+        self.plan.replace(id);
         self.facts.push(Event::Exited(id, status));
     }
 

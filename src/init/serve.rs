@@ -96,6 +96,11 @@ impl Init {
                 self.give(number, &json!({"ok": true}), now);
                 None
             }
+            Request::Reload => {
+                let mut answer = self.reload()?;
+                answer["ok"] = true.into();
+                Some(answer)
+            }
             Request::Shutdown(code) => {
                 self.facts.push(Event::Shutdown(code));
                 done()
@@ -134,9 +139,12 @@ impl Init {
     }
 
     fn ids(&self, names: &[String]) -> Result<Vec<ServiceId>, String> {
-        let known = self.plan.names();
+        let known: Vec<(ServiceId, String)> =
+            self.plan.ids().map(|id| (id, self.plan.name(id))).collect();
         let id = |name: &String| {
-            known.iter().position(|known| known == name).map(ServiceId).ok_or_else(|| {
+            let found = known.iter().find(|(_, known)| known == name);
+            found.map(|(id, _)| *id).ok_or_else(|| {
+                let known: Vec<&str> = known.iter().map(|(_, name)| &**name).collect();
                 format!("there is no service \"{name}\"; there are {}", known.join(", "))
             })
         };

@@ -57,6 +57,9 @@ pub enum Action {
     TerminateRest,
     /// Kill every process below the init. Answered by `TreeEmpty` like `TerminateRest`.
     KillAll,
+    /// Read the bundle again; answered by [`reload`](super::Supervisor::reload) if it has
+    /// changed.
+    Reload,
     /// Something an operator wants to read.
     Note(Note),
 }

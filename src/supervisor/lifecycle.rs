@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use super::Supervisor;
 use super::event::{Action, Cause, Note, ServiceId};
+use super::policy::{ServicePolicy, StopPolicy};
 use super::restart::{self, History};
 use super::shutdown::Phase;
-use super::{ServicePolicy, Supervisor};
 use crate::bundle::{OnExit, ServiceType, WhenRequiredExits};
 use crate::exit::{CHECK_FAILED, ExitStatus};
 use crate::signal::Signal;
@@ -81,11 +82,18 @@ pub(super) struct Service {
     pub(super) state: State,
     pub(super) ending: Option<Ending>,
     pub(super) history: History,
+    /// How the process that runs is asked to end.
+    pub(super) stop: StopPolicy,
 }
 
 impl Default for Service {
     fn default() -> Service {
-        Service { state: State::Waiting, ending: None, history: History::default() }
+        Service {
+            state: State::Waiting,
+            ending: None,
+            history: History::default(),
+            stop: StopPolicy::default(),
+        }
     }
 }
 
@@ -147,6 +155,7 @@ impl Supervisor {
                     orders.push(Action::Note(Note::RequirementGone(id)));
                 }
                 Turn::Now => {
+                    self.services[id.0].stop = self.policy.services[id.0].stop();
                     self.set(id, State::Spawning);
                     orders.push(Action::Spawn(id));
                     return;
@@ -443,7 +452,7 @@ impl Supervisor {
         if !matches!(self.state(id), State::Running { .. }) {
             return;
         }
-        let drain = self.policy.services[id.0].drain;
+        let drain = self.services[id.0].stop.drain;
         if drain.is_zero() {
             self.send_stop(id, now, orders);
         } else {
@@ -453,19 +462,18 @@ impl Supervisor {
     }
 
     fn send_stop(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
-        let policy = &self.policy.services[id.0];
+        let stop = self.services[id.0].stop;
         let grace = match self.phase {
             // While the bundle is up there is no other deadline.
-            Phase::Up => Some(policy.grace.unwrap_or(self.policy.grace)),
-            _ => policy.grace,
+            Phase::Up => Some(stop.grace.unwrap_or(self.policy.grace)),
+            _ => stop.grace,
         };
         let deadline = self.phase.deadline();
         let kill_at = grace
             .map(|grace| now + grace)
             .filter(|kill_at| deadline.is_none_or(|deadline| *kill_at < deadline));
-        let has_command = policy.has_stop_command;
         self.set(id, State::Stopping { kill_at });
-        if has_command {
+        if stop.has_command {
             orders.push(Action::Note(Note::StopCommand(id)));
             orders.push(Action::RunStopCommand(id));
         } else {
@@ -474,12 +482,12 @@ impl Supervisor {
     }
 
     fn push_stop_signal(&self, id: ServiceId, orders: &mut Vec<Action>) {
-        let ServicePolicy { stop_signal, stop_target, .. } = self.policy.services[id.0];
-        let signal = stop_signal.unwrap_or(Signal::TERM);
+        let StopPolicy { signal, target, .. } = self.services[id.0].stop;
+        let signal = signal.unwrap_or(Signal::TERM);
         orders.push(Action::Note(Note::Stopping(id, signal)));
-        orders.push(Action::Signal(id, signal, stop_target));
+        orders.push(Action::Signal(id, signal, target));
         // A stopped process does not act on its stop signal until it is continued, signal(7).
-        orders.push(Action::Signal(id, Signal::CONT, stop_target));
+        orders.push(Action::Signal(id, Signal::CONT, target));
     }
 
     pub(super) fn stop_command_failed(&mut self, id: ServiceId, orders: &mut Vec<Action>) {
@@ -524,11 +532,11 @@ impl Supervisor {
 
     /// Ends the bundle when no service runs and none will.
     pub(super) fn end_if_nothing_is_left(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        let is_over = |service: &Service| match service.state {
-            State::Gone(end) => end != End::Stopped,
+        let is_over = |(service, policy): (&Service, &ServicePolicy)| match service.state {
+            State::Gone(end) => end != End::Stopped || policy.is_retired,
             _ => false,
         };
-        if self.alive == 0 && self.services.iter().all(is_over) {
+        if self.alive == 0 && self.services.iter().zip(&self.policy.services).all(is_over) {
             self.begin_shutdown(Cause::AllExited(self.first_failure), now, orders);
         }
     }

@@ -9,7 +9,8 @@ use super::policy::Policy;
 /// The order of a bundle.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    /// All services, each behind those that it comes after; the file's order otherwise.
+    /// All services, each behind those that it comes after; the file's order otherwise, with those
+    /// that are no longer in the file behind the others, so that they stop first.
     pub(super) start: Vec<ServiceId>,
     /// For each service, those that have to end before it is asked to.
     pub(super) dependents: Vec<Vec<ServiceId>>,
@@ -31,9 +32,10 @@ impl Order {
         }
         let start = sorted(policy, &dependents);
         if policy.in_file_order {
-            dependents = (1..=count)
-                .map(|next| if next < count { vec![ServiceId(next)] } else { Vec::new() })
-                .collect();
+            dependents = vec![Vec::new(); count];
+            for pair in start.windows(2) {
+                dependents[pair[0].0] = vec![pair[1]];
+            }
         }
         let mut stage = vec![0; count];
         for id in start.iter().rev() {
@@ -53,15 +55,19 @@ fn sorted(policy: &Policy, dependents: &[Vec<ServiceId>]) -> Vec<ServiceId> {
         .iter()
         .map(|service| service.after.iter().filter(is_known).count())
         .collect();
-    let mut open: BinaryHeap<Reverse<usize>> =
-        (0..count).filter(|index| waits_for[*index] == 0).map(Reverse).collect();
+    let rank = |index: usize| {
+        let service = &policy.services[index];
+        Reverse((service.is_retired, service.place, index))
+    };
+    let mut open: BinaryHeap<Reverse<(bool, usize, usize)>> =
+        (0..count).filter(|index| waits_for[*index] == 0).map(rank).collect();
     let mut sorted = Vec::with_capacity(count);
-    while let Some(Reverse(index)) = open.pop() {
+    while let Some(Reverse((_, _, index))) = open.pop() {
         sorted.push(ServiceId(index));
         for dependent in &dependents[index] {
             waits_for[dependent.0] -= 1;
             if waits_for[dependent.0] == 0 {
-                open.push(Reverse(dependent.0));
+                open.push(rank(dependent.0));
             }
         }
     }

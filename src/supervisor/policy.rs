@@ -59,6 +59,21 @@ pub struct ServicePolicy {
     pub drain: Duration,
     /// Whether a command asks it to end, in place of the stop signal.
     pub has_stop_command: bool,
+    /// Its place in the file's order; among equals the lower id comes first.
+    pub place: usize,
+    /// Whether it is no longer in the file: it is stopped, and not started again.
+    pub is_retired: bool,
+}
+
+/// How a service is asked to end: what was meant for the process that is running, whatever has
+/// become of the policy since it was started.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StopPolicy {
+    pub(super) signal: Option<Signal>,
+    pub(super) target: Target,
+    pub(super) grace: Option<Duration>,
+    pub(super) drain: Duration,
+    pub(super) has_command: bool,
 }
 
 impl Default for ServicePolicy {
@@ -78,11 +93,23 @@ impl Default for ServicePolicy {
             restart: RestartPolicy::default(),
             drain: Duration::ZERO,
             has_stop_command: false,
+            place: 0,
+            is_retired: false,
         }
     }
 }
 
 impl ServicePolicy {
+    pub(super) fn stop(&self) -> StopPolicy {
+        StopPolicy {
+            signal: self.stop_signal,
+            target: self.stop_target,
+            grace: self.grace,
+            drain: self.drain,
+            has_command: self.has_stop_command,
+        }
+    }
+
     /// The exit code a bundle ends with because of this service's `code`.
     pub fn bundle_code(&self, code: u8) -> u8 {
         if self.success_codes.contains(&code) { 0 } else { code }
@@ -96,6 +123,8 @@ pub enum SignalRoute {
     Forward(Vec<ServiceId>, Signal, Target),
     /// Restarts these services.
     Restart(Vec<ServiceId>),
+    /// Has the bundle read again.
+    Reload,
     /// Begins the shutdown; services without a stop signal of their own get this one.
     Shutdown(Signal),
     /// Is dropped without a word.

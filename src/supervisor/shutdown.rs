@@ -70,8 +70,8 @@ impl Supervisor {
         self.requests += 1;
         match self.phase {
             Phase::Up => {
-                for service in &mut self.policy.services {
-                    service.stop_signal.get_or_insert(stop_with);
+                for service in &mut self.services {
+                    service.stop.signal.get_or_insert(stop_with);
                 }
                 self.begin_shutdown(Cause::Requested(signal), now, orders);
             }

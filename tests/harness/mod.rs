@@ -167,6 +167,11 @@ pub fn start_script(position: Position, options: &[&str], script: &str) -> Runni
 }
 
 impl Running {
+    /// Replaces its bundle's text.
+    pub fn rewrite(&self, text: &str) {
+        std::fs::write(self.file.as_ref().expect("its own bundle").path(), text).unwrap();
+    }
+
     /// The next line on stdout.
     pub fn line(&mut self) -> String {
         let line = self.lines.recv_timeout(HANG).expect("a line on stdout");

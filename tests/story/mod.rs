@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use sidecar_init::exit::ExitStatus;
 use sidecar_init::signal::Signal;
-use sidecar_init::supervisor::{Action, Event, Outcome, Policy, ServiceId, Supervisor, Target};
+use sidecar_init::supervisor::{
+    Action, Changes, Event, Outcome, Policy, ServiceId, Supervisor, Target,
+};
 
 /// A core, its clock, and the orders that it has given and nobody has read.
 pub struct Story {
@@ -54,6 +56,12 @@ impl Story {
         self
     }
 
+    pub fn reload(&mut self, policy: Policy, changes: &Changes) -> &mut Story {
+        self.core.reload(policy, changes, self.now);
+        self.core.tick(self.now, &mut self.orders);
+        self
+    }
+
     pub fn exits(&mut self, number: usize, code: u8) -> &mut Story {
         self.tell(Event::Exited(id(number), ExitStatus::Code(code)))
     }
@@ -79,6 +87,7 @@ impl Story {
             Action::RunStopCommand(id) => Some(format!("stop-command {}", id.0)),
             Action::TerminateRest => Some("terminate rest".to_owned()),
             Action::KillAll => Some("kill all".to_owned()),
+            Action::Reload => Some("reload".to_owned()),
             Action::Note(_) => None,
         };
         std::mem::take(&mut self.orders).iter().filter_map(short).collect()

@@ -10,6 +10,7 @@ use sidecar_init::bundle::{DEFAULT_GRACE, LogMode};
 use sidecar_init::exit::Remap;
 use sidecar_init::plan::CommandOptions;
 use sidecar_init::signal::Signal;
+use sidecar_init::source::Source;
 use sidecar_init::supervisor::Target;
 
 use crate::client_arguments::{self, ClientRequest, SUBCOMMANDS};
@@ -45,16 +46,11 @@ pub(crate) struct CommandRequest {
 
 pub(crate) struct BundleRequest {
     pub(crate) common: Common,
-    pub(crate) file: PathBuf,
-    pub(crate) only: Option<String>,
-    pub(crate) grace: Option<Duration>,
-    pub(crate) log: Option<LogMode>,
-    pub(crate) main: Option<Vec<OsString>>,
+    pub(crate) source: Source,
 }
 
 pub(crate) struct CheckRequest {
-    pub(crate) file: PathBuf,
-    pub(crate) only: Option<String>,
+    pub(crate) source: Source,
     pub(crate) json: bool,
 }
 
@@ -199,7 +195,8 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
         if given.command.is_some() {
             return Err("check takes no command: it runs nothing".to_owned());
         }
-        return Ok(Request::Check(CheckRequest { file, only: given.only, json: given.json }));
+        let source = Source { file, only: given.only, ..Source::default() };
+        return Ok(Request::Check(CheckRequest { source, json: given.json }));
     }
     if given.common.remap == Remap::default() {
         let rules = variable(REMAP_VARIABLE)?.unwrap_or_default();
@@ -212,14 +209,9 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
         }
     };
     if mode == Mode::Run {
-        return Ok(Request::Bundle(BundleRequest {
-            common: given.common,
-            file,
-            only: given.only,
-            grace,
-            log: given.log,
-            main: given.command,
-        }));
+        let Given { common, only, log, command: main, .. } = given;
+        let source = Source { file, only, grace, log, main };
+        return Ok(Request::Bundle(BundleRequest { common, source }));
     }
     let command = given
         .command

@@ -6,15 +6,11 @@ use serde_json::{Value, json};
 use sidecar_init::bundle::{Account, Bundle, LogMode, OnExit, Place, Route, Service};
 
 use crate::arguments::CheckRequest;
-use crate::run::{load, plan, print};
+use crate::run::{plan, print};
 
 /// Prints the plan of the bundle, or what is wrong with it.
 pub(crate) fn check(request: &CheckRequest) -> u8 {
-    let bundle = match load(&request.file, request.only.as_deref()) {
-        Ok(bundle) => bundle,
-        Err(code) => return code,
-    };
-    match plan(&request.file, bundle, None) {
+    match plan(&request.source) {
         Ok(plan) if request.json => print(&format!("{:#}\n", as_json(&plan.bundle))),
         Ok(plan) => print(&table(&plan.bundle)),
         Err(code) => code,
@@ -61,6 +57,7 @@ fn describe(route: &Route) -> String {
             format!("to {} as {signal}", to.join(", "))
         }
         Route::Restart(services) => format!("restarts {}", services.join(", ")),
+        Route::Reload => "the bundle is read again".to_owned(),
         Route::Become(signal) => format!("taken as {signal}: begins the shutdown"),
         Route::Drop => "dropped".to_owned(),
     }

@@ -121,6 +121,7 @@ fn ask(client: &ClientRequest) -> Result<u8, String> {
         View::Done => {}
         View::Status { .. } => drop(print(&table(&answer, is_colourful()))),
         View::Graph => drop(print(&graph(&answer))),
+        View::Changes => drop(print(&changes(&answer))),
         View::Json => drop(print(&format!("{answer:#}\n"))),
         View::Text => drop(print(&text(&answer))),
         View::Health => return Ok(health(&answer)),
@@ -242,12 +243,21 @@ fn span(seconds: f64) -> String {
     humantime::format_duration(Duration::from_secs(whole.as_secs())).to_string()
 }
 
+fn names(value: &Value) -> Vec<String> {
+    let names = value.as_array().into_iter().flatten();
+    names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+fn changes(answer: &Value) -> String {
+    let lines = ["started", "restarted", "stopped"].map(|word| (word, names(&answer[word])));
+    let lines = lines.iter().filter(|(_, names)| !names.is_empty());
+    let text: String =
+        lines.map(|(word, names)| format!("{word}: {}\n", names.join(", "))).collect();
+    if text.is_empty() { "nothing has changed\n".to_owned() } else { text }
+}
+
 fn graph(answer: &Value) -> String {
     let mut text = String::new();
-    let names = |value: &Value| -> Vec<String> {
-        let names = value.as_array().into_iter().flatten();
-        names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
-    };
     if answer["in_file_order"] == true {
         text.push_str("in the file's order:\n");
     }

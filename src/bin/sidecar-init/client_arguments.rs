@@ -10,9 +10,9 @@ use sidecar_init::control::{NO_SOCKET, SOCKET_VARIABLE};
 use sidecar_init::signal::Signal;
 
 /// The subcommands, for the top of the command line.
-pub(crate) const SUBCOMMANDS: [&str; 13] = [
-    "status", "health", "start", "stop", "restart", "signal", "wait", "logs", "events", "graph",
-    "timeline", "metrics", "shutdown",
+pub(crate) const SUBCOMMANDS: [&str; 14] = [
+    "status", "health", "start", "stop", "restart", "signal", "reload", "wait", "logs", "events",
+    "graph", "timeline", "metrics", "shutdown",
 ];
 
 /// How long to wait for what was asked for, if nobody says.
@@ -36,6 +36,8 @@ pub(crate) enum View {
     },
     Health,
     Graph,
+    /// Which services a reload has started, stopped and restarted.
+    Changes,
     /// Nothing, if it went well.
     Done,
     /// The text in it.
@@ -91,7 +93,7 @@ fn option(
 ) -> Result<(), String> {
     let goes_with: &[&str] = match name {
         "socket" => &SUBCOMMANDS,
-        "json" => &["status", "health", "graph"],
+        "json" => &["status", "health", "graph", "reload"],
         "w" | "watch" => &["status"],
         "no-wait" => &["start", "stop", "restart"],
         "timeout" => &["start", "stop", "restart", "wait"],
@@ -168,6 +170,7 @@ fn request(subcommand: &str, given: Given) -> Result<(Value, View), String> {
         }
         "status" => (json!({"command": "status"}), or_json(View::Status { watch: *watch })),
         "health" => (json!({"command": "health"}), or_json(View::Health)),
+        "reload" => (json!({"command": "reload"}), or_json(View::Changes)),
         "graph" => (json!({"command": "graph"}), or_json(View::Graph)),
         "events" => (json!({"command": "events"}), View::Lines),
         "shutdown" => (json!({"command": "shutdown", "code": given.code.unwrap_or(0)}), View::Done),

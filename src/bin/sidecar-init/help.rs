@@ -15,6 +15,7 @@ To ask and tell a running bundle:
   sidecar-init health [--json]
   sidecar-init start|stop|restart NAME... [--timeout DURATION] [--no-wait]
   sidecar-init signal NAME... SIGNAL
+  sidecar-init reload [--json]
   sidecar-init wait NAME --ready|--exited [--timeout DURATION]
   sidecar-init logs NAME [--follow]
   sidecar-init events | graph [--json] | timeline | metrics

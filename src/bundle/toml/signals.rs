@@ -9,7 +9,7 @@ use super::section::{Placed, Section};
 use crate::bundle::{MAIN, Route, Service};
 use crate::signal::Signal;
 
-pub(super) const KEYS: [&str; 4] = ["to", "as", "restart", "drop"];
+pub(super) const KEYS: [&str; 5] = ["to", "as", "restart", "reload", "drop"];
 
 pub(super) fn routes<'text>(
     table: &DeTable<'text>,
@@ -74,6 +74,12 @@ fn route(
         }
         None => {}
     }
+    if section.boolean("reload").unwrap_or(false) {
+        if to.is_some() || as_signal.is_some() || drop {
+            section.complain(span, "reload = true stands alone in a route");
+        }
+        return Some(Route::Reload);
+    }
     match (to, as_signal, drop) {
         (Some(to), as_signal, false) => {
             let to = targets(section, to, &span, services);
@@ -90,7 +96,8 @@ fn route(
         }
         (None, None, true) => Some(Route::Drop),
         (None, None, false) => {
-            section.complain(span, "a route has `to`, `as`, `restart` or drop = true");
+            section
+                .complain(span, "a route has `to`, `as`, `restart`, reload = true or drop = true");
             None
         }
         _ => {

@@ -197,7 +197,7 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
         ),
         (
             &with("[signals]\nHUP = {}"),
-            "b.toml:5:7: a route has `to`, `as`, `restart` or drop = true",
+            "b.toml:5:7: a route has `to`, `as`, `restart`, reload = true or drop = true",
         ),
         (
             &with("[signals]\nHUP = { restart = [\"a\"], drop = true }"),

@@ -1,0 +1,103 @@
+//! Where a bundle comes from: reads its file, narrows it to what is selected, and draws up the
+//! plan; once at the start, and again at each reload.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::bundle::toml::ConfigErrors;
+use crate::bundle::{Bundle, LogMode, selection, toml};
+use crate::exit::{CONFIG, NOTHING_SELECTED};
+use crate::file;
+use crate::plan::Plan;
+
+/// A bundle's file, and what the command line says about it.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// Only these services, whatever the environment selects.
+    pub only: Option<String>,
+    /// In place of the file's grace.
+    pub grace: Option<Duration>,
+    /// In place of every service's log mode.
+    pub log: Option<LogMode>,
+    /// The main command beside the services.
+    pub main: Option<Vec<OsString>>,
+}
+
+/// Why there is nothing to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What to exit with.
+    pub code: u8,
+    /// One line or several.
+    pub reason: String,
+}
+
+impl Source {
+    /// The plan of the bundle; what is odd about it goes to `warnings`, a line each.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, with what it selects, or that the machine lacks.
+    pub fn plan(&self, warnings: &mut Vec<String>) -> Result<Plan, Refusal> {
+        let mut bundle = self.narrowed(self.read()?, warnings)?;
+        bundle.grace = self.grace.unwrap_or(bundle.grace);
+        if let Some(log) = self.log {
+            bundle.log = log;
+            bundle.services.iter_mut().for_each(|service| service.log = log);
+        }
+        Plan::bundle(bundle, self.main.clone()).map_err(|errors| {
+            let errors = ConfigErrors::new(&self.file.display().to_string(), errors);
+            Refusal { code: CONFIG, reason: errors.to_string() }
+        })
+    }
+
+    fn read(&self) -> Result<Bundle, Refusal> {
+        let refusal = |reason| Refusal { code: CONFIG, reason };
+        let shown = self.file.display().to_string();
+        let text = file::read_text(&self.file).map_err(|reason| {
+            refusal(format!(
+                "can't read the bundle {shown}: {reason}; name another with -f or \
+                 SIDECAR_INIT_CONFIG"
+            ))
+        })?;
+        toml::parse(&shown, &text).map_err(|errors| refusal(errors.to_string()))
+    }
+
+    fn narrowed(&self, bundle: Bundle, warnings: &mut Vec<String>) -> Result<Bundle, Refusal> {
+        let (source, wanted) = match (&self.only, &bundle.select_env) {
+            (Some(only), _) => ("--only".to_owned(), only.to_owned()),
+            (None, Some(variable)) => {
+                let value = std::env::var_os(variable).unwrap_or_default();
+                (variable.clone(), value.to_string_lossy().into_owned())
+            }
+            (None, None) => return Ok(bundle),
+        };
+        let selection = selection::select(&bundle, &wanted);
+        let known = selection::names(&bundle);
+        if !selection.unknown.is_empty() {
+            let unknown = selection.unknown.join(", ");
+            warnings.push(format!(
+                "{source} names what the bundle does not have: {unknown}; it has {known}"
+            ));
+        }
+        let refusal =
+            |reasons: Vec<String>| Refusal { code: NOTHING_SELECTED, reason: reasons.join("\n") };
+        if selection.kept.is_empty() {
+            let reason = format!("{source} leaves no service to run; the bundle has {known}");
+            return Err(refusal(vec![reason]));
+        }
+        let missing = selection::missing(&bundle, &selection);
+        if !missing.is_empty() {
+            let reason = |(service, required): &(String, String)| {
+                format!(
+                    "{source} leaves out {required}, which {service} requires; select it too, or \
+                     leave out {service}"
+                )
+            };
+            return Err(refusal(missing.iter().map(reason).collect()));
+        }
+        Ok(selection::narrow(bundle, &selection))
+    }
+}

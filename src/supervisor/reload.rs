@@ -1,0 +1,74 @@
+//! Another bundle in place of the one that runs: what is new starts, what is gone stops, what has
+//! changed restarts, and the rest is left alone.
+
+use std::time::Instant;
+
+use super::event::ServiceId;
+use super::lifecycle::{End, Ending, Service, State};
+use super::order::Order;
+use super::shutdown::Phase;
+use super::{Policy, Supervisor};
+
+/// Where a new policy differs from the old one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// New, or in the file again. They may have the id of a service that is retired and gone.
+    pub started: Vec<ServiceId>,
+    /// Something about them is different.
+    pub restarted: Vec<ServiceId>,
+    /// No longer in the file; retired in the new policy.
+    pub stopped: Vec<ServiceId>,
+}
+
+impl Changes {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.started.is_empty() && self.restarted.is_empty() && self.stopped.is_empty()
+    }
+}
+
+impl Supervisor {
+    /// Goes on by another policy, in which every service has kept its id. Does nothing once the
+    /// shutdown has begun.
+    pub fn reload(&mut self, policy: Policy, changes: &Changes, now: Instant) {
+        if self.phase != Phase::Up {
+            return;
+        }
+        self.order = Order::new(&policy);
+        self.services.resize_with(policy.services.len(), Service::default);
+        self.policy = policy;
+        for id in &changes.stopped {
+            self.stop_requested(*id, Ending::Stop);
+        }
+        for id in &changes.started {
+            match self.state(*id) {
+                State::Gone(_) => self.services[id.0] = Service::default(),
+                _ => self.start_requested(*id),
+            }
+        }
+        for id in &changes.restarted {
+            self.restart_changed(*id);
+        }
+        self.unsettled = true;
+        self.due = Some(now);
+    }
+
+    /// What an operator has stopped stays down.
+    fn restart_changed(&mut self, id: ServiceId) {
+        if self.services[id.0].ending == Some(Ending::Stop) {
+            return;
+        }
+        match self.state(id) {
+            State::Gone(End::Stopped) | State::Waiting => {}
+            State::Gone(_) | State::Backoff { .. } => {
+                self.services[id.0].history.forgive();
+                self.set(id, State::Waiting);
+            }
+            State::Spawning
+            | State::Running { .. }
+            | State::Draining { .. }
+            | State::Stopping { .. }
+            | State::Killed => self.stop_requested(id, Ending::Restart),
+        }
+    }
+}
