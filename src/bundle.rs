@@ -11,6 +11,7 @@ use crate::signal::Signal;
 pub mod capability;
 pub mod check;
 pub mod environment;
+pub mod instances;
 mod pattern;
 pub mod resource;
 pub mod selection;
@@ -102,6 +103,10 @@ pub struct Service {
     pub stop_command: Option<Vec<OsString>>,
     /// How long it is left alone after it was marked as not ready, before it is asked to end.
     pub drain: Duration,
+    /// How many of it there are; `None`: it is itself.
+    pub instances: Option<instances::Instances>,
+    /// The service of which it is an instance.
+    pub instance_of: Option<String>,
 }
 
 /// As a service is that only names its command.
@@ -136,6 +141,8 @@ impl Default for Service {
             restart: RestartPolicy::default(),
             stop_command: None,
             drain: Duration::ZERO,
+            instances: None,
+            instance_of: None,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bundle::toml::ConfigErrors;
-use crate::bundle::{Bundle, LogMode, selection, toml};
+use crate::bundle::toml::{ConfigError, ConfigErrors};
+use crate::bundle::{Bundle, LogMode, instances, selection, toml};
 use crate::exit::{CONFIG, NOTHING_SELECTED};
 use crate::file;
 use crate::plan::Plan;
@@ -41,16 +41,24 @@ impl Source {
     /// # Errors
     /// Everything that is wrong with the file, with what it selects, or that the machine lacks.
     pub fn plan(&self, warnings: &mut Vec<String>) -> Result<Plan, Refusal> {
-        let mut bundle = self.narrowed(self.read()?, warnings)?;
+        let bundle = self.narrowed(self.read()?, warnings)?;
+        let mut bundle = instances::expand(bundle, |variable| std::env::var_os(variable))
+            .map_err(|errors| self.refusal(errors))?;
+        if bundle.services.is_empty() && self.main.is_none() {
+            let reason = "the environment leaves no instance of any service to run".to_owned();
+            return Err(Refusal { code: NOTHING_SELECTED, reason });
+        }
         bundle.grace = self.grace.unwrap_or(bundle.grace);
         if let Some(log) = self.log {
             bundle.log = log;
             bundle.services.iter_mut().for_each(|service| service.log = log);
         }
-        Plan::bundle(bundle, self.main.clone()).map_err(|errors| {
-            let errors = ConfigErrors::new(&self.file.display().to_string(), errors);
-            Refusal { code: CONFIG, reason: errors.to_string() }
-        })
+        Plan::bundle(bundle, self.main.clone()).map_err(|errors| self.refusal(errors))
+    }
+
+    fn refusal(&self, errors: Vec<ConfigError>) -> Refusal {
+        let errors = ConfigErrors::new(&self.file.display().to_string(), errors);
+        Refusal { code: CONFIG, reason: errors.to_string() }
     }
 
     fn read(&self) -> Result<Bundle, Refusal> {

@@ -336,3 +336,23 @@ fn check_prints_the_plan_and_every_mistake() {
     assert_eq!(ended.code(), 78);
     assert!(ended.stderr.contains("/nonexistent.toml"), "{ended:?}");
 }
+
+#[test]
+fn instances_are_as_many_as_the_environment_says() {
+    let text = "[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo %i\"]\n\
+                on-exit = \"ignore\"\ninstances-env = \"WORKERS\"\n";
+    let file = bundle(text);
+    let with = |workers: &str| {
+        let mut command = bundle_command(Position::Child, &file);
+        run(command.env("WORKERS", workers))
+    };
+    let ended = with("3");
+    let mut lines: Vec<&str> = ended.stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!((ended.code(), lines), (0, vec!["[a@1] 1", "[a@2] 2", "[a@3] 3"]));
+    let ended = with("0");
+    assert!(ended.code() == 65 && ended.stderr.contains("leaves no instance"), "{ended:?}");
+    let ended = with("many");
+    let words = ":5:17: `instances-env`: WORKERS is \"many\" in the environment; it takes";
+    assert!(ended.code() == 78 && ended.stderr.contains(words), "{ended:?}");
+}

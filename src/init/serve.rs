@@ -81,14 +81,13 @@ impl Init {
                 done()
             }
             Request::Wait(name, goal, timeout) => {
-                let id = self.ids(&[name])?[0];
                 let until = timeout.map(|timeout| now + timeout);
-                let services = vec![(id, 0)];
+                let services = self.ids(&[name])?.into_iter().map(|id| (id, 0)).collect();
                 self.wait_for(number, Waiting { services, goal, until });
                 None
             }
             Request::Logs(name, follow) => {
-                let id = self.ids(&[name])?[0];
+                let id = self.id(name)?;
                 self.give_logs(number, id, follow, now)?
             }
             Request::Events => {
@@ -138,17 +137,34 @@ impl Init {
         Ok(None)
     }
 
+    /// The services of these names; that of a service with instances means them all.
     fn ids(&self, names: &[String]) -> Result<Vec<ServiceId>, String> {
-        let known: Vec<(ServiceId, String)> =
-            self.plan.ids().map(|id| (id, self.plan.name(id))).collect();
-        let id = |name: &String| {
-            let found = known.iter().find(|(_, known)| known == name);
-            found.map(|(id, _)| *id).ok_or_else(|| {
-                let known: Vec<&str> = known.iter().map(|(_, name)| &**name).collect();
-                format!("there is no service \"{name}\"; there are {}", known.join(", "))
-            })
-        };
-        names.iter().map(id).collect()
+        let mut ids = Vec::new();
+        for name in names {
+            let is_meant = |id: &ServiceId| {
+                let service = &self.plan.bundle.services[id.0];
+                service.name == *name || service.instance_of.as_ref() == Some(name)
+            };
+            let before = ids.len();
+            ids.extend(self.plan.ids().filter(is_meant));
+            if ids.len() == before {
+                let known: Vec<String> = self.plan.ids().map(|id| self.plan.name(id)).collect();
+                let known = known.join(", ");
+                return Err(format!("there is no service \"{name}\"; there are {known}"));
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The one service of this name.
+    fn id(&self, name: String) -> Result<ServiceId, String> {
+        match self.ids(&[name])?[..] {
+            [id] => Ok(id),
+            ref ids => {
+                let names: Vec<String> = ids.iter().map(|id| self.plan.name(*id)).collect();
+                Err(format!("there are several: {}; name one of them", names.join(", ")))
+            }
+        }
     }
 
     fn wait_for(&mut self, number: usize, waiting: Waiting) {

@@ -9,6 +9,7 @@ use ::toml::de::{DeTable, DeValue};
 
 use super::section::{Placed, Section};
 use crate::bundle::check::{self, Check, Probe, Readiness};
+use crate::bundle::instances::{Instances, MOST_INSTANCES};
 use crate::bundle::{RestartPolicy, RestartWhen, Service, ServiceType, WhenRequiredExits};
 
 const TYPES: [(&str, ServiceType); 2] =
@@ -63,6 +64,7 @@ pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
     service.restart = restart(section);
     service.stop_command =
         section.get("stop-command").map(|_| super::service::words(section, "stop-command"));
+    service.instances = instances(section);
     service.drain = section.duration("drain").map_or(Duration::ZERO, |drain| drain.value);
     let named = Named { after: names(section, "after"), requires: names(section, "requires") };
     service.after = named.after.iter().map(|(name, _)| name.clone()).collect();
@@ -73,6 +75,17 @@ pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
 fn names(section: &mut Section, key: &str) -> Vec<(String, Range<usize>)> {
     let names = section.strings(key).unwrap_or_default();
     names.into_iter().map(|name| (name.value.to_owned(), name.span)).collect()
+}
+
+fn instances(section: &mut Section) -> Option<Instances> {
+    let count = section.integer("instances", 0..=i64::from(MOST_INSTANCES));
+    let variable = section.string("instances-env");
+    let variable = variable.map(|name| (name.value.to_owned(), section.place(&name.span)));
+    if count.is_none() && variable.is_none() {
+        return None;
+    }
+    let count = count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
+    Some(Instances { count, variable })
 }
 
 fn restart(section: &mut Section) -> RestartPolicy {

@@ -15,7 +15,7 @@ use crate::bundle::{
 };
 use crate::signal::Signal;
 
-pub(super) const KEYS: [&str; 34] = [
+pub(super) const KEYS: [&str; 36] = [
     "name",
     "command",
     "working-directory",
@@ -50,6 +50,8 @@ pub(super) const KEYS: [&str; 34] = [
     "restart",
     "stop-command",
     "drain",
+    "instances",
+    "instances-env",
 ];
 
 /// What other programs call things that are called otherwise here, or aren't here.
