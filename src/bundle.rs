@@ -12,6 +12,7 @@ pub mod capability;
 pub mod check;
 pub mod environment;
 pub mod instances;
+pub mod listen;
 mod pattern;
 pub mod resource;
 pub mod selection;
@@ -103,6 +104,8 @@ pub struct Service {
     pub stop_command: Option<Vec<OsString>>,
     /// How long it is left alone after it was marked as not ready, before it is asked to end.
     pub drain: Duration,
+    /// Where the init waits for connections on its behalf.
+    pub listen: Vec<listen::Listen>,
     /// How many of it there are; `None`: it is itself.
     pub instances: Option<instances::Instances>,
     /// The service of which it is an instance.
@@ -141,6 +144,7 @@ impl Default for Service {
             restart: RestartPolicy::default(),
             stop_command: None,
             drain: Duration::ZERO,
+            listen: Vec::new(),
             instances: None,
             instance_of: None,
         }

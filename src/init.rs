@@ -36,6 +36,7 @@ mod reap;
 mod reload;
 mod remnants;
 mod serve;
+mod sockets;
 mod terminal;
 mod timer;
 mod token;
@@ -47,6 +48,7 @@ use helpers::Helpers;
 use history::History;
 use processes::Processes;
 use remnants::Remnants;
+use sockets::Sockets;
 use terminal::Terminal;
 use timer::Timer;
 use token::Source;
@@ -102,6 +104,7 @@ pub struct Init {
     /// By which services notify us, in the bundle's order.
     notifications: Vec<Option<notification::Channel>>,
     terminal: Option<Terminal>,
+    sockets: Sockets,
     logs: Logs,
     /// What services have as their standard input.
     empty_input: Option<OwnedFd>,
@@ -131,7 +134,8 @@ impl Init {
     /// below, and opens what the loop needs. To be called while the process has one thread.
     ///
     /// # Errors
-    /// If the kernel refuses what the loop can't do without: an epoll or a signalfd.
+    /// If the kernel refuses what the loop can't do without: an epoll or a signalfd; or a socket
+    /// that a service wants to be held for it.
     pub fn new(plan: Plan, options: Options) -> io::Result<Init> {
         signals::block_all();
         signals::reset_dispositions();
@@ -143,6 +147,8 @@ impl Init {
         if std::process::id() != 1 {
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         }
+        let mut sockets = Sockets::default();
+        sockets.open(&plan).map_err(io::Error::other)?;
         let poll = Poll::new()?;
         let signals = Signals::open()?;
         let source = &mut SourceFd(&signals.as_raw_fd());
@@ -170,6 +176,7 @@ impl Init {
             helpers: Helpers::default(),
             checks: Checks::default(),
             notifications: Vec::new(),
+            sockets,
             logs: Logs::new(voice, sinks),
             empty_input: None,
             unfinished: Unfinished::default(),

@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use super::check::{Check, Probe, Readiness};
+use super::listen::Listen;
 use super::toml::ConfigError;
 use super::{Bundle, Place, Route, Service};
 
@@ -98,6 +99,11 @@ fn instance(template: &Service, number: u32) -> Service {
     words(&mut service.command);
     service.stop_command.iter_mut().for_each(words);
     service.working_directory.iter_mut().for_each(path);
+    for listen in &mut service.listen {
+        if let Listen::Unix(place) = listen {
+            path(place);
+        }
+    }
     for (_, value) in &mut service.environment.set {
         *value = filled_in(OsStr::new(value), &number).to_string_lossy().into_owned();
     }

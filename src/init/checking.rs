@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use rustix::process::Pid;
@@ -28,17 +28,13 @@ use crate::sys::spawn::spawn;
 pub(super) struct Notification {
     channel: Option<Channel>,
     /// The service's end, and the number under which it expects it.
-    theirs: Option<(RawFd, OwnedFd)>,
+    pub(super) theirs: Option<(RawFd, OwnedFd)>,
 }
 
 impl Notification {
     pub(super) fn variables(&self) -> Vec<(OsString, OsString)> {
         let value = self.channel.as_ref().and_then(Channel::variable);
         value.map(|value| ("NOTIFY_SOCKET".into(), value.into())).into_iter().collect()
-    }
-
-    pub(super) fn descriptors(&self) -> Vec<(RawFd, BorrowedFd<'_>)> {
-        self.theirs.iter().map(|(target, fd)| (*target, fd.as_fd())).collect()
     }
 }
 
@@ -48,8 +44,6 @@ impl Init {
         match self.plan.bundle.services[id.0].readiness {
             Some(Readiness::Descriptor(target)) => {
                 let (channel, theirs) = notification::pipe()?;
-                // Out of the way of the number that it becomes in the child.
-                let theirs = rustix::io::fcntl_dupfd_cloexec(theirs, target + 1)?;
                 Ok(Notification { channel: Some(channel), theirs: Some((target, theirs)) })
             }
             Some(Readiness::Systemd) => {

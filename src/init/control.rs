@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
+use super::sockets::bind_unix;
 use super::token::Source;
 use crate::control::{Goal, LONGEST_REQUEST};
 use crate::supervisor::ServiceId;
@@ -73,16 +74,7 @@ pub(super) struct Control {
 impl Control {
     /// Opens the socket, in place of one that nobody listens at any more.
     pub(super) fn open(path: &Path, registry: &Registry) -> io::Result<Control> {
-        let listener = match UnixListener::bind(path) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                if UnixStream::connect(path).is_ok() {
-                    return Err(error);
-                }
-                std::fs::remove_file(path)?;
-                UnixListener::bind(path)?
-            }
-            other => other?,
-        };
+        let listener = bind_unix(path)?;
         // Until this is done the peer's credentials alone keep others out.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;

@@ -1,16 +1,19 @@
 //! Carries out the core's orders.
 
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::json;
 
+use super::checking::Notification;
 use super::token::Source;
 use super::{Init, launch, tree};
 use crate::bundle::LogMode;
+use crate::bundle::listen::FIRST_SOCKET;
 use crate::error_text::error_text;
 use crate::exit::INIT_FAILED;
 use crate::log::{self, Channel};
@@ -83,10 +86,15 @@ impl Init {
         let notification = self
             .notification(id)
             .map_err(|error| refused("can't make its readiness channel", error))?;
-        let more = notification.variables();
+        let handed_on = self
+            .handed_on(id, &notification)
+            .map_err(|error| refused("can't copy its sockets", error))?;
+        let sockets = self.sockets.of(&self.plan, id).len();
+        let more = [notification.variables(), listen_variables(sockets)].concat();
         let command = &self.plan.bundle.services[id.0].command;
         let mut launch = launch::launch(&self.plan, id, command, &more).map_err(failed)?;
-        launch.more = notification.descriptors();
+        launch.more = handed_on.iter().map(|(target, fd)| (*target, fd.as_fd())).collect();
+        launch.rewrite_listen_pid |= sockets > 0;
         let (ours, theirs) =
             self.pipes(id).map_err(|error| refused("can't make its output pipes", error))?;
         let input = match is_foreground {
@@ -110,6 +118,22 @@ impl Init {
         }
         self.listen_for(id, notification);
         Ok(pid)
+    }
+
+    /// Copies of what the service gets beside its standard descriptors, each with the number that
+    /// it has there; their own numbers are out of the way of those.
+    fn handed_on(
+        &self,
+        id: ServiceId,
+        notification: &Notification,
+    ) -> io::Result<Vec<(RawFd, OwnedFd)>> {
+        let theirs = notification.theirs.iter().map(|(target, fd)| (*target, fd.as_fd()));
+        let sockets = self.sockets.of(&self.plan, id);
+        let all: Vec<(RawFd, BorrowedFd)> = (FIRST_SOCKET..).zip(sockets).chain(theirs).collect();
+        let beyond = all.iter().map(|(target, _)| target + 1).max().unwrap_or(0);
+        all.into_iter()
+            .map(|(target, fd)| Ok((target, rustix::io::fcntl_dupfd_cloexec(fd, beyond)?)))
+            .collect()
     }
 
     fn after_spawn(&mut self, id: ServiceId, pid: Pid) {
@@ -216,6 +240,15 @@ impl Init {
             self.signal(ServiceId(index), Signal::KILL, Target::Process);
         }
     }
+}
+
+/// What tells a service of its sockets, sd_listen_fds(3). The child puts in its own pid.
+fn listen_variables(sockets: usize) -> Vec<(OsString, OsString)> {
+    if sockets == 0 {
+        return Vec::new();
+    }
+    let variable = |name: &str, value: String| (name.into(), value.into());
+    vec![variable("LISTEN_FDS", sockets.to_string()), variable("LISTEN_PID", String::new())]
 }
 
 /// Whether there is no child at all, dead or alive; without reaping one.

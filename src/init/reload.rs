@@ -46,7 +46,10 @@ impl Init {
         let is_alive = |id| processes.get(id).is_some();
         let is_gone =
             |id| matches!(supervisor.state(id), State::Gone(End::Stopped)) && !is_alive(id);
-        let changes = self.plan.reload(plan?, is_alive, is_gone);
+        let plan = plan?;
+        self.sockets.open(&plan)?;
+        let changes = self.plan.reload(plan, is_alive, is_gone);
+        self.sockets.close_others(&self.plan);
         for id in changes.started.iter().filter(|id| self.processes.get(**id).is_none()) {
             self.history.forget(*id);
             self.logs.forget(*id);

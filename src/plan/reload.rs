@@ -74,6 +74,12 @@ impl Plan {
         }
     }
 
+    /// What the service is, or will be when its process has ended.
+    pub fn newest_service(&self, id: ServiceId) -> &Service {
+        let replacement = self.replacements.get(&id).map(|replacement| &replacement.service);
+        replacement.unwrap_or(&self.bundle.services[id.0])
+    }
+
     /// For each service of the new plan the id that it has, or gets, here.
     fn ids_for(
         &mut self,

@@ -10,6 +10,7 @@ use ::toml::de::{DeTable, DeValue};
 use super::section::{Placed, Section};
 use crate::bundle::check::{self, Check, Probe, Readiness};
 use crate::bundle::instances::{Instances, MOST_INSTANCES};
+use crate::bundle::listen::{FIRST_SOCKET, Listen};
 use crate::bundle::{RestartPolicy, RestartWhen, Service, ServiceType, WhenRequiredExits};
 
 const TYPES: [(&str, ServiceType); 2] =
@@ -64,6 +65,7 @@ pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
     service.restart = restart(section);
     service.stop_command =
         section.get("stop-command").map(|_| super::service::words(section, "stop-command"));
+    service.listen = listen(section, service.readiness.as_ref());
     service.instances = instances(section);
     service.drain = section.duration("drain").map_or(Duration::ZERO, |drain| drain.value);
     let named = Named { after: names(section, "after"), requires: names(section, "requires") };
@@ -75,6 +77,36 @@ pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
 fn names(section: &mut Section, key: &str) -> Vec<(String, Range<usize>)> {
     let names = section.strings(key).unwrap_or_default();
     names.into_iter().map(|name| (name.value.to_owned(), name.span)).collect()
+}
+
+fn listen(section: &mut Section, readiness: Option<&Readiness>) -> Vec<Listen> {
+    let mut sockets = Vec::new();
+    for Placed { value, span } in section.strings("listen").unwrap_or_default() {
+        match Listen::parse(value) {
+            Some(socket) if sockets.contains(&socket) => {
+                section.complain(span, format!("\"{value}\" is in the list already"));
+            }
+            Some(socket) => sockets.push(socket),
+            None => section.complain(
+                span,
+                format!(
+                    "\"{value}\" is nothing to listen on; write \"tcp:0.0.0.0:80\", \
+                     \"tcp:[::]:80\" or \"unix:/run/web.sock\""
+                ),
+            ),
+        }
+    }
+    let free = FIRST_SOCKET + i32::try_from(sockets.len()).unwrap_or(i32::MAX);
+    if let (Some(Readiness::Descriptor(number)), Some(value)) = (readiness, section.get("notify"))
+        && *number < free
+    {
+        let message = format!(
+            "descriptors {FIRST_SOCKET} to {} are the sockets of `listen`; write \"fd:{free}\"",
+            free - 1
+        );
+        section.complain(value.span(), message);
+    }
+    sockets
 }
 
 fn instances(section: &mut Section) -> Option<Instances> {

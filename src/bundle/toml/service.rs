@@ -15,7 +15,7 @@ use crate::bundle::{
 };
 use crate::signal::Signal;
 
-pub(super) const KEYS: [&str; 36] = [
+pub(super) const KEYS: [&str; 37] = [
     "name",
     "command",
     "working-directory",
@@ -50,6 +50,7 @@ pub(super) const KEYS: [&str; 36] = [
     "restart",
     "stop-command",
     "drain",
+    "listen",
     "instances",
     "instances-env",
 ];

@@ -348,6 +348,19 @@ proptest! {
 }
 
 #[test]
+fn sockets_and_a_notification_have_descriptors_of_their_own() {
+    let errors_of = |keys: &str| errors(&with(keys));
+    assert!(
+        parse("b.toml", &with("listen = [\"tcp::80\", \"unix:/x\"]\nnotify = \"fd:5\"")).is_ok()
+    );
+    let wrong = errors_of("listen = [\"tcp::80\", \"unix:/x\"]\nnotify = \"fd:4\"");
+    assert!(wrong[0].ends_with("descriptors 3 to 4 are the sockets of `listen`; write \"fd:5\""));
+    let wrong = errors_of("listen = [\"80\", \"tcp::80\", \"tcp::80\"]");
+    assert!(wrong[0].contains("\"80\" is nothing to listen on"), "{wrong:?}");
+    assert!(wrong[1].ends_with("\"tcp::80\" is in the list already"), "{wrong:?}");
+}
+
+#[test]
 fn the_documentation_has_every_key_and_no_other() {
     let text = include_str!("../../../docs/bundle.md");
     let documented: std::collections::BTreeSet<&str> =

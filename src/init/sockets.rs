@@ -1,0 +1,124 @@
+//! Sockets that the init holds for services: connections wait in the kernel while a service
+//! starts, or starts again, and a service without privileges gets a port below 1024.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+
+use crate::bundle::listen::Listen;
+use crate::error_text::error_text;
+use crate::plan::Plan;
+use crate::supervisor::ServiceId;
+
+/// How many connections may wait. The kernel's own limit is lower or the same, listen(2).
+const BACKLOG: i32 = 4096;
+/// Who may connect is up to the directory, as it is under systemd.
+const UNIX_MODE: u32 = 0o666;
+
+/// What tells one socket from another: instances of a service have one each at the same address.
+type Key = (Listen, Option<String>);
+
+#[derive(Debug, Default)]
+pub(super) struct Sockets(BTreeMap<Key, OwnedFd>);
+
+impl Sockets {
+    /// Opens all that the plan has and this has not; or says what is wrong, and has what it had.
+    pub(super) fn open(&mut self, plan: &Plan) -> Result<(), String> {
+        let mut opened = Sockets::default();
+        for id in plan.ids() {
+            for key in keys(plan, id) {
+                if self.0.contains_key(&key) || opened.0.contains_key(&key) {
+                    continue;
+                }
+                let socket = open(&key, plan, id).map_err(|error| {
+                    let (name, error) = (plan.name(id), error_text(&error));
+                    format!("service \"{name}\" can't listen on {}: {error}", key.0)
+                })?;
+                opened.0.insert(key, socket);
+            }
+        }
+        self.0.append(&mut opened.0);
+        Ok(())
+    }
+
+    /// Closes what the plan has no more.
+    pub(super) fn close_others(&mut self, plan: &Plan) {
+        let wanted: Vec<Key> = plan.ids().flat_map(|id| keys(plan, id)).collect();
+        let (kept, closed) =
+            std::mem::take(&mut self.0).into_iter().partition(|(key, _)| wanted.contains(key));
+        self.0 = kept;
+        drop(Sockets(closed));
+    }
+
+    /// Those of the service, in the order of its file.
+    pub(super) fn of(&self, plan: &Plan, id: ServiceId) -> Vec<BorrowedFd<'_>> {
+        keys(plan, id).filter_map(|key| self.0.get(&key).map(AsFd::as_fd)).collect()
+    }
+}
+
+/// Nobody listens any more.
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        for (listen, _) in self.0.keys() {
+            if let Listen::Unix(path) = listen {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+fn keys(plan: &Plan, id: ServiceId) -> impl Iterator<Item = Key> {
+    let service = plan.newest_service(id);
+    let instance = service.instance_of.as_ref().map(|_| service.name.clone());
+    service.listen.iter().map(move |listen| (listen.clone(), instance.clone()))
+}
+
+fn open((listen, instance): &Key, plan: &Plan, id: ServiceId) -> io::Result<OwnedFd> {
+    match listen {
+        Listen::Tcp(address) => Ok(open_tcp(*address, instance.is_some())?),
+        Listen::Unix(path) => {
+            let listener = bind_unix(path)?;
+            std::fs::set_permissions(path, PermissionsExt::from_mode(UNIX_MODE))?;
+            if let Some(who) = &plan.identities[id.0] {
+                // Without the privilege to do so the service runs as we do anyway.
+                let _ = std::os::unix::fs::chown(path, Some(who.user), Some(who.group));
+            }
+            Ok(listener.into())
+        }
+    }
+}
+
+fn open_tcp(address: SocketAddr, is_shared: bool) -> rustix::io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if is_shared {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// Binds a Unix socket, in place of one that nobody listens at any more.
+pub(super) fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            if UnixStream::connect(path).is_ok() {
+                return Err(error);
+            }
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,136 @@
+//! Sockets that the init holds for services.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod harness;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command;
+
+use harness::{Position, bundle, bundle_command, positions, run, start_bundle};
+
+/// Answers each connection with its pid and LISTEN_PID, and ends with the first that says "end".
+const SERVER: &str = r#"
+import os, socket, sys
+listener = socket.socket(fileno=2 + int(os.environ["LISTEN_FDS"]))
+print("up", flush=True)
+while True:
+    connection, _ = listener.accept()
+    asked = connection.recv(100)
+    connection.sendall(b"%d %s" % (os.getpid(), os.environ["LISTEN_PID"].encode()))
+    connection.close()
+    if asked == b"end":
+        sys.exit(0)
+"#;
+
+fn has_python() -> bool {
+    let there = Command::new("/usr/bin/python3").arg("--version").output().is_ok();
+    assert!(there || std::env::var_os("CI").is_none(), "CI must have python3");
+    if !there {
+        eprintln!("######## SKIPPED: no python3 to accept connections ########");
+    }
+    there
+}
+
+fn server(listen: &str, more: &str) -> String {
+    format!(
+        "[[service]]\nname = \"web\"\ncommand = [\"/usr/bin/python3\", \"-c\", '''{SERVER}''']\n\
+         listen = [{listen}]\nenvironment-drop = [\"PYTHON*\"]\n{more}\n"
+    )
+}
+
+/// The pid that the server says it has.
+fn exchange(mut connection: impl Read + Write, text: &str) -> String {
+    connection.write_all(text.as_bytes()).unwrap();
+    answer(connection)
+}
+
+fn answer(mut connection: impl Read) -> String {
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    let (pid, listen_pid) = answer.split_once(' ').expect("pid and LISTEN_PID");
+    assert_eq!(pid, listen_pid);
+    pid.to_owned()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn a_connection_waits_while_the_service_starts_again() {
+    if !has_python() {
+        return;
+    }
+    for position in positions() {
+        let port = free_port();
+        let listen = format!("\"tcp:127.0.0.1:{port}\"");
+        let restart = "restart = { policy = \"always\", delay = \"0s\" }";
+        let mut running = start_bundle(position, &server(&listen, restart));
+        let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let begin = || TcpStream::connect(("127.0.0.1", port)).ok();
+        let first = exchange(harness::until("the socket is there", begin), "hello");
+        // This one ends it; the next is made before anybody can know whether there is a server.
+        assert_eq!(exchange(connect(), "end"), first);
+        let second = exchange(connect(), "hello");
+        assert_ne!(first, second);
+        running.wait_for("[web] up");
+        running.signal("TERM");
+        assert_eq!(running.end().code(), 0);
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    }
+}
+
+#[test]
+fn a_unix_socket_is_there_before_the_service_and_gone_after_it() {
+    if !has_python() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    // A stale one is in the way.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let listen = format!("\"tcp:127.0.0.1:{}\", \"unix:{}\"", free_port(), path.display());
+    let running = start_bundle(Position::Child, &server(&listen, ""));
+    let connection = harness::until("it is there", || UnixStream::connect(&path).ok());
+    exchange(connection, "hello");
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+    assert!(!Path::new(&path).exists());
+}
+
+#[test]
+fn a_service_without_privileges_gets_a_low_port() {
+    if !has_python() || !rustix::process::geteuid().is_root() {
+        return eprintln!("######## SKIPPED: only root can open a port below 1024 ########");
+    }
+    let free = (600..1024).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let port = free.unwrap().local_addr().unwrap().port();
+    let listen = format!("\"tcp:127.0.0.1:{port}\"");
+    let more = "user = 65534\nworking-directory = \"/\"";
+    let running = start_bundle(Position::Child, &server(&listen, more));
+    let connection = harness::until("it is there", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let pid = exchange(connection, "hello");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+}
+
+#[test]
+fn what_can_not_be_listened_on_starts_nothing() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let text = format!(
+        "[[service]]\nname = \"a\"\ncommand = [\"echo\", \"started\"]\n\
+         [[service]]\nname = \"b\"\ncommand = [\"true\"]\nlisten = [\"tcp:127.0.0.1:{port}\"]\n"
+    );
+    let ended = run(&mut bundle_command(Position::Child, &bundle(&text)));
+    assert_eq!((ended.code(), &*ended.stdout), (125, ""), "{ended:?}");
+    let words =
+        format!("service \"b\" can't listen on tcp:127.0.0.1:{port}: Address already in use");
+    assert!(ended.stderr.contains(&words), "{ended:?}");
+}
