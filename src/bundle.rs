@@ -34,6 +34,8 @@ pub struct Bundle {
     pub select_env: Option<String>,
     /// Where the control socket is to be; `none`: nowhere.
     pub socket: Option<String>,
+    /// What is told of everything that happens.
+    pub on_event: OnEvent,
     /// How long the whole shutdown may take, all its stages together.
     pub grace: Duration,
     /// What becomes of the output of services that don't say; in `json` the init itself speaks
@@ -43,6 +45,17 @@ pub struct Bundle {
     pub services: Vec<Service>,
     /// What becomes of a signal other than TERM and INT. What has no route is logged and dropped.
     pub signals: BTreeMap<Signal, Route>,
+}
+
+/// Who is told of what happens, as one JSON object each; both may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OnEvent {
+    /// Run for each, with the event in its environment; empty: none.
+    pub command: Vec<OsString>,
+    /// A line is appended for each.
+    pub file: Option<PathBuf>,
+    /// Only these, by name; empty: all.
+    pub events: Vec<String>,
 }
 
 /// One program to be kept running.

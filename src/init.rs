@@ -28,6 +28,7 @@ mod checks;
 mod control;
 mod helpers;
 mod history;
+mod hooks;
 mod launch;
 mod notification;
 mod obey;
@@ -46,6 +47,7 @@ use checks::Checks;
 use control::Control;
 use helpers::Helpers;
 use history::History;
+use hooks::Hooks;
 use processes::Processes;
 use remnants::Remnants;
 use sockets::Sockets;
@@ -111,6 +113,7 @@ pub struct Init {
     /// Whether waiting zombies, signals or output were left for the next turn.
     unfinished: Unfinished,
     history: History,
+    hooks: Hooks,
     control: Option<Control>,
     /// Clients that have something to say, or have room again.
     busy_clients: Vec<usize>,
@@ -181,6 +184,7 @@ impl Init {
             empty_input: None,
             unfinished: Unfinished::default(),
             history: History::default(),
+            hooks: Hooks::default(),
             control: None,
             busy_clients: Vec::new(),
             asked: BTreeSet::new(),
@@ -241,6 +245,7 @@ impl Init {
         self.read_signals(&mut received);
         self.reap_orphans();
         self.run_due_checks();
+        self.run_hooks();
         self.start_held_up();
         self.decide(&received);
         self.unfinished.output = self.logs.pump(self.poll.registry());
@@ -252,6 +257,7 @@ impl Init {
             self.checks.deadline(),
             self.remnants.deadline(),
             self.control_deadline(),
+            self.hooks.deadline(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         self.timer.set(deadline, self.poll.registry(), timer);
@@ -260,8 +266,8 @@ impl Init {
     /// The only place where the init waits.
     fn wait(&mut self, events: &mut Events) {
         let Unfinished { reaping, signals, output, clients } = self.unfinished;
-        let clients = clients || !self.busy_clients.is_empty();
-        let at_once = reaping || signals || output || clients || !self.facts.is_empty();
+        let is_asked = clients || !self.busy_clients.is_empty() || self.hooks.are_due();
+        let at_once = reaping || signals || output || is_asked || !self.facts.is_empty();
         let timeout = if at_once { Some(Duration::ZERO) } else { self.timer.poll_timeout() };
         // EINTR is the one error that can come (epoll_wait(2)): a tracer may cause it even with
         // every signal blocked. The next turn waits again.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
 use crate::bundle::toml::ConfigError;
-use crate::bundle::{Bundle, LogMode, MAIN, Place, Route, Service};
+use crate::bundle::{Bundle, LogMode, MAIN, OnEvent, Place, Route, Service};
 use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
 use crate::supervisor::{Otherwise, Policy, ServiceId, ServicePolicy, SignalRoute, Target};
@@ -75,6 +75,7 @@ impl Plan {
                 name: "command".to_owned(),
                 select_env: None,
                 socket: None,
+                on_event: OnEvent::default(),
                 grace: options.grace,
                 log: LogMode::Inherit,
                 services: vec![service],

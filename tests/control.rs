@@ -377,3 +377,44 @@ fn a_changed_service_ends_as_it_was_meant_to_when_it_was_started() {
     bundle.says("shutdown").success();
     bundle.ends_with(0);
 }
+
+#[test]
+fn events_are_appended_to_a_file_and_handed_to_a_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name).display().to_string();
+    let head = format!(
+        "[bundle]\nsocket = \"none\"\non-event = {{ file = \"{}\", events = [\"exited\", \"shutdown\"], \
+         command = [\"sh\", \"-c\", 'echo \"$SIDECAR_INIT_EVENT\" >> {}'] }}\n",
+        place("file"),
+        place("by-command"),
+    );
+    let mut running = start_bundle(Position::Child, &(head + &service("web", "")));
+    running.wait_for("[web] web");
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+    let events = |name: &str| -> Vec<(Value, Value)> {
+        let text = std::fs::read_to_string(directory.path().join(name)).unwrap();
+        let mut events: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // Commands run side by side.
+        events.sort_by_key(|event| event["time"].to_string());
+        events.iter().map(|event| (event["event"].clone(), event["service"].clone())).collect()
+    };
+    let expected = [(json!("shutdown"), Value::Null), (json!("exited"), json!("web"))];
+    assert_eq!(events("file"), expected);
+    assert_eq!(events("by-command"), expected, "the last one was waited for");
+}
+
+#[test]
+fn a_hook_that_can_not_work_is_said_and_holds_nothing_up() {
+    let head = "[bundle]\non-event = { file = \"/nosuch/file\", command = [\"nosuch\"] }\n";
+    let mut running = start_bundle(Position::Child, &(head.to_owned() + &service("web", "")));
+    running.wait_for("[web] web");
+    running.signal("TERM");
+    let ended = running.end();
+    assert_eq!(ended.code(), 0);
+    let file = "can't append to /nosuch/file (`on-event`): No such file or directory";
+    assert_eq!(ended.stderr.matches(file).count(), 1, "{ended:?}");
+    let command = "can't run the command of `on-event`: command \"nosuch\" not found in PATH";
+    assert!(ended.stderr.contains(command), "{ended:?}");
+}

@@ -2,6 +2,7 @@
 
 mod errors;
 mod life;
+mod on_event;
 mod order;
 mod section;
 mod service;
@@ -26,8 +27,8 @@ const MOST_SERVICES: usize = 10_000;
 const LONGEST_GRACE: Duration = Duration::from_secs(3600);
 
 const TOP_KEYS: [&str; 3] = ["bundle", "service", "signals"];
-const BUNDLE_KEYS: [&str; 7] =
-    ["name", "select-env", "socket", "grace", "log", "on-exit", "log-full"];
+const BUNDLE_KEYS: [&str; 8] =
+    ["name", "select-env", "socket", "on-event", "grace", "log", "on-exit", "log-full"];
 
 pub(super) const LOG_MODES: [(&str, LogMode); 3] =
     [("prefix", LogMode::Prefix), ("json", LogMode::Json), ("inherit", LogMode::Inherit)];
@@ -47,7 +48,12 @@ pub(super) struct Defaults {
 
 /// Every key of every table, for the test that compares them with the documentation.
 pub fn keys() -> impl Iterator<Item = &'static str> {
-    BUNDLE_KEYS.into_iter().chain(service::KEYS).chain(life::keys()).chain(signals::KEYS)
+    BUNDLE_KEYS
+        .into_iter()
+        .chain(on_event::KEYS)
+        .chain(service::KEYS)
+        .chain(life::keys())
+        .chain(signals::KEYS)
 }
 
 /// Reads the bundle in `text`; `file` is its name in messages.
@@ -104,9 +110,19 @@ fn bundle<'text>(file: &str, top: &DeTable<'text>, complaints: &mut Complaints<'
     let name = section.string("name").map_or_else(|| stem(file), |name| name.value.to_owned());
     let select_env = section.string("select-env").map(|name| name.value.to_owned());
     let socket = socket(&mut section);
+    let on_event = on_event::on_event(&mut section);
     let services = services_of(&services, defaults, complaints);
     let signals = signals::routes(signals, &services, complaints);
-    Bundle { name, select_env, socket, grace: defaults.grace, log: defaults.log, services, signals }
+    Bundle {
+        name,
+        select_env,
+        socket,
+        on_event,
+        grace: defaults.grace,
+        log: defaults.log,
+        services,
+        signals,
+    }
 }
 
 fn socket(section: &mut Section) -> Option<String> {

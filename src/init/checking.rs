@@ -242,12 +242,12 @@ impl Init {
 /// More than this at once is not read to its end: it is no service that means well.
 const MOST_SAID: usize = 1000;
 
-fn kill_group(pid: Pid) {
+pub(super) fn kill_group(pid: Pid) {
     // It has not been reaped, so the group is still its own.
     let _ = signals::kill(-pid.as_raw_nonzero().get(), Signal::KILL);
 }
 
-fn no_output() -> io::Result<OwnedFd> {
+pub(super) fn no_output() -> io::Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags, open};
     let null = open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
     let fd = null.or_else(|_| {

@@ -186,6 +186,12 @@ impl Control {
             .collect()
     }
 
+    /// The clients that follow the events.
+    pub(super) fn event_listeners(&self) -> Vec<usize> {
+        let follows = |(_, client): &(&usize, &Client)| client.mode == Mode::Events;
+        self.clients.iter().filter(follows).map(|(number, _)| *number).collect()
+    }
+
     /// Gives the client this, now or when it has room. One that does not take its stream is sent
     /// away.
     pub(super) fn give(&mut self, number: usize, bytes: &[u8], now: Instant) {

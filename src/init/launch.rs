@@ -17,6 +17,8 @@ use crate::sys::spawn::{Failure, Launch, Step, c_string};
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What a program reads to find sockets that were opened for it, sd_listen_fds(3).
 const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+/// What a program reads to find whom it is to notify, sd_notify(3) and sd_watchdog_enabled(3).
+const NOTIFY: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 type Variables = Vec<(OsString, OsString)>;
 
@@ -69,12 +71,35 @@ pub(super) fn launch<'fd>(
     })
 }
 
+/// Everything that the command of a hook needs: it runs as the init does, with one more variable.
+pub(super) fn hook<'fd>(
+    plan: &Plan,
+    command: &[OsString],
+    more: (OsString, OsString),
+) -> Result<Launch<'fd>, String> {
+    let text = |text: OsString| c_string(text).map_err(|_| "a NUL byte in its command".to_owned());
+    let program = command.first().ok_or("its command is empty")?;
+    let variables = std::env::vars_os().filter(|(name, _)| !is_of_ours_alone(name)).chain([more]);
+    let environment = variables.map(assignment).map(text).collect::<Result<_, _>>()?;
+    Ok(Launch {
+        paths: paths(program, std::env::var_os("PATH")).map(text).collect::<Result<_, _>>()?,
+        arguments: command.iter().cloned().map(text).collect::<Result<_, _>>()?,
+        environment,
+        working_directory: Some(text(plan.directory.clone().into_os_string())?),
+        ..Launch::default()
+    })
+}
+
+/// Whether the variable is for the init, and for nobody below it: the sockets themselves are
+/// closed, and it is the init that notifies whoever has started it.
+fn is_of_ours_alone(name: &OsString) -> bool {
+    LISTEN.iter().chain(&NOTIFY).any(|ours| name == ours)
+}
+
 /// What a service of a bundle gets of the init's environment and of its own.
 fn environment_of(plan: &Plan, id: ServiceId) -> Variables {
     let service = &plan.bundle.services[id.0];
-    // The sockets themselves are closed: a service has descriptors 0 to 2 and no others.
-    let is_listen = |name: &OsString| LISTEN.iter().any(|listen| name == listen);
-    let inherited = std::env::vars_os().filter(|(name, _)| !is_listen(name)).collect();
+    let inherited = std::env::vars_os().filter(|(name, _)| !is_of_ours_alone(name)).collect();
     let files = &plan.environment_files[id.0];
     let mut variables = environment::resolve(&service.environment, inherited, files);
     if let Some(who) = plan.identities[id.0].as_ref().filter(|who| who.is_other_user) {

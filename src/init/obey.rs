@@ -42,6 +42,7 @@ impl Init {
                 Action::TerminateRest => self.terminate_rest(),
                 Action::KillAll => {
                     self.killing = true;
+                    self.hooks.give_up();
                     self.kill_all();
                 }
                 // It says in the log what came of it.
@@ -73,6 +74,8 @@ impl Init {
                     false => format!("service \"{}\": {reason}", self.plan.name(id)),
                 };
                 self.say(&text);
+                let more = json!({"code": code, "reason": text});
+                self.publish("start-failed", Some(id), more);
                 self.facts.push(Event::SpawnFailed(id, code));
             }
         }
@@ -211,10 +214,11 @@ impl Init {
     /// stopped.
     fn terminate_rest(&mut self) {
         if nothing_is_left() {
-            return self.facts.push(Event::TreeEmpty);
+            return self.tree_is_empty();
         }
         let own = own_pid();
-        let strays = tree::descendants(own, |pid| self.processes.is_service(pid));
+        let is_ours = |pid| self.processes.is_service(pid) || self.hooks.is_running(pid);
+        let strays = tree::descendants(own, is_ours);
         for pid in strays.unwrap_or_default() {
             if self.asked.insert(pid) {
                 // It may just have ended; it is not reaped yet, so the pid is still its own.

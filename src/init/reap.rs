@@ -54,10 +54,17 @@ impl Init {
                 Err(rustix::io::Errno::INTR) => {}
                 // ECHILD: no child is left, so no descendant is, for each becomes ours when its
                 // parent ends.
-                Err(_) => return self.facts.push(Event::TreeEmpty),
+                Err(_) => return self.tree_is_empty(),
             }
         }
         self.unfinished.reaping = true;
+    }
+
+    /// Nothing is left below the init; unless the command of a hook is still to be run.
+    pub(super) fn tree_is_empty(&mut self) {
+        if !self.hooks.are_due() {
+            self.facts.push(Event::TreeEmpty);
+        }
     }
 
     /// A service that has ended and is next to be reaped; its group is to be looked after first.
@@ -72,7 +79,10 @@ impl Init {
         let status = exit_status(status);
         let Some(id) = self.processes.remove(pid) else {
             self.asked.remove(&pid.as_raw_nonzero().get());
-            return self.helper_ended(pid, status);
+            if !self.hook_ended(pid, status) {
+                self.helper_ended(pid, status);
+            }
+            return;
         };
         self.end_checks(id);
         self.history.ended(id, Instant::now(), status);

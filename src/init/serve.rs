@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::control::{Mode, Waiting};
-use super::{Init, answer};
+use super::control::{Control, Mode, Waiting};
+use super::{Init, answer, hooks};
 use crate::control::{self, Change, Goal, Request};
 use crate::log::TimeStamp;
 use crate::supervisor::{End, Event, ServiceId, State, Target};
@@ -286,17 +286,11 @@ impl Init {
         self.plan.bundle.services[id.0].kind == crate::bundle::ServiceType::Oneshot
     }
 
-    /// Tells everybody who listens that something has happened.
+    /// Tells everybody who wants to know that something has happened.
     pub(super) fn publish(&mut self, event: &str, id: Option<ServiceId>, more: Value) {
-        let Some(control) = &mut self.control else { return };
-        let listeners: Vec<usize> = control
-            .listeners()
-            .into_iter()
-            .filter(|number| {
-                control.client(*number).is_some_and(|client| client.mode == Mode::Events)
-            })
-            .collect();
-        if listeners.is_empty() {
+        let listeners = self.control.as_ref().map_or_else(Vec::new, Control::event_listeners);
+        let is_for_hooks = hooks::is_wanted(&self.plan.bundle.on_event, event);
+        if listeners.is_empty() && !is_for_hooks {
             return;
         }
         let mut line = json!({"time": TimeStamp::default().text(), "event": event});
@@ -310,11 +304,14 @@ impl Init {
         for number in listeners {
             self.give(number, &line, now);
         }
+        if is_for_hooks {
+            self.hand_out(&line);
+        }
     }
 
     /// When a client has used up its time.
     pub(super) fn control_deadline(&self) -> Option<Instant> {
-        self.control.as_ref().and_then(super::control::Control::deadline)
+        self.control.as_ref().and_then(Control::deadline)
     }
 
     /// How long the init has been running.

@@ -52,6 +52,7 @@ impl Plan {
         }
         self.bundle.name = new.bundle.name;
         self.bundle.grace = new.bundle.grace;
+        self.bundle.on_event = new.bundle.on_event;
         self.bundle.signals = new.bundle.signals;
         self.policy = new.policy;
         for route in self.policy.signals.values_mut() {

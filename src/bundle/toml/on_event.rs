@@ -1,0 +1,43 @@
+//! Reads `on-event` of `[bundle]`.
+
+use ::toml::de::DeValue;
+
+use super::section::{Placed, Section, nearest};
+use super::service;
+use crate::bundle::OnEvent;
+use crate::control::EVENTS;
+
+pub(super) const KEYS: [&str; 3] = ["command", "file", "events"];
+
+pub(super) fn on_event(section: &mut Section) -> OnEvent {
+    let Some(value) = section.get("on-event") else { return OnEvent::default() };
+    let DeValue::Table(table) = value.get_ref() else {
+        let example = "a table, like { file = \"/run/events\" } or { command = [\"/app/tell\"] }";
+        return section.wrong(value, "on-event", example).unwrap_or_default();
+    };
+    let section = &mut Section::new(table, "on-event", section.complaints);
+    section.only(&KEYS, &[]);
+    if section.get("command").is_none() && section.get("file").is_none() {
+        section.complain(value.span(), "`on-event` has a `command`, a `file`, or both");
+    }
+    let command = match section.get("command") {
+        Some(_) => service::words(section, "command"),
+        None => Vec::new(),
+    };
+    OnEvent { command, file: service::absolute(section, "file"), events: events(section) }
+}
+
+fn events(section: &mut Section) -> Vec<String> {
+    let mut events = Vec::new();
+    for Placed { value, span } in section.strings("events").unwrap_or_default() {
+        if !EVENTS.contains(&value) {
+            let fix = match nearest(value, &EVENTS) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("there are {}", EVENTS.join(", ")),
+            };
+            section.complain(span, format!("there is no event \"{value}\"; {fix}"));
+        }
+        events.push(value.to_owned());
+    }
+    events
+}

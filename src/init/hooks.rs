@@ -1,0 +1,190 @@
+//! Tells the outside of what happens: appends events to a file, and runs a command for each. The
+//! init waits for neither, and remembers no more than it must.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use serde_json::Value;
+
+use super::checking::{kill_group, no_output};
+use super::{Init, launch};
+use crate::bundle::OnEvent;
+use crate::error_text::error_text;
+use crate::exit::ExitStatus;
+use crate::sys::spawn::spawn;
+
+/// The variable in which a command finds the event.
+pub(super) const VARIABLE: &str = "SIDECAR_INIT_EVENT";
+/// How many commands run at once.
+const MOST_RUNNING: usize = 4;
+/// How many events wait for their command; more are dropped, and counted.
+const MOST_WAITING: usize = 256;
+/// How long a command may take.
+const LONGEST_RUN: Duration = Duration::from_secs(10);
+/// A file that is larger than this makes place for a new one.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Hooks {
+    waiting: VecDeque<String>,
+    /// Each command's pid, and until when it may run.
+    running: BTreeMap<i32, Instant>,
+    dropped: u64,
+    /// Whether the file's failure was said; it is said again only after it has worked.
+    has_complained: bool,
+}
+
+impl Hooks {
+    pub(super) fn is_running(&self, pid: i32) -> bool {
+        self.running.contains_key(&pid)
+    }
+
+    /// From here on no command is started.
+    pub(super) fn give_up(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// Whether a command waits that may be started now.
+    pub(super) fn are_due(&self) -> bool {
+        !self.waiting.is_empty() && self.running.len() < MOST_RUNNING
+    }
+
+    /// When a command has taken too long.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.running.values().min().copied()
+    }
+}
+
+/// Whether anybody outside is told of this event.
+pub(super) fn is_wanted(on_event: &OnEvent, event: &str) -> bool {
+    let is_named = on_event.events.is_empty() || on_event.events.iter().any(|name| name == event);
+    is_named && (on_event.file.is_some() || !on_event.command.is_empty())
+}
+
+impl Init {
+    /// Appends the event to the file, and has its command wait for its turn.
+    pub(super) fn hand_out(&mut self, event: &Value) {
+        let OnEvent { command, file, .. } = &self.plan.bundle.on_event;
+        let has_command = !command.is_empty();
+        let line = event.to_string();
+        if let Some(file) = file.clone() {
+            match append(&file, &line) {
+                Ok(()) => self.hooks.has_complained = false,
+                Err(_) if self.hooks.has_complained => {}
+                Err(error) => {
+                    self.hooks.has_complained = true;
+                    let (file, error) = (file.display(), error_text(&error));
+                    self.say(&format!("can't append to {file} (`on-event`): {error}"));
+                }
+            }
+        }
+        match has_command && self.hooks.waiting.len() < MOST_WAITING {
+            true => self.hooks.waiting.push_back(line),
+            false => self.hooks.dropped += u64::from(has_command),
+        }
+    }
+
+    /// Starts the commands whose turn has come, and ends those that take too long.
+    pub(super) fn run_hooks(&mut self) {
+        let now = Instant::now();
+        for (pid, until) in &mut self.hooks.running {
+            if *until <= now
+                && let Some(pid) = Pid::from_raw(*pid)
+            {
+                kill_group(pid);
+                // It is reaped soon.
+                *until = now + LONGEST_RUN;
+            }
+        }
+        while self.hooks.are_due()
+            && let Some(event) = self.hooks.waiting.pop_front()
+        {
+            match self.start_hook(event) {
+                Ok(pid) => {
+                    self.hooks.running.insert(pid.as_raw_nonzero().get(), now + LONGEST_RUN);
+                }
+                Err(reason) => {
+                    self.say(&format!("can't run the command of `on-event`: {reason}"));
+                    // It may have been the last that was waited for.
+                    self.unfinished.reaping = true;
+                }
+            }
+        }
+        let dropped = std::mem::take(&mut self.hooks.dropped);
+        if dropped > 0 {
+            self.say(&format!("{dropped} events dropped: the command of `on-event` is too slow"));
+        }
+    }
+
+    fn start_hook(&mut self, event: String) -> Result<Pid, String> {
+        let failed = |error: io::Error| error_text(&error);
+        let command = self.plan.bundle.on_event.command.clone();
+        let mut launch = launch::hook(&self.plan, &command, (VARIABLE.into(), event.into()))?;
+        let (input, output) = (self.empty_input().map_err(failed)?, no_output().map_err(failed)?);
+        launch.standard = [Some(input.as_fd()), Some(output.as_fd()), Some(output.as_fd())];
+        let program = command.first().cloned().unwrap_or_else(OsString::new);
+        spawn(&launch).map_err(|failure| launch::explain(&failure, &launch, &program).1)
+    }
+
+    /// Whether it was a hook's command that was just reaped.
+    pub(super) fn hook_ended(&mut self, pid: Pid, status: ExitStatus) -> bool {
+        let was_hook = self.hooks.running.remove(&pid.as_raw_nonzero().get()).is_some();
+        if was_hook && status != ExitStatus::Code(0) {
+            self.say(&format!("the command of `on-event` {status}"));
+        }
+        was_hook
+    }
+}
+
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    // A FIFO that nobody reads refuses to be opened in this way, open(2), and one that is full to
+    // be written: then the event is lost, and not the init.
+    let mut file = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o644)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    let stat = file.metadata()?;
+    if stat.is_file() && stat.len() > LARGEST_FILE {
+        let mut old = path.as_os_str().to_owned();
+        old.push(".old");
+        std::fs::rename(path, old)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_grows_up_to_a_size() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events");
+        let line = "x".repeat(LARGEST_FILE as usize / 2);
+        for _ in 0..5 {
+            append(&path, &line).unwrap();
+        }
+        let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+        assert_eq!(size(&path), LARGEST_FILE / 2 + 1);
+        assert_eq!(size(&path.with_extension("old")), 2 * (LARGEST_FILE / 2 + 1));
+    }
+
+    #[test]
+    fn a_fifo_without_a_reader_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(append(&path, "x").unwrap_err().raw_os_error(), Some(libc::ENXIO));
+    }
+}
