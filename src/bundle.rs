@@ -111,6 +111,8 @@ pub struct Service {
     pub start_timeout: Option<Duration>,
     /// How one can tell that it is still well.
     pub liveness: Option<check::Check>,
+    /// How long it may be silent, once it is ready; it says `WATCHDOG=1`, sd_notify(3).
+    pub watchdog: Option<Duration>,
     /// Whether it starts again after its end.
     pub restart: RestartPolicy,
     /// What asks it to end, in place of the stop signal.
@@ -154,6 +156,7 @@ impl Default for Service {
             readiness: None,
             start_timeout: None,
             liveness: None,
+            watchdog: None,
             restart: RestartPolicy::default(),
             stop_command: None,
             drain: Duration::ZERO,

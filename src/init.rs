@@ -42,6 +42,8 @@ mod terminal;
 mod timer;
 mod token;
 mod tree;
+mod upward;
+mod watchdogs;
 
 use checks::Checks;
 use control::Control;
@@ -54,6 +56,8 @@ use sockets::Sockets;
 use terminal::Terminal;
 use timer::Timer;
 use token::Source;
+use upward::Upward;
+use watchdogs::Watchdogs;
 
 /// How many kernel reports one poll takes.
 const EVENTS: usize = 64;
@@ -68,6 +72,8 @@ pub struct Options {
     pub remap: Remap,
     /// Where the closing record goes besides stderr.
     pub termination_log: Option<PathBuf>,
+    /// What is there while every service is ready and well.
+    pub ready_file: Option<PathBuf>,
     /// Say only what went wrong, and the closing record.
     pub quiet: bool,
     /// Whether colours are welcome where the output is a terminal.
@@ -103,6 +109,8 @@ pub struct Init {
     remnants: Remnants,
     helpers: Helpers,
     checks: Checks,
+    watchdogs: Watchdogs,
+    upward: Upward,
     /// By which services notify us, in the bundle's order.
     notifications: Vec<Option<notification::Channel>>,
     terminal: Option<Terminal>,
@@ -164,6 +172,10 @@ impl Init {
             true => 0,
             false => crate::cgroup::out_of_memory_kills().unwrap_or(0),
         };
+        let upward = match plan.is_one_command {
+            true => Upward::default(),
+            false => Upward::new(options.ready_file.clone()),
+        };
         Ok(Init {
             supervisor: Supervisor::new(plan.policy.clone()),
             terminal: plan.foreground.and_then(|_| Terminal::open()),
@@ -178,6 +190,8 @@ impl Init {
             remnants: Remnants::default(),
             helpers: Helpers::default(),
             checks: Checks::default(),
+            watchdogs: Watchdogs::default(),
+            upward,
             notifications: Vec::new(),
             sockets,
             logs: Logs::new(voice, sinks),
@@ -251,10 +265,12 @@ impl Init {
         self.unfinished.output = self.logs.pump(self.poll.registry());
         self.hear_logs();
         self.serve();
+        self.tell_upward();
         let timer = Source::Timer.token();
         let deadlines = [
             self.supervisor.deadline(),
             self.checks.deadline(),
+            self.watchdogs.deadline(),
             self.remnants.deadline(),
             self.control_deadline(),
             self.hooks.deadline(),

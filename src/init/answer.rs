@@ -7,6 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::Init;
+use super::history::RELOADING;
 use crate::exit::ExitStatus;
 use crate::plan::Plan;
 use crate::supervisor::{End, ServiceId, State};
@@ -37,13 +38,19 @@ fn problem(init: &Init, id: ServiceId) -> Option<String> {
     }
     let complaint = init.checks.complaint(id).map(str::to_owned);
     match init.supervisor.state(id) {
-        State::Running { ready: true, .. } => complaint,
+        State::Running { ready: true, .. } => complaint
+            .or_else(|| doing(init, id).filter(|doing| *doing != RELOADING).map(Into::into)),
         State::Gone(End::Done) if init.is_oneshot(id) => None,
         _ => {
             let reason = complaint.map_or_else(String::new, |reason| format!(": {reason}"));
             Some(format!("{}{reason}", state(init, id)))
         }
     }
+}
+
+/// What the service says that it is doing, sd_notify(3).
+fn doing(init: &Init, id: ServiceId) -> Option<&'static str> {
+    init.history.past(id)?.doing
 }
 
 pub(super) fn status(init: &Init, now: Instant) -> Value {
@@ -78,8 +85,14 @@ fn service(init: &Init, id: ServiceId, now: Instant) -> Value {
         "memory_bytes": usage.map(|usage| usage.memory),
         "cpu_seconds": usage.map(|usage| usage.processor),
         "problem": problem(init, id),
+        "doing": doing(init, id),
         "says": init.history.past(id).and_then(|past| past.said.clone()),
     })
+}
+
+/// Whether every service is ready and well.
+pub(super) fn is_healthy(init: &Init) -> bool {
+    init.plan.ids().all(|id| problem(init, id).is_none())
 }
 
 pub(super) fn health(init: &Init) -> Value {

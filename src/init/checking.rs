@@ -4,12 +4,14 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::time::Instant;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
 use super::checks::{Purpose, Verdict};
 use super::helpers::Job;
+use super::history::RELOADING;
 use super::notification::{self, Channel, Said};
 use super::token::Source;
 use super::{Init, launch, tree};
@@ -27,14 +29,19 @@ use crate::sys::spawn::spawn;
 #[derive(Debug, Default)]
 pub(super) struct Notification {
     channel: Option<Channel>,
+    /// How often the service has to say that it is alive.
+    watchdog: Option<Duration>,
     /// The service's end, and the number under which it expects it.
     pub(super) theirs: Option<(RawFd, OwnedFd)>,
 }
 
 impl Notification {
     pub(super) fn variables(&self) -> Vec<(OsString, OsString)> {
-        let value = self.channel.as_ref().and_then(Channel::variable);
-        value.map(|value| ("NOTIFY_SOCKET".into(), value.into())).into_iter().collect()
+        let socket = self.channel.as_ref().and_then(Channel::variable);
+        let socket = socket.map(|name| ("NOTIFY_SOCKET".into(), name.into()));
+        let span = self.watchdog.map(|span| span.as_micros().to_string());
+        let span = span.map(|span| ("WATCHDOG_USEC".into(), span.into()));
+        socket.into_iter().chain(span).collect()
     }
 }
 
@@ -44,11 +51,14 @@ impl Init {
         match self.plan.bundle.services[id.0].readiness {
             Some(Readiness::Descriptor(target)) => {
                 let (channel, theirs) = notification::pipe()?;
-                Ok(Notification { channel: Some(channel), theirs: Some((target, theirs)) })
+                let theirs = Some((target, theirs));
+                Ok(Notification { channel: Some(channel), theirs, watchdog: None })
             }
             Some(Readiness::Systemd) => {
                 let unique = format!("{}-{}", id.0, self.started.elapsed().as_nanos());
-                Ok(Notification { channel: Some(notification::socket(&unique)?), theirs: None })
+                let channel = Some(notification::socket(&unique)?);
+                let watchdog = self.plan.bundle.services[id.0].watchdog;
+                Ok(Notification { channel, theirs: None, watchdog })
             }
             Some(Readiness::Check(_) | Readiness::Log(_)) | None => Ok(Notification::default()),
         }
@@ -88,14 +98,19 @@ impl Init {
         self.history.ready(id, Instant::now());
         self.publish("ready", Some(id), serde_json::json!({}));
         let service = &self.plan.bundle.services[id.0];
+        let now = Instant::now();
         if let (Some(check), ServiceType::Daemon) = (&service.liveness, service.kind) {
-            self.checks.begin(id, Purpose::Liveness, check, Instant::now() + check.period);
+            self.checks.begin(id, Purpose::Liveness, check, now + check.period);
+        }
+        if let Some(span) = service.watchdog {
+            self.watchdogs.begin(id, span, now);
         }
     }
 
     /// The service has ended: nothing is to be asked of it any more.
     pub(super) fn end_checks(&mut self, id: ServiceId) {
         self.checks.end(id).into_iter().for_each(kill_group);
+        self.watchdogs.end(id);
         if let Some(slot) = self.notifications.get_mut(id.0) {
             *slot = None;
         }
@@ -103,6 +118,7 @@ impl Init {
 
     pub(super) fn end_all_checks(&mut self) {
         self.checks.end_all().into_iter().for_each(kill_group);
+        self.watchdogs.end_all();
     }
 
     /// Why its checks fail, as the end of a sentence.
@@ -121,6 +137,11 @@ impl Init {
         if self.checks.deadline().is_some_and(|deadline| deadline <= now) {
             let verdicts = self.checks.tick(now, self.poll.registry());
             self.heed(verdicts);
+        }
+        for (id, span) in self.watchdogs.take_silent(now) {
+            let span = humantime::format_duration(span);
+            self.checks.complain(id, format!("no WATCHDOG=1 within {span}"));
+            self.facts.push(Event::Unhealthy(id));
         }
     }
 
@@ -208,13 +229,47 @@ impl Init {
     }
 
     fn heed_said(&mut self, id: ServiceId, said: Said) {
+        let now = Instant::now();
         match said {
-            Said::Ready => self.facts.push(Event::Ready(id)),
+            Said::Ready => {
+                self.history.does(id, None);
+                self.facts.push(Event::Ready(id));
+            }
             Said::Extend(span) => self.facts.push(Event::Extended(id, span)),
-            Said::Dead => self.facts.push(Event::Unhealthy(id)),
+            Said::Dead => {
+                self.checks.complain(id, "it says so itself".to_owned());
+                self.facts.push(Event::Unhealthy(id));
+            }
             Said::Status(text) => self.history.said(id, text),
-            Said::Alive => {}
+            Said::Alive => self.watchdogs.is_alive(id, now),
+            Said::Watchdog(span) => self.watchdogs.change(id, span, now),
+            Said::Reloading => self.history.does(id, Some(RELOADING)),
+            Said::Stopping => self.history.does(id, Some("stopping by itself")),
+            Said::MainProcess(pid) => self.main_process_is(id, pid),
         }
+    }
+
+    /// The service says that another process is its main one, as after a fork of a daemon. It has
+    /// to be one of its own.
+    fn main_process_is(&mut self, id: ServiceId, number: i32) {
+        let Some(pid) = Pid::from_raw(number) else { return };
+        if self.processes.get(id).is_none_or(|process| process.pid == pid) {
+            return;
+        }
+        let user = std::fs::metadata(format!("/proc/{number}")).map(|stat| stat.uid());
+        let is_its_own = user.is_ok_and(|user| {
+            !self.processes.is_service(number)
+                && self.may_speak_for(id, Peer { pid: Some(number), user })
+        });
+        if !is_its_own {
+            let text = format!("says MAINPID={number}, which is no process of its own: not heeded");
+            return self.say_of(id, &text);
+        }
+        self.processes.replace(id, pid, self.poll.registry(), Source::Process(id).token());
+        self.tell(&format!(
+            "service \"{}\" says that its main process is {number}",
+            self.plan.name(id)
+        ));
     }
 
     /// A process below the service may; one whose parents are gone, or that is gone itself, if
@@ -223,6 +278,9 @@ impl Init {
         let (Some(process), Some(pid)) = (self.processes.get(id), sender.pid) else { return false };
         let main = process.pid.as_raw_nonzero().get();
         let own = i32::try_from(std::process::id()).unwrap_or(1);
+        if pid == own {
+            return false;
+        }
         let is_end = |pid: i32| pid == main || pid == own || self.processes.is_service(pid);
         match tree::ancestor(pid, is_end) {
             Some(pid) if pid == main => true,

@@ -74,6 +74,7 @@ impl Checks {
     /// Ends the checks of a service; what command is to be killed for it.
     pub(super) fn end(&mut self, id: ServiceId) -> Vec<Pid> {
         let keys = [(id, Purpose::Readiness), (id, Purpose::Liveness)];
+        keys.iter().for_each(|key| drop(self.complaints.remove(key)));
         keys.iter().filter_map(|key| self.remove(*key)).collect()
     }
 
@@ -114,6 +115,11 @@ impl Checks {
     pub(super) fn complaint(&self, id: ServiceId) -> Option<&str> {
         let liveness = self.complaints.get(&(id, Purpose::Liveness));
         liveness.or_else(|| self.complaints.get(&(id, Purpose::Readiness))).map(String::as_str)
+    }
+
+    /// Something else than an attempt says that the service is not well.
+    pub(super) fn complain(&mut self, id: ServiceId, reason: String) {
+        self.complaints.insert((id, Purpose::Liveness), reason);
     }
 
     /// Does what is due.

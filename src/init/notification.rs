@@ -36,6 +36,14 @@ pub(super) enum Said {
     Alive,
     /// It wants to be treated as dead (`WATCHDOG=trigger`).
     Dead,
+    /// From now on it says at least this often that it is alive.
+    Watchdog(Duration),
+    /// It reads its configuration again, and says `READY=1` when it has.
+    Reloading,
+    /// It ends by itself.
+    Stopping,
+    /// This process is its main one from now on.
+    MainProcess(i32),
 }
 
 /// What a service has said since the last look.
@@ -130,6 +138,13 @@ pub(super) fn parse(datagram: &[u8]) -> Vec<Said> {
     let said = |line: &str| match line.split_once('=')? {
         ("READY", "1") => Some(Said::Ready),
         ("STATUS", status) => Some(Said::Status(printable(status))),
+        ("RELOADING", "1") => Some(Said::Reloading),
+        ("STOPPING", "1") => Some(Said::Stopping),
+        ("MAINPID", pid) => Some(Said::MainProcess(pid.parse().ok().filter(|pid: &i32| *pid > 0)?)),
+        ("WATCHDOG_USEC", span) => {
+            let span = Duration::from_micros(span.parse().ok()?);
+            Some(Said::Watchdog(span)).filter(|_| !span.is_zero())
+        }
         ("WATCHDOG", "1") => Some(Said::Alive),
         ("WATCHDOG", "trigger") => Some(Said::Dead),
         ("EXTEND_TIMEOUT_USEC", span) => {
@@ -161,6 +176,15 @@ mod tests {
         ];
         assert_eq!(parse(datagram), said);
         assert_eq!(parse(b"WATCHDOG=1\nWATCHDOG=trigger"), [Said::Alive, Said::Dead]);
+        let more = b"RELOADING=1\nSTOPPING=1\nMAINPID=42\nWATCHDOG_USEC=3000000";
+        let said = [
+            Said::Reloading,
+            Said::Stopping,
+            Said::MainProcess(42),
+            Said::Watchdog(Duration::from_secs(3)),
+        ];
+        assert_eq!(parse(more), said);
+        assert_eq!(parse(b"MAINPID=0\nMAINPID=-1\nMAINPID=x\nWATCHDOG_USEC=0\nSTOPPING=0"), []);
         assert_eq!(parse(b"READY=0\nREADY\n=1\nEXTEND_TIMEOUT_USEC=x"), []);
     }
 

@@ -6,10 +6,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::signal::Signal;
 use crate::supervisor::{ServiceId, Target};
+use crate::sys::process_ids::group_of;
 use crate::sys::signals;
 
 /// A main process that has not been reaped. Until then its pid, and the id of the group that it
@@ -17,6 +19,8 @@ use crate::sys::signals;
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) pid: Pid,
+    /// The group of the processes that belong to it.
+    pub(super) group: Pid,
     /// Says that it has ended, and signals it; `None` where the kernel has none to give.
     pidfd: Option<OwnedFd>,
 }
@@ -32,7 +36,21 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// Enters a process that was just started.
+    /// Another process, which lives, is the service's main one from now on.
+    pub(super) fn replace(&mut self, id: ServiceId, pid: Pid, registry: &Registry, token: Token) {
+        if let Some(old) = self.by_service.get_mut(id.0).and_then(Option::take) {
+            self.by_pid.remove(&old.pid.as_raw_nonzero().get());
+        }
+        self.insert(id, pid, registry, token);
+        // Never our own group, whatever a service has moved into it: what is sent to the group
+        // would reach us, and on a host the user's shell.
+        let group = group_of(Some(pid)).filter(|group| Some(*group) != group_of(None));
+        if let (Some(Some(process)), Some(group)) = (self.by_service.get_mut(id.0), group) {
+            process.group = group;
+        }
+    }
+
+    /// Enters a process that was just started, and leads a group of its own.
     pub(super) fn insert(&mut self, id: ServiceId, pid: Pid, registry: &Registry, token: Token) {
         let pidfd = match self.pidfd_refused {
             true => None,
@@ -52,7 +70,7 @@ impl Processes {
         if self.by_service.len() <= id.0 {
             self.by_service.resize_with(id.0 + 1, || None);
         }
-        self.by_service[id.0] = Some(Process { pid, pidfd });
+        self.by_service[id.0] = Some(Process { pid, group: pid, pidfd });
         self.by_pid.insert(pid.as_raw_nonzero().get(), id);
     }
 
@@ -86,8 +104,9 @@ impl Processes {
     pub(super) fn signal(&self, id: ServiceId, signal: Signal, target: Target) -> io::Result<()> {
         let Some(process) = self.get(id) else { return Ok(()) };
         let pid = process.pid.as_raw_nonzero().get();
+        let group = process.group.as_raw_nonzero().get();
         let sent = match (target, &process.pidfd) {
-            (Target::Group, _) => signals::kill(-pid, signal),
+            (Target::Group, _) => signals::kill(-group, signal),
             (Target::Process, Some(pidfd)) => match signals::pidfd_send(pidfd, signal) {
                 // The call alone may be missing or forbidden (ENOSYS, EPERM); by pid it is just
                 // as safe as long as we are the one who reaps.
@@ -112,6 +131,15 @@ fn open_pidfd(pid: Pid, registry: &Registry, token: Token) -> io::Result<OwnedFd
 }
 
 impl Process {
+    /// Whether it is certain to have ended, although its parent, which is not us, may not have
+    /// reaped it yet.
+    pub(super) fn has_ended(&self) -> bool {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.pidfd.as_ref().is_some_and(|pidfd| {
+            poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once)) == Ok(1)
+        })
+    }
+
     /// The descriptor of the pidfd, if there is one.
     pub(super) fn descriptor(&self) -> Option<i32> {
         self.pidfd.as_ref().map(OwnedFd::as_raw_fd)

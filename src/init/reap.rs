@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait, waitpid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid, waitpid};
 
 use super::Init;
-use crate::exit::ExitStatus;
+use crate::exit::{ExitStatus, INIT_FAILED};
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId};
 use crate::sys::signals;
@@ -19,17 +19,27 @@ impl Init {
     /// The pidfd says that the service's process has ended. Such reports come in the order of
     /// the deaths, which a wait for any child does not keep: so the first to fail is known.
     pub(super) fn reap_service(&mut self, id: ServiceId) {
+        // Before it ended it may have said that another process is the main one now.
+        self.read_notifications(id);
         let Some(process) = self.processes.get(id) else { return };
-        if self.supervisor.may_run_again(id) {
+        if self.supervisor.may_run_again(id) && (is_zombie(process.pid) || process.has_ended()) {
             // What it leaves behind would be in the way of its next run. It is not reaped yet, so
             // the group is still its own.
-            let group = process.pid;
+            let group = process.group;
             let _ = signals::kill(-group.as_raw_nonzero().get(), Signal::KILL);
             self.remnants.insert(id, group);
         }
-        // No answer: the wait for any child has just reaped it.
-        if let Ok(Some((pid, status))) = waitpid(Some(process.pid), WaitOptions::NOHANG) {
-            self.reaped(pid, status);
+        match waitpid(Some(process.pid), WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => self.reaped(pid, exit_status(status)),
+            // It has told us of a main process that is another's child, whose exit code we do not
+            // get to know.
+            Err(rustix::io::Errno::CHILD) if process.has_ended() => {
+                let pid = process.pid;
+                self.say_of(id, "has ended; its exit code went to another process, its parent");
+                self.reaped(pid, ExitStatus::Code(INIT_FAILED));
+            }
+            // It lives, or the wait for any child has just reaped it.
+            Ok(None) | Err(_) => {}
         }
         // Its own orphans came to us at its death.
         self.unfinished.reaping = true;
@@ -49,7 +59,7 @@ impl Init {
                 continue;
             }
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => self.reaped(pid, status),
+                Ok(Some((pid, status))) => self.reaped(pid, exit_status(status)),
                 Ok(None) => return self.kill_newcomers(),
                 Err(rustix::io::Errno::INTR) => {}
                 // ECHILD: no child is left, so no descendant is, for each becomes ours when its
@@ -75,8 +85,7 @@ impl Init {
         self.processes.service(ended_child()?)
     }
 
-    fn reaped(&mut self, pid: Pid, status: WaitStatus) {
-        let status = exit_status(status);
+    fn reaped(&mut self, pid: Pid, status: ExitStatus) {
         let Some(id) = self.processes.remove(pid) else {
             self.asked.remove(&pid.as_raw_nonzero().get());
             if !self.hook_ended(pid, status) {
@@ -104,6 +113,12 @@ impl Init {
             self.kill_all();
         }
     }
+}
+
+/// Whether this child of ours has ended, and waits to be reaped.
+fn is_zombie(pid: Pid) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::Pid(pid), look), Ok(Some(_)))
 }
 
 fn exit_status(status: WaitStatus) -> ExitStatus {

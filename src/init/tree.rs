@@ -32,7 +32,8 @@ pub(super) fn ancestor(mut pid: i32, is_end: impl Fn(i32) -> bool) -> Option<i32
             return Some(pid);
         }
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        pid = parent_in(&stat).filter(|parent| *parent > 0)?;
+        // A zombie counts too: what it said just before its end is still to be heard.
+        pid = parent_in(&stat).map(|(_, parent)| parent).filter(|parent| *parent > 0)?;
     }
     None
 }
@@ -56,7 +57,10 @@ fn children_by_parent() -> Option<BTreeMap<i32, Vec<i32>>> {
         shows_us |= pid == own;
         // One that has ended in the meantime has nothing to say.
         let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { continue };
-        if let Some(parent) = parent_in(&stat) {
+        // A zombie can't be signalled any more, but its children are somebody's already.
+        if let Some((state, parent)) = parent_in(&stat)
+            && state != b"Z"
+        {
             children.entry(parent).or_default().push(pid);
         }
     }
@@ -68,14 +72,14 @@ fn is_own_proc(own: i32) -> bool {
     fs::read_link("/proc/self").is_ok_and(|target| target.to_str() == Some(&own.to_string()))
 }
 
-/// `pid (comm) state ppid …`, proc(5). The name may hold spaces and parentheses of its own.
-fn parent_in(stat: &[u8]) -> Option<i32> {
+/// The state and the parent: `pid (comm) state ppid …`, proc(5). The name may hold spaces and
+/// parentheses of its own.
+fn parent_in(stat: &[u8]) -> Option<(&[u8], i32)> {
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let mut fields = stat.get(after_name..)?.split(|byte| *byte == b' ').skip(1);
     let state = fields.next()?;
     let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    // A zombie can't be signalled any more, but its children are somebody's already.
-    (state != b"Z").then_some(parent)
+    Some((state, parent))
 }
 
 #[cfg(test)]
@@ -84,9 +88,8 @@ mod tests {
 
     #[test]
     fn the_parent_is_found_behind_any_name() {
-        assert_eq!(parent_in(b"7 (sh) S 3 7 7 0"), Some(3));
-        assert_eq!(parent_in(b"7 (a) R 1) (b) S 42 7 7 0"), Some(42));
-        assert_eq!(parent_in(b"7 (sh) Z 3 7 7 0"), None);
+        assert_eq!(parent_in(b"7 (sh) S 3 7 7 0"), Some((&b"S"[..], 3)));
+        assert_eq!(parent_in(b"7 (a) R 1) (b) Z 42 7 7 0"), Some((&b"Z"[..], 42)));
         assert_eq!(parent_in(b""), None);
     }
 
@@ -99,6 +102,12 @@ mod tests {
         assert!(descendants(own, |_| false).unwrap().contains(&pid));
         assert!(!descendants(own, |skipped| skipped == pid).unwrap().contains(&pid));
         child.kill().unwrap();
+        let is_zombie = || fs::read(format!("/proc/{pid}/stat")).unwrap().contains(&b'Z');
+        while !is_zombie() {
+            std::thread::yield_now();
+        }
+        assert!(!descendants(own, |_| false).unwrap().contains(&pid));
+        assert_eq!(ancestor(pid, |pid| pid == own), Some(own), "a zombie has parents, too");
         child.wait().unwrap();
     }
 }

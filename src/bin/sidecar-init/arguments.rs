@@ -47,6 +47,7 @@ pub(crate) struct CommandRequest {
 pub(crate) struct BundleRequest {
     pub(crate) common: Common,
     pub(crate) source: Source,
+    pub(crate) ready_file: Option<PathBuf>,
 }
 
 pub(crate) struct CheckRequest {
@@ -73,6 +74,7 @@ struct Given {
     file: Option<PathBuf>,
     only: Option<String>,
     log: Option<LogMode>,
+    ready_file: Option<PathBuf>,
     json: bool,
     command: Option<Vec<OsString>>,
 }
@@ -140,7 +142,7 @@ fn option(name: &str, mode: Mode, given: &mut Given, parser: &mut Parser) -> Res
         "grace" | "remap" | "termination-log" | "q" | "quiet" => mode != Check,
         "g" | "group" | "map" | "parent-death-signal" => mode == Command,
         "f" | "file" | "only" => mode != Command,
-        "log" => mode == Run,
+        "log" | "ready-file" => mode == Run,
         "json" => mode == Check,
         _ => return Err(format!("unknown option {}", dashed(name))),
     };
@@ -153,6 +155,7 @@ fn option(name: &str, mode: Mode, given: &mut Given, parser: &mut Parser) -> Res
         "json" => given.json = true,
         "f" | "file" => given.file = Some(value(name, parser)?.into()),
         "termination-log" => given.common.termination_log = Some(value(name, parser)?.into()),
+        "ready-file" => given.ready_file = Some(value(name, parser)?.into()),
         "only" => given.only = Some(text(name, parser)?),
         "grace" => given.grace = Some(duration("--grace", &text(name, parser)?)?),
         "remap" => {
@@ -175,7 +178,7 @@ fn misplaced(name: &str) -> &'static str {
         "map" => "is for one command only; in a bundle, [signals] of its file routes signals",
         "parent-death-signal" => "is for one command only; a service has the key of this name",
         "f" | "file" | "only" => "goes with run or check: sidecar-init run -f FILE",
-        "log" => "goes with run: sidecar-init run --log MODE",
+        "log" | "ready-file" => "goes with run: sidecar-init run --log MODE --ready-file FILE",
         "json" => "goes with check: sidecar-init check --json",
         _ => "does not go with check, which runs nothing",
     }
@@ -209,9 +212,9 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
         }
     };
     if mode == Mode::Run {
-        let Given { common, only, log, command: main, .. } = given;
+        let Given { common, only, log, ready_file, command: main, .. } = given;
         let source = Source { file, only, grace, log, main };
-        return Ok(Request::Bundle(BundleRequest { common, source }));
+        return Ok(Request::Bundle(BundleRequest { common, source, ready_file }));
     }
     let command = given
         .command

@@ -43,6 +43,7 @@ Options of run and check:
                             [env: SIDECAR_INIT_CONFIG]
   --only NAMES              only these services, separated by commas
   --log MODE                prefix, json or inherit, for every service (run only)
+  --ready-file FILE         is there while every service is ready and live (run only)
   --json                    print the plan as JSON (check only)
 
 Options of status and its siblings:

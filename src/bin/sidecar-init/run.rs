@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 
 use sidecar_init::control::{DEFAULT_SOCKETS, NO_SOCKET, SOCKET_VARIABLE};
 use sidecar_init::exit::INIT_FAILED;
@@ -13,18 +14,24 @@ use crate::arguments::{BundleRequest, CommandRequest, Common};
 
 /// Runs one command.
 pub(crate) fn command(request: CommandRequest) -> u8 {
-    start(Plan::command(request.command, &request.options), request.common, None, None)
+    start(Plan::command(request.command, &request.options), options(request.common))
 }
 
 /// Runs a bundle.
 pub(crate) fn bundle(request: BundleRequest) -> u8 {
-    let source = request.source;
+    let BundleRequest { common, source, ready_file } = request;
     match plan(&source) {
         Ok(plan) => {
             // Reading the file took far more than what is kept of it.
             sidecar_init::sys::memory::give_back();
             let socket = socket(plan.bundle.socket.as_deref());
-            start(plan, request.common, Some(source), socket)
+            let options = Options {
+                source: Some(source),
+                socket,
+                ready_file: ready_file.map(absolute),
+                ..options(common)
+            };
+            start(plan, options)
         }
         Err(code) => code,
     }
@@ -56,15 +63,22 @@ fn socket(in_file: Option<&str>) -> Option<Socket> {
     }
 }
 
-fn start(plan: Plan, common: Common, source: Option<Source>, socket: Option<Socket>) -> u8 {
-    let options = Options {
-        source,
-        socket,
+fn options(common: Common) -> Options {
+    Options {
         remap: common.remap,
         termination_log: common.termination_log,
         quiet: common.quiet,
         colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-    };
+        ..Options::default()
+    }
+}
+
+/// The init does not stay where it was started.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn start(plan: Plan, options: Options) -> u8 {
     match Init::new(plan, options) {
         Ok(init) => init.run(),
         Err(error) => {

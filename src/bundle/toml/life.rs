@@ -62,6 +62,7 @@ pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
     let start_timeout = section.duration("start-timeout").map(|timeout| timeout.value);
     service.start_timeout = start_timeout.or(service.readiness.as_ref().map(|_| START_TIMEOUT));
     service.liveness = live(section);
+    service.watchdog = watchdog(section, service.readiness.as_ref());
     service.restart = restart(section);
     service.stop_command =
         section.get("stop-command").map(|_| super::service::words(section, "stop-command"));
@@ -202,6 +203,17 @@ fn live(section: &mut Section) -> Option<Check> {
     check.failures =
         failures.and_then(|number| u32::try_from(number).ok()).unwrap_or(LIVE_FAILURES);
     Some(check)
+}
+
+fn watchdog(section: &mut Section, readiness: Option<&Readiness>) -> Option<Duration> {
+    let Placed { value, span } = section.duration("watchdog")?;
+    if readiness != Some(&Readiness::Systemd) {
+        let message = "`watchdog` goes with notify = \"systemd\"; others have `live`";
+        section.complain(span, message);
+    } else if value < SHORTEST_PERIOD {
+        section.complain(span, "`watchdog` is at least \"10ms\"");
+    }
+    Some(value)
 }
 
 fn table<'a, 'text>(

@@ -15,7 +15,7 @@ use crate::bundle::{
 };
 use crate::signal::Signal;
 
-pub(super) const KEYS: [&str; 37] = [
+pub(super) const KEYS: [&str; 38] = [
     "name",
     "command",
     "working-directory",
@@ -47,6 +47,7 @@ pub(super) const KEYS: [&str; 37] = [
     "notify",
     "start-timeout",
     "live",
+    "watchdog",
     "restart",
     "stop-command",
     "drain",

@@ -1,0 +1,162 @@
+//! What services say by datagrams of sd_notify(3), and what the init says upwards.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod harness;
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+
+use harness::{Position, bundle, bundle_command, positions, start, start_bundle};
+
+/// A service in Python: `say` sends a datagram, `wait` waits for a signal.
+const PRELUDE: &str = r#"
+import os, signal, socket, sys
+def say(text):
+    to = os.environ["NOTIFY_SOCKET"].replace("@", "\0")
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(text.encode(), to)
+def out(text):
+    print(text, flush=True)
+wait = signal.pause
+signal.signal(signal.SIGTERM, lambda *_: (out("TERM"), os._exit(0)))
+"#;
+
+fn has_python() -> bool {
+    let there = Command::new("/usr/bin/python3").arg("--version").output().is_ok();
+    assert!(there || std::env::var_os("CI").is_none(), "CI must have python3");
+    if !there {
+        eprintln!("######## SKIPPED: no python3 to send datagrams ########");
+    }
+    there
+}
+
+fn service(script: &str, more: &str) -> String {
+    format!(
+        "[[service]]\nname = \"a\"\ncommand = [\"/usr/bin/python3\", \"-c\", '''{PRELUDE}{script}''']\n\
+         notify = \"systemd\"\nenvironment-drop = [\"PYTHON*\"]\n{more}\n"
+    )
+}
+
+#[test]
+fn a_daemon_that_forks_away_says_its_new_main_process() {
+    if !has_python() {
+        return;
+    }
+    let script = r#"
+read, write = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    say("MAINPID=%d\nREADY=1" % os.getpid())
+    os.write(write, b"said")
+    wait()
+else:
+    os.read(read, 4)
+    os._exit(0)
+"#;
+    for position in positions() {
+        // Without after, the second one would start at once.
+        let second = "[[service]]\nname = \"b\"\ncommand = [\"sh\", \"-c\", \"echo second; exit 7\"]\nafter = [\"a\"]\n";
+        let mut running = start_bundle(position, &(service(script, "") + second));
+        running.wait_for("[b] second");
+        let ended = running.end();
+        assert_eq!(ended.code(), 7, "the daemon's first process did not end it: {ended:?}");
+        assert!(ended.stdout.contains("[a] TERM"), "{ended:?}");
+    }
+}
+
+#[test]
+fn the_exit_code_of_another_ones_child_is_not_known() {
+    if !has_python() {
+        return;
+    }
+    let script = r#"
+if os.fork() == 0:
+    signal.signal(signal.SIGUSR1, lambda *_: os._exit(9))
+    say("MAINPID=%d" % os.getpid())
+    say("READY=1")
+    wait()
+else:
+    wait()
+"#;
+    let second = "[[service]]\nname = \"b\"\ncommand = [\"sh\", \"-c\", \"echo second; exec sleep 1000\"]\nafter = [\"a\"]\n[signals]\nUSR1 = { to = [\"a\"] }\n";
+    let mut running = start_bundle(Position::Child, &(service(script, "") + second));
+    running.wait_for("[b] second");
+    running.signal("USR1");
+    let ended = running.end();
+    assert_eq!(ended.code(), 125, "{ended:?}");
+    assert!(ended.stderr.contains("its exit code went to another process"), "{ended:?}");
+}
+
+#[test]
+fn a_stranger_is_no_main_process() {
+    if !has_python() {
+        return;
+    }
+    let script = "say('MAINPID=%d' % os.getppid()); say('READY=1'); wait()";
+    let mut running = start_bundle(
+        Position::Child,
+        &(service(script, "")
+            + "[[service]]\nname = \"b\"\ncommand = [\"echo\", \"b\"]\nafter = [\"a\"]\non-exit = \"ignore\"\n"),
+    );
+    running.wait_for("[b] b");
+    let words = format!("says MAINPID={}, which is no process of its own", running.pid());
+    running.signal("TERM");
+    let ended = running.end();
+    assert!(ended.code() == 0 && ended.stderr.contains(&words), "{ended:?}");
+}
+
+#[test]
+fn a_silent_watchdog_is_a_failure() {
+    if !has_python() {
+        return;
+    }
+    let script = r#"
+assert os.environ["WATCHDOG_USEC"] == "50000"
+say("READY=1")
+say("WATCHDOG=1")
+wait()
+"#;
+    let ended = start_bundle(Position::Child, &service(script, "watchdog = \"50ms\"")).end();
+    assert_eq!(ended.code(), 124, "{ended:?}");
+    let words = "\"a\" has failed its liveness check: no WATCHDOG=1 within 50ms";
+    assert!(ended.stderr.contains(words), "{ended:?}");
+}
+
+#[test]
+fn readiness_is_passed_upwards() {
+    if !has_python() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ready_file = directory.path().join("ready");
+    std::fs::write(&ready_file, "left by an earlier run").unwrap();
+    let upper = UnixDatagram::bind(directory.path().join("socket")).unwrap();
+    upper.set_read_timeout(Some(harness::HANG)).unwrap();
+    let hear = || {
+        let mut buffer = [0; 100];
+        let length = upper.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    };
+    let script = r#"
+assert "socket" not in os.environ["NOTIFY_SOCKET"]
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+out("up")
+signal.sigwait([signal.SIGUSR1])
+say("READY=1")
+wait()
+"#;
+    let file = bundle(&(service(script, "") + "[signals]\nUSR1 = { to = [\"a\"] }\n"));
+    let mut command = bundle_command(Position::Child, &file);
+    command.arg("--ready-file").arg(&ready_file);
+    command.env("NOTIFY_SOCKET", directory.path().join("socket"));
+    let mut running = start(&mut command);
+    running.wait_for("[a] up");
+    assert!(!ready_file.exists());
+    running.signal("USR1");
+    assert!(hear().starts_with("READY=1\n"));
+    assert!(ready_file.exists());
+    running.signal("TERM");
+    assert_eq!(hear(), "STOPPING=1");
+    assert!(!ready_file.exists());
+    assert_eq!(running.end().code(), 0);
+}
