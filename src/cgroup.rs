@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Where control groups are mounted; the second where version 1 has the first.
@@ -25,6 +26,10 @@ pub fn out_of_memory_kills() -> Option<u64> {
 /// own: we must be PID 1, which this does not kill, and every process in it must be of our PID
 /// namespace. On a host the group is shared with the user's shell.
 pub fn kill_all() -> io::Result<()> {
+    fs::write(own_group()?.join("cgroup.kill"), "1")
+}
+
+fn own_group() -> io::Result<PathBuf> {
     if std::process::id() != 1 {
         return Err(io::ErrorKind::Unsupported.into());
     }
@@ -36,7 +41,47 @@ pub fn kill_all() -> io::Result<()> {
     if !has_only_our_processes(&group, DEEPEST)? {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
-    fs::write(group.join("cgroup.kill"), "1")
+    Ok(group)
+}
+
+/// A control group for one service, below the init's own: what the service leaves behind can't
+/// leave it, whatever its process group or session.
+#[derive(Debug)]
+pub struct ServiceGroup(PathBuf);
+
+impl ServiceGroup {
+    /// Makes it, where the init's own group is the container's and ours to write; elsewhere
+    /// there is none.
+    pub fn make(name: &str) -> io::Result<ServiceGroup> {
+        let group = own_group()?.join(format!("sidecar-init.{name}"));
+        match fs::create_dir(&group) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(ServiceGroup(group)),
+        }
+    }
+
+    /// What a process writes `0` to that is to become a member.
+    pub fn door(&self) -> io::Result<OwnedFd> {
+        Ok(fs::File::options().write(true).open(self.0.join("cgroup.procs"))?.into())
+    }
+
+    /// Kills all members.
+    pub fn kill(&self) -> io::Result<()> {
+        fs::write(self.0.join("cgroup.kill"), "1")
+    }
+
+    /// Whether none of its members lives.
+    pub fn is_empty(&self) -> bool {
+        let events = fs::read_to_string(self.0.join("cgroup.events"));
+        events.is_ok_and(|events| events.lines().any(|line| line == "populated 0"))
+    }
+}
+
+/// An empty one is removed; the kernel keeps any other, rmdir(2).
+impl Drop for ServiceGroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
 }
 
 /// `oom_kill N` in memory.events (version 2) or memory.oom_control (version 1).

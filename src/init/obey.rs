@@ -12,8 +12,8 @@ use serde_json::json;
 use super::checking::Notification;
 use super::token::Source;
 use super::{Init, launch, tree};
-use crate::bundle::LogMode;
 use crate::bundle::listen::FIRST_SOCKET;
+use crate::bundle::{LogMode, RestartWhen};
 use crate::error_text::error_text;
 use crate::exit::INIT_FAILED;
 use crate::log::{self, Channel};
@@ -106,6 +106,12 @@ impl Init {
                 Some(self.empty_input().map_err(|error| refused("can't open /dev/null", error))?)
             }
         };
+        // Joining one takes the kernel long, so only what may run again has one.
+        let door = match self.plan.bundle.services[id.0].restart.when {
+            RestartWhen::Never => None,
+            _ => self.remnants.door(id, &self.plan.name(id)),
+        };
+        launch.control_group = door.as_ref().map(AsFd::as_fd);
         let [stdout, stderr] = &theirs;
         launch.standard =
             [input.as_ref(), stdout.as_ref(), stderr.as_ref()].map(|fd| fd.map(OwnedFd::as_fd));

@@ -8,7 +8,6 @@ use super::Init;
 use crate::exit::{ExitStatus, INIT_FAILED};
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId};
-use crate::sys::signals;
 use crate::sys::wait::ended_child;
 
 /// How many zombies are reaped before signals and deadlines have their turn. A storm of orphans
@@ -23,11 +22,8 @@ impl Init {
         self.read_notifications(id);
         let Some(process) = self.processes.get(id) else { return };
         if self.supervisor.may_run_again(id) && (is_zombie(process.pid) || process.has_ended()) {
-            // What it leaves behind would be in the way of its next run. It is not reaped yet, so
-            // the group is still its own.
-            let group = process.group;
-            let _ = signals::kill(-group.as_raw_nonzero().get(), Signal::KILL);
-            self.remnants.insert(id, group);
+            // What it leaves behind would be in the way of its next run.
+            self.remnants.kill(id, process.group);
         }
         match waitpid(Some(process.pid), WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => self.reaped(pid, exit_status(status)),

@@ -53,6 +53,7 @@ impl Init {
         for id in changes.started.iter().filter(|id| self.processes.get(**id).is_none()) {
             self.history.forget(*id);
             self.logs.forget(*id);
+            self.remnants.forget(*id);
         }
         self.supervisor.reload(self.plan.policy.clone(), &changes, Instant::now());
         Ok(changes)

@@ -1,13 +1,18 @@
-//! What a service that is to run again has left behind in its process group. It was sent KILL;
-//! until it is gone the service is not started, lest the two meet.
+//! What a service that is to run again has left behind, in its process group and, where it has
+//! one, in its control group. It was sent KILL; until it is gone the service is not started, lest
+//! the two meet.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process_group};
 
+use crate::cgroup::ServiceGroup;
+use crate::signal::Signal;
 use crate::supervisor::ServiceId;
+use crate::sys::signals;
 
 /// A process in an uninterruptible sleep does not die of KILL; after this long it is left alone.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -15,14 +20,40 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Remnants {
     groups: BTreeMap<ServiceId, Pid>,
+    /// The control groups of services that may run again, where such can be made.
+    control_groups: BTreeMap<ServiceId, ServiceGroup>,
+    /// Such can't be made here.
+    has_no_control_groups: bool,
     /// Services that wait for theirs to be gone, and for how long at the most.
     waiting: Vec<(ServiceId, Instant)>,
 }
 
 impl Remnants {
-    /// The leader of this group, the service's main process, has ended.
-    pub(super) fn insert(&mut self, id: ServiceId, group: Pid) {
+    /// What the service is to be let into its control group by; `None` where there is none.
+    pub(super) fn door(&mut self, id: ServiceId, name: &str) -> Option<OwnedFd> {
+        if !self.control_groups.contains_key(&id) && !self.has_no_control_groups {
+            match ServiceGroup::make(name) {
+                Ok(group) => drop(self.control_groups.insert(id, group)),
+                Err(_) => self.has_no_control_groups = true,
+            }
+        }
+        self.control_groups.get(&id)?.door().ok()
+    }
+
+    /// The main process has ended, and is not reaped yet, so that its group is still its own: all
+    /// that it leaves behind is killed.
+    pub(super) fn kill(&mut self, id: ServiceId, group: Pid) {
+        let _ = signals::kill(-group.as_raw_nonzero().get(), Signal::KILL);
+        if let Some(control_group) = self.control_groups.get(&id) {
+            let _ = control_group.kill();
+        }
         self.groups.insert(id, group);
+    }
+
+    /// Another service has this id from now on.
+    pub(super) fn forget(&mut self, id: ServiceId) {
+        self.groups.remove(&id);
+        self.control_groups.remove(&id);
     }
 
     /// Whether the service has to wait; then `take_free` has it when it is free.
@@ -57,7 +88,10 @@ impl Remnants {
     }
 
     fn is_gone(&self, id: ServiceId) -> bool {
-        let is_empty = |group: &Pid| test_kill_process_group(*group) == Err(Errno::SRCH);
+        let is_empty = |group: &Pid| {
+            test_kill_process_group(*group) == Err(Errno::SRCH)
+                && self.control_groups.get(&id).is_none_or(ServiceGroup::is_empty)
+        };
         self.groups.get(&id).is_none_or(is_empty)
     }
 }

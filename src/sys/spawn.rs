@@ -42,6 +42,8 @@ pub struct Launch<'fd> {
     pub more: Vec<(RawFd, BorrowedFd<'fd>)>,
     /// The terminal whose foreground the child's process group becomes.
     pub foreground_of: Option<BorrowedFd<'fd>>,
+    /// The `cgroup.procs` of the control group to join; that may fail, and nothing is lost.
+    pub control_group: Option<BorrowedFd<'fd>>,
     /// Limits: resource, soft, hard.
     pub limits: Vec<(u32, u64, u64)>,
     /// The nice value.

@@ -29,6 +29,10 @@ pub(super) fn prepare_and_execute(shared: &mut Shared) -> Failed {
 fn prepare(shared: &mut Shared) -> Result<(), Failed> {
     let launch = shared.launch;
     own_process_group(shared)?;
+    if let Some(group) = launch.control_group {
+        // SAFETY: the kernel reads one byte from a live literal.
+        unsafe { libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) };
+    }
     standard_descriptors(shared)?;
     for (resource, soft, hard) in &launch.limits {
         let limit = libc::rlimit64 { rlim_cur: *soft, rlim_max: *hard };

@@ -1,0 +1,93 @@
+//! What a service leaves behind is gone before it starts again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod harness;
+
+use std::process::Command;
+
+use harness::{Position, bundle, positions, start, start_bundle};
+
+/// Leaves a process behind, and says at its next run whether that is gone.
+fn leaver(leave: &str, place: &std::path::Path) -> String {
+    let place = place.display();
+    format!(
+        "[[service]]\nname = \"a\"\nrestart = {{ policy = \"always\", delay = \"0s\" }}\n\
+         command = [\"sh\", \"-c\", '''\n\
+         if [ ! -e {place} ]; then {leave} sh -c 'echo $$ >{place}.new; mv {place}.new {place}; exec sleep 1000' &\n\
+         while [ ! -e {place} ]; do :; done; exit; fi\n\
+         if kill -0 $(cat {place}) 2>/dev/null; then echo still there; else echo gone; fi\n\
+         exec sleep 1000''']\n"
+    )
+}
+
+#[test]
+fn its_process_group_is_gone() {
+    for position in positions() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut running = start_bundle(position, &leaver("", &directory.path().join("pid")));
+        assert_eq!(running.line(), "[a] gone");
+        running.signal("TERM");
+        assert_eq!(running.end().code(), 0);
+    }
+}
+
+/// A control group for the test, in a hierarchy of version 2 that only it can see.
+struct ControlGroup(String);
+
+impl ControlGroup {
+    const MOUNT: &str = "mount -t cgroup2 none /sys/fs/cgroup";
+
+    fn new() -> ControlGroup {
+        ControlGroup(format!("sidecar-init-test-{}", std::process::id()))
+    }
+
+    /// Whether the kernel has version 2 and we may mount it.
+    fn is_allowed() -> bool {
+        let mount = Command::new("unshare").args(["--mount", "sh", "-c", Self::MOUNT]).output();
+        mount.is_ok_and(|output| output.status.success())
+    }
+
+    /// The init as PID 1 in it, as in a container whose control groups it may write to.
+    fn init(&self, file: &std::path::Path) -> Command {
+        let (mount, name) = (Self::MOUNT, &self.0);
+        let script = format!(
+            "{mount} && mkdir -p /sys/fs/cgroup/{name} && echo $$ >/sys/fs/cgroup/{name}/cgroup.procs \
+             && exec unshare --cgroup sh -c 'umount /sys/fs/cgroup && {mount} && exec \"$@\"' sh \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]);
+        command.args(["sh", "-c", &script, "sh", &harness::binary(), "run", "-f"]).arg(file);
+        command
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        let below = format!("/sys/fs/cgroup/{}", self.0);
+        let script = format!("{} && rmdir {below}/* {below} 2>/dev/null", Self::MOUNT);
+        let _ = Command::new("unshare").args(["--mount", "sh", "-c", &script]).status();
+    }
+}
+
+#[test]
+fn what_has_left_its_process_group_is_gone_where_control_groups_are_ours() {
+    if !ControlGroup::is_allowed() {
+        assert!(std::env::var_os("CI").is_none(), "CI must have control groups of version 2");
+        return eprintln!("######## SKIPPED: no control groups of version 2 to mount ########");
+    }
+    let group = ControlGroup::new();
+    let directory = tempfile::tempdir().unwrap();
+    let file = bundle(&leaver("setsid", &directory.path().join("pid")));
+    let mut running = start(&mut group.init(file.path()));
+    assert_eq!(running.line(), "[a] gone");
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+    // Elsewhere nobody can tell whose it was.
+    let directory = tempfile::tempdir().unwrap();
+    let text = leaver("setsid", &directory.path().join("pid"));
+    let mut running = start_bundle(Position::Child, &text);
+    assert_eq!(running.line(), "[a] still there");
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+}
