@@ -375,7 +375,8 @@ impl Supervisor {
     }
 
     pub(super) fn start_requested(&mut self, id: ServiceId) {
-        if self.phase != Phase::Up || id.0 >= self.services.len() {
+        let is_there = self.policy.services.get(id.0).is_some_and(|policy| !policy.is_retired);
+        if self.phase != Phase::Up || !is_there {
             return;
         }
         let service = &mut self.services[id.0];
@@ -385,7 +386,11 @@ impl Supervisor {
             State::Draining { .. } | State::Stopping { .. } | State::Killed => {
                 service.ending = Some(Ending::Restart);
             }
-            State::Running { .. } | State::Spawning => service.ending = None,
+            // What was asked for can be taken back; that it has failed can not.
+            State::Running { .. } | State::Spawning => match service.ending {
+                Some(Ending::Stop | Ending::Restart | Ending::Requirement) => service.ending = None,
+                Some(Ending::Unready | Ending::Unhealthy | Ending::Shutdown) | None => {}
+            },
             State::Waiting => {}
         }
         // What it requires has to be there, and comes before it, so this ends.
@@ -402,8 +407,9 @@ impl Supervisor {
         }
         match self.state(id) {
             State::Waiting | State::Backoff { .. } => self.set(id, State::Gone(End::Stopped)),
-            State::Gone(End::Failed | End::Never) => self.set(id, State::Gone(End::Stopped)),
-            State::Gone(End::Done | End::Stopped) => {}
+            // Those that come after a oneshot go on counting on what it has done.
+            State::Gone(End::Done) if self.is_oneshot(id) => {}
+            State::Gone(_) => self.set(id, State::Gone(End::Stopped)),
             _ => {
                 let is_new = self.services[id.0].ending.is_none();
                 self.services[id.0].ending = Some(ending);
@@ -416,7 +422,9 @@ impl Supervisor {
 
     pub(super) fn restart_requested(&mut self, id: ServiceId) {
         match self.state(id) {
-            State::Running { .. } | State::Spawning => self.stop_requested(id, Ending::Restart),
+            State::Running { .. } | State::Spawning if !self.policy.services[id.0].is_retired => {
+                self.stop_requested(id, Ending::Restart);
+            }
             _ => self.start_requested(id),
         }
     }

@@ -41,9 +41,12 @@ impl Supervisor {
             self.stop_requested(*id, Ending::Stop);
         }
         for id in &changes.started {
-            match self.state(*id) {
-                State::Gone(_) => self.services[id.0] = Service::default(),
-                _ => self.start_requested(*id),
+            let service = &mut self.services[id.0];
+            match service.state {
+                State::Gone(_) => *service = Service::default(),
+                // It is back before it was gone.
+                state if state.is_alive() => service.ending = Some(Ending::Restart),
+                _ => {}
             }
         }
         for id in &changes.restarted {
