@@ -20,6 +20,7 @@ use crate::source::Source as BundleSource;
 use crate::supervisor::{Cause, Event, Supervisor};
 use crate::sys::descriptors;
 use crate::sys::signals::{self, Received, Signals};
+use crate::termination_log;
 
 mod announce;
 mod answer;
@@ -360,15 +361,16 @@ impl Init {
         let kills = crate::cgroup::out_of_memory_kills().unwrap_or(0);
         record.out_of_memory_kills = kills.saturating_sub(self.out_of_memory_kills);
         let line = self.logs.voice_record(&record);
-        if let Some(file) = &self.options.termination_log
-            && let Err(error) = std::fs::write(file, format!("{line}\n"))
-        {
-            let error = error_text(&error);
-            let text = format!("can't write the termination log {}: {error}", file.display());
-            self.logs.say(&text, self.poll.registry());
-        }
         if record.is_worth_a_line() {
             self.logs.say_as_is(&line, self.poll.registry());
+            self.flush(events);
+        }
+        // Last, so that whatever happens to the file, the record is out.
+        if let Some(file) = &self.options.termination_log
+            && let Err(error) = termination_log::write(file, &line)
+        {
+            let error = error_text(&error);
+            self.say(&format!("can't write the termination log {}: {error}", file.display()));
             self.flush(events);
         }
     }

@@ -43,4 +43,5 @@ pub mod signal;
 pub mod source;
 pub mod supervisor;
 pub mod sys;
+pub mod termination_log;
 pub mod timeline;

@@ -292,6 +292,22 @@ fn the_termination_log_has_the_record() {
 }
 
 #[test]
+fn a_termination_log_that_nobody_reads_is_not_waited_for() {
+    if !is_ours("--termination-log") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let path = fifo.to_str().unwrap();
+    let ended = run_script(harness::Position::Child, &["--termination-log", path], "exit 9");
+    assert_eq!(ended.code(), 9);
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert!(lines[0].contains("ended: command \"sh\" exited with code 9"), "{ended:?}");
+    assert!(lines[1].contains("can't write the termination log"), "{ended:?}");
+}
+
+#[test]
 fn wrong_usage_is_64_and_says_the_fix() {
     if !is_ours("usage") {
         return;
