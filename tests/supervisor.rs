@@ -76,6 +76,17 @@ fn a_slow_service_holds_the_next_up_for_its_share_only() {
 }
 
 #[test]
+fn what_a_slow_service_leaves_behind_is_asked_when_it_ends() {
+    let mut story = Story::up(policy(2));
+    story.signal(Signal::TERM).at(2667).orders();
+    assert_eq!(story.at(5334).orders(), ["terminate rest"]);
+    assert_eq!(story.exits(1, 0).orders(), ["terminate rest"]);
+    assert_eq!(story.at(6000).orders(), NOTHING);
+    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    assert!(!story.tell(Event::TreeEmpty).outcome().rest_overran);
+}
+
+#[test]
 fn a_service_is_killed_when_its_own_grace_ends() {
     let mut policy = policy(2);
     policy.services[1].grace = Some(Duration::from_secs(1));

@@ -36,8 +36,8 @@ pub(super) enum Stage {
     Begun,
     /// All of this stage and those before were asked.
     Number(usize),
-    /// The strays were asked too, while services are still ending.
-    Rest,
+    /// The strays were asked too, while this many services are still ending.
+    Rest { alive: usize },
 }
 
 impl Phase {
@@ -143,15 +143,19 @@ impl Supervisor {
     ) {
         if self.alive == 0 {
             self.phase = Phase::Sweeping { deadline };
-            if stage != Stage::Rest {
-                orders.push(Action::TerminateRest);
-            }
+            orders.push(Action::TerminateRest);
             return;
         }
         let asked_up_to = match stage {
             Stage::Begun => None,
             Stage::Number(number) => Some(number),
-            Stage::Rest => return,
+            Stage::Rest { alive } => {
+                // What a service leaves behind that has just ended was not among the strays.
+                if self.alive < alive {
+                    self.terminate_rest(deadline, orders);
+                }
+                return;
+            }
         };
         let is_held_up = self
             .services
@@ -171,15 +175,17 @@ impl Supervisor {
                     self.phase = Phase::Stopping { deadline, stage, advance_at };
                 }
                 // Only services that are slow to end are left; the strays have waited long enough.
-                None if is_time_up => {
-                    orders.push(Action::TerminateRest);
-                    let stage = Stage::Rest;
-                    self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
-                }
+                None if is_time_up => self.terminate_rest(deadline, orders),
                 None => {}
             }
         }
         self.ask_who_may_be_asked(now, now_asked, orders);
+    }
+
+    fn terminate_rest(&mut self, deadline: Instant, orders: &mut Vec<Action>) {
+        orders.push(Action::TerminateRest);
+        let stage = Stage::Rest { alive: self.alive };
+        self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
     }
 
     /// The stages in which somebody has not been asked, in their order.
