@@ -71,6 +71,8 @@ pub struct Supervisor {
     alive: usize,
     /// How often TERM or INT asked for the end.
     requests: u32,
+    /// Whether the sweep began in this tick, so that nobody knows yet whether anything is left.
+    sweeps_since_now: bool,
     overran: Vec<ServiceId>,
     rest_overran: bool,
     forced: Option<Signal>,
@@ -96,6 +98,7 @@ impl Supervisor {
             first_failure: None,
             alive: 0,
             requests: 0,
+            sweeps_since_now: false,
             overran: Vec::new(),
             rest_overran: false,
             forced: None,
@@ -130,7 +133,8 @@ impl Supervisor {
     /// so that none of them comes too late to prevent a start, and when
     /// [`deadline`](Supervisor::deadline) has come; harmless at any other time.
     pub fn tick(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        while self.unsettled || self.due.is_some_and(|due| due <= now) {
+        self.sweeps_since_now = false;
+        while self.unsettled || self.due.is_some_and(|due| due <= now) && !self.sweeps_since_now {
             self.step(now, orders);
         }
     }
@@ -149,8 +153,8 @@ impl Supervisor {
         self.due = self.next_due();
     }
 
-    /// When [`tick`](Supervisor::tick) has something to do next; `None`: only an event can
-    /// bring something.
+    /// When [`tick`](Supervisor::tick) has something to do next, perhaps at once; `None`: only an
+    /// event can bring something.
     pub fn deadline(&self) -> Option<Instant> {
         self.due
     }

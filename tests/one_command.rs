@@ -91,6 +91,17 @@ fn what_overruns_the_grace_is_killed_and_named() {
 }
 
 #[test]
+fn no_grace_is_no_reproach() {
+    if !is_ours("grace") {
+        return;
+    }
+    for position in positions() {
+        let ended = run_command(position, &["--grace", "0s"], &["true"]);
+        assert_eq!((ended.code(), &*ended.stderr), (0, ""), "{position:?}");
+    }
+}
+
+#[test]
 fn what_is_left_behind_is_asked_and_then_killed() {
     if !is_ours("draining") {
         return;

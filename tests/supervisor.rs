@@ -299,3 +299,17 @@ fn no_grace_kills_right_after_asking() {
     assert_eq!(story.signal(Signal::TERM).at(0).orders(), ["SIGTERM 1", "SIGCONT 1", "kill all"]);
     assert_eq!(story.at(1000).outcome().overran, [id(0), id(1)]);
 }
+
+#[test]
+fn no_grace_accuses_nobody_when_nothing_is_left() {
+    let mut policy = one_command();
+    policy.grace = Duration::ZERO;
+    let mut story = Story::up(policy.clone());
+    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    let outcome = story.tell(Event::TreeEmpty).outcome();
+    assert_eq!((outcome.code, outcome.rest_overran), (0, false));
+
+    let mut story = Story::up(policy);
+    assert_eq!(story.exits(0, 0).at(0).orders(), ["terminate rest", "kill all"]);
+    assert!(story.tell(Event::TreeEmpty).outcome().rest_overran, "something was left");
+}

@@ -123,8 +123,11 @@ impl Supervisor {
     pub(super) fn shut_down(&mut self, now: Instant, orders: &mut Vec<Action>) {
         if let Phase::Stopping { deadline, stage, advance_at } = self.phase {
             self.next_stage(stage, advance_at <= now, now, deadline, orders);
+            self.sweeps_since_now = self.phase == Phase::Sweeping { deadline };
         }
         match self.phase {
+            // Even without any grace there has to be an answer to whether anything is left.
+            Phase::Sweeping { .. } if self.sweeps_since_now => {}
             Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline } if deadline <= now => {
                 self.grace_over(now, orders);
             }
