@@ -63,6 +63,8 @@ pub struct Supervisor {
     services: Vec<Service>,
     phase: Phase,
     cause: Option<Cause>,
+    /// Whether nobody has been told the cause yet.
+    is_unannounced: bool,
     /// The code of service 0, for `Policy::code_of_first`.
     first_code: Option<u8>,
     /// The first exit of a service with leave to exit that was a failure.
@@ -94,6 +96,7 @@ impl Supervisor {
             policy,
             phase: Phase::Up,
             cause: None,
+            is_unannounced: false,
             first_code: None,
             first_failure: None,
             alive: 0,
@@ -124,7 +127,7 @@ impl Supervisor {
             Event::Stop(id) => self.stop_requested(id, Ending::Stop),
             Event::Restart(id) => self.restart_requested(id),
             Event::Shutdown(code) => {
-                self.begin_shutdown(Cause::Commanded(code), now, orders);
+                self.begin_shutdown(Cause::Commanded(code), now);
             }
         }
     }
@@ -147,7 +150,7 @@ impl Supervisor {
         if self.phase == Phase::Up {
             self.start_next(orders);
             self.ask_who_may_be_asked(now, None, orders);
-            self.end_if_nothing_is_left(now, orders);
+            self.end_if_nothing_is_left(now);
         }
         self.shut_down(now, orders);
         self.due = self.next_due();

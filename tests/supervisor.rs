@@ -120,6 +120,29 @@ fn a_request_joins_a_shutdown_that_an_exit_began() {
 }
 
 #[test]
+fn a_signal_to_everyone_at_once_is_a_request() {
+    let killed = |signal| Event::Exited(id(0), ExitStatus::Signal(signal));
+    let mut story = Story::up(policy(2));
+    story.tell_all(&[killed(Signal::TERM), Event::Signaled(Signal::TERM)]);
+    assert_eq!(story.orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    let outcome = story.exits(1, 0).tell(Event::TreeEmpty).outcome();
+    assert_eq!((outcome.cause, outcome.code), (Cause::Requested(Signal::TERM), 0));
+
+    for facts in [
+        [killed(Signal::KILL), Event::Signaled(Signal::TERM)],
+        [killed(Signal::TERM), Event::Signaled(Signal::INT)],
+    ] {
+        let mut story = Story::up(policy(2));
+        let outcome = story.tell_all(&facts).exits(1, 0).tell(Event::TreeEmpty).outcome();
+        assert!(matches!(outcome.cause, Cause::Exited(..)), "another signal: {facts:?}");
+    }
+    let mut story = Story::up(policy(2));
+    story.tell(killed(Signal::TERM)).signal(Signal::TERM);
+    let outcome = story.exits(1, 0).tell(Event::TreeEmpty).outcome();
+    assert_eq!(outcome.code, 143, "one that dies first is the cause");
+}
+
+#[test]
 fn what_is_left_behind_has_until_the_deadline() {
     let mut story = Story::up(policy(1));
     assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);

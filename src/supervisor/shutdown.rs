@@ -17,6 +17,7 @@ use std::time::Instant;
 use super::event::{Action, Cause, Note, ServiceId};
 use super::lifecycle::{End, Ending, State};
 use super::{KILL_WAIT, Supervisor};
+use crate::exit::ExitStatus;
 use crate::signal::Signal;
 
 /// Where the bundle is in its life.
@@ -73,10 +74,16 @@ impl Supervisor {
                 for service in &mut self.services {
                     service.stop.signal.get_or_insert(stop_with);
                 }
-                self.begin_shutdown(Cause::Requested(signal), now, orders);
+                self.begin_shutdown(Cause::Requested(signal), now);
+            }
+            // Whoever signals all processes at once, as systemd does (KillMode=control-group),
+            // may kill a service before we read our own signal.
+            Phase::Stopping { .. } if self.is_begun_by_death_of(signal) => {
+                self.cause = Some(Cause::Requested(signal));
             }
             // The first request only joins a shutdown that something else began.
             Phase::Stopping { .. } | Phase::Sweeping { .. } if self.requests > 1 => {
+                self.announce_shutdown(orders);
                 self.forced = Some(signal);
                 orders.push(Action::Note(Note::Forced(signal)));
                 self.kill_all(now, orders);
@@ -88,6 +95,14 @@ impl Supervisor {
         }
     }
 
+    /// Whether the shutdown was begun by facts of this turn, and is put down to a service that
+    /// this signal ended, or that took it and said so by its code.
+    fn is_begun_by_death_of(&self, signal: Signal) -> bool {
+        let code = ExitStatus::Signal(signal).code();
+        let by_signal = |cause| matches!(cause, Cause::Exited(_, status) if status.code() == code);
+        self.is_unannounced && self.cause.is_some_and(by_signal)
+    }
+
     pub(super) fn tree_empty(&mut self) {
         match self.phase {
             Phase::Sweeping { .. } | Phase::Killing { .. } => self.phase = Phase::Down,
@@ -96,12 +111,12 @@ impl Supervisor {
     }
 
     /// From here on nothing is started, and everything comes down.
-    pub(super) fn begin_shutdown(&mut self, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
+    pub(super) fn begin_shutdown(&mut self, cause: Cause, now: Instant) {
         if self.phase != Phase::Up {
             return;
         }
         self.cause = Some(cause);
-        orders.push(Action::Note(Note::ShutdownBegins(cause)));
+        self.is_unannounced = true;
         for index in 0..self.services.len() {
             match self.services[index].state {
                 State::Waiting => self.set(ServiceId(index), State::Gone(End::Never)),
@@ -119,8 +134,16 @@ impl Supervisor {
         self.phase = Phase::Stopping { deadline, stage: Stage::Begun, advance_at: deadline };
     }
 
+    /// Says why it comes down, when all facts of a turn are known.
+    fn announce_shutdown(&mut self, orders: &mut Vec<Action>) {
+        if std::mem::take(&mut self.is_unannounced) {
+            orders.extend(self.cause.map(|cause| Action::Note(Note::ShutdownBegins(cause))));
+        }
+    }
+
     /// Goes on with the shutdown as far as it can go now.
     pub(super) fn shut_down(&mut self, now: Instant, orders: &mut Vec<Action>) {
+        self.announce_shutdown(orders);
         if let Phase::Stopping { deadline, stage, advance_at } = self.phase {
             self.next_stage(stage, advance_at <= now, now, deadline, orders);
             self.sweeps_since_now = self.phase == Phase::Sweeping { deadline };
