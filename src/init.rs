@@ -27,6 +27,7 @@ mod answer;
 mod checking;
 mod checks;
 mod control;
+mod flush;
 mod helpers;
 mod history;
 mod hooks;
@@ -48,6 +49,7 @@ mod watchdogs;
 
 use checks::Checks;
 use control::Control;
+use flush::Patience;
 use helpers::Helpers;
 use history::History;
 use hooks::Hooks;
@@ -62,9 +64,6 @@ use watchdogs::Watchdogs;
 
 /// How many kernel reports one poll takes.
 const EVENTS: usize = 64;
-/// How long a reader of our output that does not read at all is waited for at the end. A slow
-/// one has as long as it reads, within the grace.
-const STALLED_READER_WAIT: Duration = Duration::from_secs(1);
 
 /// How the init is to behave, apart from what it runs.
 #[derive(Clone, Debug, Default)]
@@ -335,7 +334,10 @@ impl Init {
         }
         let Some(outcome) = self.supervisor.outcome() else { return crate::exit::INIT_FAILED };
         let code = self.options.remap.apply(outcome.code);
-        self.flush(events);
+        let now = Instant::now();
+        let end = self.supervisor.end_at_the_latest().unwrap_or(now);
+        let mut patience = Patience::new(self.logs.written(), now, end);
+        self.flush_output(&mut patience, events);
         let service = match outcome.cause {
             Cause::Exited(id, _) => Some(id),
             _ => None,
@@ -350,11 +352,11 @@ impl Init {
             code,
             outcome,
         };
-        self.close(record, events);
+        self.close(record, &mut patience, events);
         code
     }
 
-    fn close(&mut self, mut record: Record, events: &mut Events) {
+    fn close(&mut self, mut record: Record, patience: &mut Patience, events: &mut Events) {
         if !record.is_worth_a_line() && self.options.termination_log.is_none() {
             return;
         }
@@ -363,7 +365,7 @@ impl Init {
         let line = self.logs.voice_record(&record);
         if record.is_worth_a_line() {
             self.logs.say_as_is(&line, self.poll.registry());
-            self.flush(events);
+            self.flush_words(patience, events);
         }
         // Last, so that whatever happens to the file, the record is out.
         if let Some(file) = &self.options.termination_log
@@ -371,33 +373,7 @@ impl Init {
         {
             let error = error_text(&error);
             self.say(&format!("can't write the termination log {}: {error}", file.display()));
-            self.flush(events);
-        }
-    }
-
-    /// Waits for the readers of our output, as long as they read.
-    fn flush(&mut self, events: &mut Events) {
-        let end = Instant::now() + self.plan.bundle.grace;
-        let mut give_up = Instant::now() + STALLED_READER_WAIT;
-        let mut waiting = usize::MAX;
-        while !self.logs.finish(self.poll.registry()) {
-            let now = Instant::now();
-            if self.logs.waiting() != waiting {
-                waiting = self.logs.waiting();
-                give_up = now + STALLED_READER_WAIT;
-            }
-            if now >= give_up.min(end) {
-                return;
-            }
-            let timeout = give_up.min(end).saturating_duration_since(now);
-            if self.poll.poll(events, Some(timeout)).is_err() {
-                continue;
-            }
-            for event in events.iter() {
-                if let Source::Sink(channel) = Source::of(event.token()) {
-                    self.logs.writable(channel);
-                }
-            }
+            self.flush_words(patience, events);
         }
     }
 

@@ -63,6 +63,7 @@ pub struct Supervisor {
     services: Vec<Service>,
     phase: Phase,
     cause: Option<Cause>,
+    end_at_the_latest: Option<Instant>,
     /// Whether nobody has been told the cause yet.
     is_unannounced: bool,
     /// The code of service 0, for `Policy::code_of_first`.
@@ -96,6 +97,7 @@ impl Supervisor {
             policy,
             phase: Phase::Up,
             cause: None,
+            end_at_the_latest: None,
             is_unannounced: false,
             first_code: None,
             first_failure: None,
@@ -174,6 +176,11 @@ impl Supervisor {
             }),
             _ => None,
         }
+    }
+
+    /// When it is over at the latest, whatever is left then; `None` before the shutdown has begun.
+    pub fn end_at_the_latest(&self) -> Option<Instant> {
+        self.end_at_the_latest
     }
 
     /// Until when the shutdown may go on; `None` before it has begun.

@@ -157,6 +157,7 @@ fn what_does_not_die_of_kill_is_left_to_the_kernel() {
     let mut story = Story::up(policy(1));
     story.signal(Signal::TERM).at(8000);
     assert_eq!(story.due_in(), Some(9000));
+    assert_eq!(story.core.end_at_the_latest(), story.core.deadline());
     assert_eq!(story.at(9000).outcome().overran, [id(0)]);
 }
 
