@@ -111,6 +111,23 @@ fn thousands_of_orphans_at_once_are_reaped() {
 }
 
 #[test]
+fn what_is_left_behind_is_asked_without_proc() {
+    if !positions().contains(&Position::Pid1) {
+        return;
+    }
+    // Without --mount-proc /proc is the outer namespace's, which tells PID 1 nothing.
+    let mut command = Command::new("unshare");
+    let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["-Ur"] };
+    command.args(user).args(["--pid", "--fork", "--kill-child"]).arg(harness::binary());
+    let script = harness::with_witness("setsid WITNESS up TERM=asked!0 & read line; exit 5");
+    let mut running = start(command.args(["--grace", "1h", "--", "sh", "-c", &script]));
+    running.wait_for("up");
+    let ended = running.end();
+    assert_eq!(ended.code(), 5, "{ended:?}");
+    assert!(ended.stdout.contains("asked"), "{ended:?}");
+}
+
+#[test]
 fn an_idle_init_makes_no_system_call() {
     let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
     if !strace.is_ok_and(|status| status.success()) {

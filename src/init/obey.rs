@@ -224,8 +224,15 @@ impl Init {
         }
         let own = own_pid();
         let is_ours = |pid| self.processes.is_service(pid) || self.hooks.is_running(pid);
-        let strays = tree::descendants(own, is_ours);
-        for pid in strays.unwrap_or_default() {
+        let Some(strays) = tree::descendants(own, is_ours) else {
+            // Nothing tells who they are; with no service left they are all that there is.
+            if own == 1 && self.processes.is_empty() {
+                let _ = signals::kill(-1, Signal::TERM);
+                let _ = signals::kill(-1, Signal::CONT);
+            }
+            return;
+        };
+        for pid in strays {
             if self.asked.insert(pid) {
                 // It may just have ended; it is not reaped yet, so the pid is still its own.
                 let _ = signals::kill(pid, Signal::TERM);
