@@ -14,6 +14,7 @@ use std::ptr;
 
 use rustix::process::Pid;
 
+use super::memory;
 use super::process_ids::positive;
 use crate::signal::Signal;
 
@@ -158,7 +159,11 @@ pub fn spawn(launch: &Launch) -> Result<Pid, Failure> {
         parent: std::process::id(),
         failure: None,
     };
+    let dumpable = launch.credentials.is_some().then(memory::dumpable);
     let returned = clone(&mut shared);
+    // The child's change of credentials has closed our own `/proc` to others, since it marks the
+    // memory, which it shared with us, prctl(2): `docker exec` could not open /proc/1/fd/1.
+    dumpable.into_iter().for_each(memory::set_dumpable);
     // Read back through the pointer that the child had, since the compiler can't see it write.
     // SAFETY: the child is gone or has its own memory by now; the variable is alive and ours.
     let failure = unsafe { ptr::read_volatile(&raw const shared.failure) };
