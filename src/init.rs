@@ -70,7 +70,8 @@ const EVENTS: usize = 64;
 pub struct Options {
     /// Exit codes to be replaced.
     pub remap: Remap,
-    /// Where the closing record goes besides stderr.
+    /// Where the closing record goes besides stderr; absolute, since the init leaves its working
+    /// directory.
     pub termination_log: Option<PathBuf>,
     /// What is there while every service is ready and well.
     pub ready_file: Option<PathBuf>,

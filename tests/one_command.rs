@@ -291,10 +291,12 @@ fn the_termination_log_has_the_record() {
     if !is_ours("--termination-log") {
         return;
     }
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let path = file.path().to_str().unwrap();
-    let ended = run_script(harness::Position::Child, &["--termination-log", path], "exit 9");
-    let log = std::fs::read_to_string(path).unwrap();
+    // The init leaves its working directory, and finds the file all the same.
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = init(harness::Position::Child);
+    command.current_dir(directory.path());
+    let ended = run(command.args(["--termination-log", "log", "--", "sh", "-c", "exit 9"]));
+    let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
     assert_eq!(log.trim(), ended.record());
     assert!(
         log.starts_with("sidecar-init: ended: command \"sh\" exited with code 9 after "),

@@ -154,8 +154,8 @@ fn option(name: &str, mode: Mode, given: &mut Given, parser: &mut Parser) -> Res
         "g" | "group" => given.group = true,
         "json" => given.json = true,
         "f" | "file" => given.file = Some(value(name, parser)?.into()),
-        "termination-log" => given.common.termination_log = Some(value(name, parser)?.into()),
-        "ready-file" => given.ready_file = Some(value(name, parser)?.into()),
+        "termination-log" => given.common.termination_log = Some(path(name, parser)?),
+        "ready-file" => given.ready_file = Some(path(name, parser)?),
         "only" => given.only = Some(text(name, parser)?),
         "grace" => given.grace = Some(duration("--grace", &text(name, parser)?)?),
         "remap" => {
@@ -264,6 +264,12 @@ fn log_mode(text: &str) -> Result<LogMode, String> {
 
 fn value(name: &str, parser: &mut Parser) -> Result<OsString, String> {
     parser.value().map_err(|_| format!("{} needs a value", dashed(name)))
+}
+
+/// A place for later: the init leaves its working directory.
+fn path(name: &str, parser: &mut Parser) -> Result<PathBuf, String> {
+    let path = value(name, parser)?;
+    std::path::absolute(path).map_err(|error| format!("{}: {error}", dashed(name)))
 }
 
 fn text(name: &str, parser: &mut Parser) -> Result<String, String> {
