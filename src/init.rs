@@ -168,11 +168,6 @@ impl Init {
         let voice =
             Voice { json: plan.bundle.log == crate::bundle::LogMode::Json, colour: options.colour };
         let sinks = Channel::BOTH.map(|channel| Source::Sink(channel).token());
-        // A restarted container has a fresh count; a host's goes on from what it was.
-        let out_of_memory_kills = match plan.is_one_command {
-            true => 0,
-            false => crate::cgroup::out_of_memory_kills().unwrap_or(0),
-        };
         let upward = match plan.is_one_command {
             true => Upward::default(),
             false => Upward::new(options.ready_file.clone()),
@@ -204,7 +199,7 @@ impl Init {
             busy_clients: Vec::new(),
             asked: BTreeSet::new(),
             killing: false,
-            out_of_memory_kills,
+            out_of_memory_kills: 0,
         })
     }
 
@@ -213,6 +208,11 @@ impl Init {
     pub fn run(mut self) -> u8 {
         self.open_control();
         self.decide(&[]);
+        // A restarted container has a fresh count; elsewhere it goes on from what it was. What
+        // was just started has not had the time to use memory up.
+        if std::process::id() != 1 {
+            self.out_of_memory_kills = crate::cgroup::out_of_memory_kills().unwrap_or(0);
+        }
         let mut events = Events::with_capacity(EVENTS);
         while self.supervisor.outcome().is_none() {
             self.turn(&mut events);
