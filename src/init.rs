@@ -153,6 +153,9 @@ impl Init {
         signals::reset_dispositions();
         if !plan.is_one_command {
             descriptors::close_inherited(&mut []);
+            // Nothing is to be kept busy by us; the plan knows where services start. One command
+            // starts where we are, so we leave later.
+            leave_directory();
         }
         // PID 1 is the reaper of its namespace anyway. Elsewhere orphans would go to another
         // process if this failed, which the kernel documents no reason for (prctl(2)).
@@ -389,4 +392,9 @@ impl Init {
             self.say(text);
         }
     }
+}
+
+/// There is always a root directory to go to; if not, nothing is lost.
+fn leave_directory() {
+    let _ = std::env::set_current_dir("/");
 }

@@ -174,8 +174,7 @@ impl Init {
         let own = [self.poll.as_raw_fd(), self.signals.as_raw_fd()];
         let mut keep: Vec<_> = own.into_iter().chain(pidfd).chain(terminal).collect();
         descriptors::close_inherited(&mut keep);
-        // There is always a root directory to go to; if not, nothing is lost.
-        let _ = std::env::set_current_dir("/");
+        super::leave_directory();
     }
 
     fn pipes(&self, id: ServiceId) -> io::Result<Pipes> {

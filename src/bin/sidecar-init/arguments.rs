@@ -153,7 +153,7 @@ fn option(name: &str, mode: Mode, given: &mut Given, parser: &mut Parser) -> Res
         "q" | "quiet" => given.common.quiet = true,
         "g" | "group" => given.group = true,
         "json" => given.json = true,
-        "f" | "file" => given.file = Some(value(name, parser)?.into()),
+        "f" | "file" => given.file = Some(path(name, parser)?),
         "termination-log" => given.common.termination_log = Some(path(name, parser)?),
         "ready-file" => given.ready_file = Some(path(name, parser)?),
         "only" => given.only = Some(text(name, parser)?),
@@ -192,8 +192,11 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
     if empty {
         return Err("there is no command after --".to_owned());
     }
-    let file = given.file.take().or_else(|| std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from));
-    let file = file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let file = match (given.file.take(), std::env::var_os(CONFIG_VARIABLE)) {
+        (Some(file), _) => file,
+        (None, Some(file)) if !file.is_empty() => absolute(CONFIG_VARIABLE, file)?,
+        (None, _) => PathBuf::from(DEFAULT_FILE),
+    };
     if mode == Mode::Check {
         if given.command.is_some() {
             return Err("check takes no command: it runs nothing".to_owned());
@@ -266,10 +269,13 @@ fn value(name: &str, parser: &mut Parser) -> Result<OsString, String> {
     parser.value().map_err(|_| format!("{} needs a value", dashed(name)))
 }
 
-/// A place for later: the init leaves its working directory.
 fn path(name: &str, parser: &mut Parser) -> Result<PathBuf, String> {
-    let path = value(name, parser)?;
-    std::path::absolute(path).map_err(|error| format!("{}: {error}", dashed(name)))
+    absolute(&dashed(name), value(name, parser)?)
+}
+
+/// A place for later: the init leaves its working directory.
+fn absolute(source: &str, path: OsString) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|error| format!("{source}: {error}"))
 }
 
 fn text(name: &str, parser: &mut Parser) -> Result<String, String> {
