@@ -193,6 +193,36 @@ fn what_was_handed_over_is_the_commands_and_not_kept() {
 }
 
 #[test]
+fn an_output_that_the_command_closes_is_closed() {
+    if !is_ours("letting go of stdout") {
+        return;
+    }
+    // Behind unshare it is unshare that holds them.
+    let mut running =
+        start_script(harness::Position::Child, &[], "echo up; exec >&-; read line; exit 3");
+    running.wait_for("up");
+    running.wait_for_end_of_stdout();
+    assert_eq!(running.end().code(), 3, "it went on after that");
+}
+
+#[test]
+fn an_input_that_the_command_closes_is_closed() {
+    use std::io::Write;
+    if !is_ours("letting go of stdin") {
+        return;
+    }
+    let script = "exec <&-; echo up; exec WITNESS ready TERM=!3";
+    let mut running = start_script(harness::Position::Child, &[], script);
+    running.wait_for("ready");
+    let mut stdin = running.stdin.take().unwrap();
+    let refused = || stdin.write_all(b"x").err().map(|error| error.kind());
+    let refused = harness::until("nobody can read it", refused);
+    assert_eq!(refused, std::io::ErrorKind::BrokenPipe);
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 3);
+}
+
+#[test]
 fn sockets_handed_over_are_for_the_command() {
     if !is_ours("LISTEN_PID") {
         return;

@@ -174,6 +174,8 @@ impl Init {
         let own = [self.poll.as_raw_fd(), self.signals.as_raw_fd()];
         let mut keep: Vec<_> = own.into_iter().chain(pidfd).chain(terminal).collect();
         descriptors::close_inherited(&mut keep);
+        // Stderr stays: it is for the record.
+        descriptors::empty_input_and_output();
         super::leave_directory();
     }
 

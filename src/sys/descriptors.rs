@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use rustix::fs::{Mode, OFlags};
+
 /// The first descriptor that is not a standard one.
 const FIRST: RawFd = 3;
 /// How far the slow way goes where the kernel can't close a range and `/proc` does not tell:
@@ -19,6 +21,16 @@ pub fn open_missing_standard() {
             // number, which is `fd`, since those below it are open by now.
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
         }
+    }
+}
+
+/// Puts `/dev/null` in place of 0 and 1, so that whoever has their other ends learns when the
+/// command lets go of them. Without a `/dev/null` they stay.
+pub fn empty_input_and_output() {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    if let Ok(null) = rustix::fs::open("/dev/null", flags, Mode::empty()) {
+        let _ = rustix::stdio::dup2_stdin(&null);
+        let _ = rustix::stdio::dup2_stdout(&null);
     }
 }
 
