@@ -115,7 +115,8 @@ impl Init {
         let [stdout, stderr] = &theirs;
         launch.standard =
             [input.as_ref(), stdout.as_ref(), stderr.as_ref()].map(|fd| fd.map(OwnedFd::as_fd));
-        launch.foreground_of = self.terminal.as_ref().filter(|_| is_foreground).map(AsFd::as_fd);
+        let lent = self.terminal.as_ref().filter(|terminal| is_foreground && terminal.is_ours());
+        launch.foreground_of = lent.map(AsFd::as_fd);
         let program = &self.plan.bundle.services[id.0].command[0];
         let pid = spawn(&launch).map_err(|failure| launch::explain(&failure, &launch, program))?;
         let service = &self.plan.bundle.services[id.0];
