@@ -372,14 +372,19 @@ fn check_prints_the_plan_and_every_mistake() {
     }
     // What only the machine can tell has its place too.
     let lookups = "user = \"nosuch\"\nsupplementary-groups = [0, \"none\"]\n\
-                   environment-file = [\"/nonexistent\"]\n";
+                   environment-file = [\"/nonexistent\", \"/nonexistent\"]\n";
     let file = bundle(&service("a", "exec true", lookups));
     let path = file.path().to_str().unwrap();
     let ended = run(init(Position::Child).args(["check", "-f", path]));
     assert_eq!(ended.code(), 78);
     let lines = told(&ended.stderr);
     assert!(lines[0].starts_with(&format!("{path}:4:8: user \"nosuch\" is not in")), "{lines:?}");
-    assert!(lines[1].starts_with(&format!("{path}:6:21: can't read the environment file")));
+    assert!(lines[1].starts_with(&format!("{path}:5:28: group \"none\" is not in")), "{lines:?}");
+    for (line, place) in lines[2..].iter().zip(["6:21", "6:37"]) {
+        let reason = "can't read the environment file /nonexistent: No such file or directory";
+        assert_eq!(*line, format!("{path}:{place}: {reason}"));
+    }
+    assert_eq!(lines.len(), 4, "{lines:?}");
     let ended = run(init(Position::Child).args(["run", "-f", "/nonexistent.toml"]));
     assert_eq!(ended.code(), 78);
     assert!(ended.stderr.contains("/nonexistent.toml"), "{ended:?}");
