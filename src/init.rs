@@ -246,20 +246,8 @@ impl Init {
     /// One round: wait, learn, decide, act.
     fn turn(&mut self, events: &mut Events) {
         self.wait(events);
+        self.learn(events);
         let mut received = Vec::new();
-        for event in events.iter() {
-            match Source::of(event.token()) {
-                Source::Signals => self.unfinished.signals = true,
-                Source::Timer => self.timer.rang(),
-                Source::Process(id) => self.reap_service(id),
-                Source::Stream(id, channel) => self.logs.readable(id, channel),
-                Source::Sink(channel) => self.logs.writable(channel),
-                Source::Check(id, purpose) => self.check_went_on(id, purpose),
-                Source::Notification(id) => self.read_notifications(id),
-                Source::Listener => self.unfinished.clients = true,
-                Source::Client(number) => self.busy_clients.push(number),
-            }
-        }
         self.read_signals(&mut received);
         self.reap_orphans();
         self.run_due_checks();
@@ -281,6 +269,31 @@ impl Init {
         ];
         let deadline = deadlines.into_iter().flatten().min();
         self.timer.set(deadline, self.poll.registry(), timer);
+    }
+
+    /// Takes in what the poll has reported.
+    fn learn(&mut self, events: &Events) {
+        for event in events {
+            match Source::of(event.token()) {
+                Source::Signals => self.unfinished.signals = true,
+                Source::Timer => self.timer.rang(),
+                Source::Process(id) => self.reap_service(id),
+                Source::Stream(id, channel) => self.logs.readable(id, channel),
+                Source::Sink(channel) => self.logs.writable(channel),
+                Source::Check(id, purpose) => self.check_went_on(id, purpose),
+                Source::Notification(id) => self.read_notifications(id),
+                Source::Listener => self.unfinished.clients = true,
+                Source::Client(number) => self.busy_clients.push(number),
+            }
+        }
+    }
+
+    /// What has come since the poll, without waiting.
+    fn poll_again(&mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        if self.poll.poll(&mut events, Some(Duration::ZERO)).is_ok() {
+            self.learn(&events);
+        }
     }
 
     /// The only place where the init waits.

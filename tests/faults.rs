@@ -16,6 +16,16 @@ fn behind(setup: &str, arguments: &[&str]) -> Command {
     command
 }
 
+fn has_strace() -> bool {
+    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+    let is_there = strace.is_ok_and(|status| status.success());
+    if !is_there {
+        assert!(std::env::var_os("CI").is_none(), "CI must have strace");
+        eprintln!("######## SKIPPED: no strace ########");
+    }
+    is_there
+}
+
 #[test]
 fn no_more_processes_is_a_clear_end() {
     if !rustix::process::geteuid().is_root() {
@@ -128,11 +138,38 @@ fn what_is_left_behind_is_asked_without_proc() {
 }
 
 #[test]
+fn the_first_of_two_deaths_is_told_whichever_service_it_was() {
+    if !has_strace() {
+        return;
+    }
+    let service = "[[service]]\nname = \"NAME\"\n\
+                   command = [\"sh\", \"-c\", \"echo up; exec sleep 1000\"]\n";
+    let file = bundle(&(service.replace("NAME", "a") + &service.replace("NAME", "b")));
+    // Each return from the poll is late, so that both are dead when the init looks.
+    let mut command = Command::new("strace");
+    command.args(["-o", "/dev/null", "-e", "trace=epoll_wait"]);
+    command.args(["-e", "inject=epoll_wait:delay_exit=1000000"]).arg(harness::binary());
+    let mut running = start(command.args(["run", "-f"]).arg(file.path()));
+    let mut up = [running.line(), running.line()];
+    up.sort();
+    assert_eq!(up, ["[a] up", "[b] up"]);
+    let init = harness::children(running.pid())[0];
+    let services = harness::children(init);
+    harness::kill(init, "HUP");
+    for service in services.iter().rev() {
+        harness::kill(*service, "KILL");
+        until("it is dead", || {
+            let stat = std::fs::read_to_string(format!("/proc/{service}/stat")).ok()?;
+            stat.contains(") Z ").then_some(())
+        });
+    }
+    let ended = running.end();
+    assert!(ended.record().contains("service \"b\" was killed by SIGKILL"), "{ended:?}");
+}
+
+#[test]
 fn an_idle_init_makes_no_system_call() {
-    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
-    if !strace.is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "CI must have strace");
-        eprintln!("######## SKIPPED: no strace ########");
+    if !has_strace() {
         return;
     }
     let sleeper = "[[service]]\nname = \"NAME\"\ncommand = [\"sleep\", \"1000\"]\n";
