@@ -153,6 +153,7 @@ impl Init {
         signals::reset_dispositions();
         if !plan.is_one_command {
             descriptors::close_inherited(&mut []);
+            descriptors::raise_limit();
             // Nothing is to be kept busy by us; the plan knows where services start. One command
             // starts where we are, so we leave later.
             leave_directory();

@@ -68,6 +68,35 @@ fn a_bundle_that_runs_out_of_descriptors_ends_in_order() {
 }
 
 #[test]
+fn a_soft_limit_on_descriptors_holds_for_services_and_not_for_the_init() {
+    let service = |number| {
+        format!(
+            "[[service]]\nname = \"s{number}\"\noom-score-adj = 1000\n\
+             command = [\"sh\", \"-c\", \"ulimit -Sn; exec sleep 1000\"]\n"
+        )
+    };
+    let file = bundle(&(0..30).map(service).collect::<String>());
+    let path = file.path().to_str().unwrap();
+    let mut running = start(&mut behind("ulimit -Sn 40", &["run", "-f", path]));
+    for _ in 0..30 {
+        let line = running.line();
+        assert!(line.ends_with("] 40"), "{line}");
+    }
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+}
+
+#[test]
+fn a_limit_that_cannot_be_set_is_named() {
+    let service = "[[service]]\nname = \"a\"\ncommand = [\"true\"]\n\
+                   rlimits = { core = 1, nofile = { soft = 1, hard = \"unlimited\" } }\n";
+    let file = bundle(service);
+    let ended = run(&mut behind("true", &["run", "-f", file.path().to_str().unwrap()]));
+    assert_eq!(ended.code(), 125);
+    assert!(ended.stderr.contains("can't set limit `nofile`"), "{ended:?}");
+}
+
+#[test]
 fn closed_standard_descriptors_do_no_harm() {
     let file =
         bundle("[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo lost; exit 6\"]\n");

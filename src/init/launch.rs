@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::bundle::{ResourceLimit, environment};
+use crate::bundle::{ResourceLimit, environment, resource};
 use crate::error_text::error_text;
 use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::plan::Plan;
@@ -154,7 +154,11 @@ pub(super) fn explain(failure: &Failure, launch: &Launch, program: &OsStr) -> (u
         Step::Fork => "can't make a process",
         Step::ProcessGroup => "can't give it a process group",
         Step::Descriptors => "can't arrange its descriptors",
-        Step::Limit => "can't set a limit (`rlimits`)",
+        Step::Limit(number) => {
+            let text =
+                format!("can't set limit `{}` (`rlimits`): {kernel_says}", resource::name(*number));
+            return (INIT_FAILED, text);
+        }
         Step::Nice => "can't set `nice`",
         Step::OomScore => "can't set `oom-score-adj`",
         Step::Capabilities => {

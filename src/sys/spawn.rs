@@ -14,8 +14,8 @@ use std::ptr;
 
 use rustix::process::Pid;
 
-use super::memory;
 use super::process_ids::positive;
+use super::{descriptors, memory};
 use crate::signal::Signal;
 
 /// The child's stack. It calls a handful of functions and no signal handler can run on it.
@@ -85,8 +85,8 @@ pub enum Step {
     ProcessGroup,
     /// Arranging its descriptors.
     Descriptors,
-    /// Setting a limit.
-    Limit,
+    /// Setting the limit on this resource.
+    Limit(u32),
     /// Setting its nice value.
     Nice,
     /// Setting its `oom_score_adj`.
@@ -131,6 +131,8 @@ struct Shared<'launch> {
     /// Where the child writes its process id, [`PID_DIGITS`] bytes and a NUL.
     listen_pid: *mut u8,
     standard: [Option<RawFd>; 3],
+    /// The limits on open files that the child is to have before its own are set.
+    open_files: Option<(u64, u64)>,
     parent: u32,
     failure: Option<(Step, i32)>,
 }
@@ -156,6 +158,7 @@ pub fn spawn(launch: &Launch) -> Result<Pid, Failure> {
         // SAFETY: the buffer is longer than the name it starts with.
         listen_pid: unsafe { listen_pid.add(LISTEN_PID.len()) },
         standard: launch.standard.map(|fd| fd.map(|fd| fd.as_raw_fd())),
+        open_files: descriptors::given_limit(),
         parent: std::process::id(),
         failure: None,
     };
