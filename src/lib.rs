@@ -30,6 +30,7 @@
 pub mod bundle;
 mod cgroup;
 pub mod control;
+pub mod duration;
 mod error_text;
 pub mod exit;
 mod file;

@@ -355,11 +355,12 @@ fn wrong_usage_is_64_and_says_the_fix() {
     if !is_ours("usage") {
         return;
     }
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
         (&[], "nothing to run: give a command after --"),
         (&["nginx"], "to run it: sidecar-init -- nginx"),
         (&["--frobnicate", "--", "true"], "unknown option --frobnicate"),
         (&["--grace", "soon", "--", "true"], "\"soon\" is no duration"),
+        (&["--grace", "300000000000years", "--", "true"], "is too long; it is at most 1h"),
         (&["--map", "TERM", "--", "true"], "write TERM=QUIT, or HUP= to drop HUP"),
         (&["--remap", "300=0", "--", "true"], "is not a remap rule"),
         (&["-f", "x", "--", "true"], "goes with run or check"),

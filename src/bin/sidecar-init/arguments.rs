@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 use sidecar_init::bundle::{DEFAULT_GRACE, LogMode};
+use sidecar_init::duration::{self, LONGEST_GRACE};
 use sidecar_init::exit::Remap;
 use sidecar_init::plan::CommandOptions;
 use sidecar_init::signal::Signal;
@@ -157,7 +158,7 @@ fn option(name: &str, mode: Mode, given: &mut Given, parser: &mut Parser) -> Res
         "termination-log" => given.common.termination_log = Some(path(name, parser)?),
         "ready-file" => given.ready_file = Some(path(name, parser)?),
         "only" => given.only = Some(text(name, parser)?),
-        "grace" => given.grace = Some(duration("--grace", &text(name, parser)?)?),
+        "grace" => given.grace = Some(grace("--grace", &text(name, parser)?)?),
         "remap" => {
             let rules = text(name, parser)?;
             given.common.remap.add(&rules).map_err(|error| format!("--remap: {error}"))?;
@@ -211,7 +212,7 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
     let grace = match given.grace {
         Some(grace) => Some(grace),
         None => {
-            variable(GRACE_VARIABLE)?.map(|text| duration(GRACE_VARIABLE, &text)).transpose()?
+            variable(GRACE_VARIABLE)?.map(|text| self::grace(GRACE_VARIABLE, &text)).transpose()?
         }
     };
     if mode == Mode::Run {
@@ -250,10 +251,8 @@ fn signal(option: &str, text: &str) -> Result<Signal, String> {
     text.parse().map_err(|error| format!("{option}: {error}"))
 }
 
-fn duration(source: &str, text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| {
-        format!("{source}: \"{text}\" is no duration ({error}); write it like 8s, 500ms or 1m 30s")
-    })
+fn grace(source: &str, text: &str) -> Result<Duration, String> {
+    duration::parse(text, LONGEST_GRACE).map_err(|error| format!("{source}: {error}"))
 }
 
 fn log_mode(text: &str) -> Result<LogMode, String> {
