@@ -286,7 +286,8 @@ pub struct EnvironmentPlan {
     pub pass: Option<Vec<String>>,
     /// Name patterns with `*`.
     pub drop: Vec<String>,
-    /// Files of `NAME=value` lines, read when the plan is made, and where they are named.
+    /// Files of `NAME=value` lines, read when the plan is made, and where they are named. In a
+    /// bundle's file a relative one is beside that.
     pub files: Vec<(PathBuf, Place)>,
     /// Set here, in the file's order.
     pub set: Vec<(String, String)>,

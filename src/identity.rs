@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::bundle::toml::ConfigError;
 use crate::bundle::{Account, Identity, Place};
+use crate::error_text::error_text;
 use crate::sys::spawn::Credentials;
 
 /// What a service becomes, and what it is told about it.
@@ -57,7 +58,7 @@ impl Accounts {
         let mut accounts = Accounts::default();
         let mut read = |file: &str| {
             read_if_there(file.as_ref()).unwrap_or_else(|error| {
-                accounts.unreadable = Some(error.to_string());
+                accounts.unreadable = Some(error);
                 String::new()
             })
         };
@@ -65,31 +66,39 @@ impl Accounts {
         Accounts { passwd, group, ..accounts }
     }
 
-    /// Finds the numbers; `current` is what the init itself runs as. The error has the place of
-    /// the missing account, and the fix.
+    /// Finds the numbers; `current` is what the init itself runs as. The errors have the places
+    /// of all accounts that are missing, and the fix.
     pub fn resolve(
         &self,
         identity: &Identity,
         current: &Credentials,
-    ) -> Result<Option<Resolved>, ConfigError> {
+    ) -> Result<Option<Resolved>, Vec<ConfigError>> {
         if *identity == Identity::default() {
             return Ok(None);
         }
-        let user = match &identity.user {
-            Some((account, place)) => self.user(account).map_err(at(*place))?,
-            None => self.user_of_id(current.user),
+        let mut errors = Vec::new();
+        let mut group_of = |(account, place): &(Account, Place)| {
+            self.group(account).map_err(|message| errors.push(at(*place, message))).ok()
         };
-        let group = match &identity.group {
-            Some((account, place)) => self.group(account).map_err(at(*place))?,
+        let own_group = identity.group.as_ref().map(&mut group_of);
+        let listed: Option<Vec<Option<u32>>> = identity
+            .supplementary_groups
+            .as_ref()
+            .map(|accounts| accounts.iter().map(group_of).collect());
+        let user = match &identity.user {
+            Some((account, place)) => {
+                self.user(account).map_err(|message| errors.push(at(*place, message))).ok()
+            }
+            None => Some(self.user_of_id(current.user)),
+        };
+        let (Some(user), true) = (user, errors.is_empty()) else { return Err(errors) };
+        let group = match own_group {
+            Some(group) => group.unwrap_or(user.group),
             None if identity.user.is_none() => current.group,
             None => user.group,
         };
-        let groups = match &identity.supplementary_groups {
-            Some(accounts) => {
-                let group =
-                    |(account, place): &(Account, Place)| self.group(account).map_err(at(*place));
-                accounts.iter().map(group).collect::<Result<_, _>>()?
-            }
+        let groups = match listed {
+            Some(groups) => groups.into_iter().flatten().collect(),
             None => self.groups_of(user.name, group),
         };
         let wanted = Credentials { user: user.id, group, groups };
@@ -175,8 +184,8 @@ impl Accounts {
     }
 }
 
-fn at(place: Place) -> impl FnOnce(String) -> ConfigError {
-    move |message| ConfigError { place, message }
+fn at(place: Place, message: String) -> ConfigError {
+    ConfigError { place, message }
 }
 
 /// What this process runs as.
@@ -194,11 +203,11 @@ pub fn current() -> Credentials {
     }
 }
 
-fn read_if_there(path: &Path) -> io::Result<String> {
+fn read_if_there(path: &Path) -> Result<String, String> {
     match fs::read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        Err(error) => Err(format!("{}: {}", path.display(), error_text(&error))),
     }
 }
 
@@ -219,7 +228,7 @@ mod tests {
         Credentials { user: 0, group: 0, groups: vec![0] }
     }
 
-    fn resolve(identity: Identity) -> Result<Option<Resolved>, ConfigError> {
+    fn resolve(identity: Identity) -> Result<Option<Resolved>, Vec<ConfigError>> {
         accounts().resolve(&identity, &root())
     }
 
@@ -278,7 +287,14 @@ mod tests {
     fn an_unknown_name_is_named_with_the_fix() {
         let unknown = resolve(Identity { user: name("nobody"), ..Identity::default() });
         let message = "user \"nobody\" is not in /etc/passwd; create it in the image, or give `user` a number";
-        assert_eq!(unknown.unwrap_err(), ConfigError { place: PLACE, message: message.to_owned() });
-        assert!(resolve(Identity { group: name("none"), ..Identity::default() }).is_err());
+        assert_eq!(unknown, Err(vec![at(PLACE, message.to_owned())]));
+        let all = Identity {
+            user: name("nobody"),
+            group: name("none"),
+            supplementary_groups: Some(
+                [name("mail"), name("neither")].into_iter().flatten().collect(),
+            ),
+        };
+        assert_eq!(resolve(all).unwrap_err().len(), 3, "all at once");
     }
 }

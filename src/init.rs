@@ -20,12 +20,14 @@ use crate::source::Source as BundleSource;
 use crate::supervisor::{Cause, Event, Supervisor};
 use crate::sys::descriptors;
 use crate::sys::signals::{self, Received, Signals};
+use crate::termination_log;
 
 mod announce;
 mod answer;
 mod checking;
 mod checks;
 mod control;
+mod flush;
 mod helpers;
 mod history;
 mod hooks;
@@ -47,6 +49,7 @@ mod watchdogs;
 
 use checks::Checks;
 use control::Control;
+use flush::Patience;
 use helpers::Helpers;
 use history::History;
 use hooks::Hooks;
@@ -61,16 +64,14 @@ use watchdogs::Watchdogs;
 
 /// How many kernel reports one poll takes.
 const EVENTS: usize = 64;
-/// How long a reader of our output that does not read at all is waited for at the end. A slow
-/// one has as long as it reads, within the grace.
-const STALLED_READER_WAIT: Duration = Duration::from_secs(1);
 
 /// How the init is to behave, apart from what it runs.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Exit codes to be replaced.
     pub remap: Remap,
-    /// Where the closing record goes besides stderr.
+    /// Where the closing record goes besides stderr; absolute, since the init leaves its working
+    /// directory.
     pub termination_log: Option<PathBuf>,
     /// What is there while every service is ready and well.
     pub ready_file: Option<PathBuf>,
@@ -152,6 +153,10 @@ impl Init {
         signals::reset_dispositions();
         if !plan.is_one_command {
             descriptors::close_inherited(&mut []);
+            descriptors::raise_limit();
+            // Nothing is to be kept busy by us; the plan knows where services start. One command
+            // starts where we are, so we leave later.
+            leave_directory();
         }
         // PID 1 is the reaper of its namespace anyway. Elsewhere orphans would go to another
         // process if this failed, which the kernel documents no reason for (prctl(2)).
@@ -167,11 +172,6 @@ impl Init {
         let voice =
             Voice { json: plan.bundle.log == crate::bundle::LogMode::Json, colour: options.colour };
         let sinks = Channel::BOTH.map(|channel| Source::Sink(channel).token());
-        // A restarted container has a fresh count; a host's goes on from what it was.
-        let out_of_memory_kills = match plan.is_one_command {
-            true => 0,
-            false => crate::cgroup::out_of_memory_kills().unwrap_or(0),
-        };
         let upward = match plan.is_one_command {
             true => Upward::default(),
             false => Upward::new(options.ready_file.clone()),
@@ -203,7 +203,7 @@ impl Init {
             busy_clients: Vec::new(),
             asked: BTreeSet::new(),
             killing: false,
-            out_of_memory_kills,
+            out_of_memory_kills: 0,
         })
     }
 
@@ -212,6 +212,11 @@ impl Init {
     pub fn run(mut self) -> u8 {
         self.open_control();
         self.decide(&[]);
+        // A restarted container has a fresh count; elsewhere it goes on from what it was. What
+        // was just started has not had the time to use memory up.
+        if std::process::id() != 1 {
+            self.out_of_memory_kills = crate::cgroup::out_of_memory_kills().unwrap_or(0);
+        }
         let mut events = Events::with_capacity(EVENTS);
         while self.supervisor.outcome().is_none() {
             self.turn(&mut events);
@@ -242,20 +247,8 @@ impl Init {
     /// One round: wait, learn, decide, act.
     fn turn(&mut self, events: &mut Events) {
         self.wait(events);
+        self.learn(events);
         let mut received = Vec::new();
-        for event in events.iter() {
-            match Source::of(event.token()) {
-                Source::Signals => self.unfinished.signals = true,
-                Source::Timer => self.timer.rang(),
-                Source::Process(id) => self.reap_service(id),
-                Source::Stream(id, channel) => self.logs.readable(id, channel),
-                Source::Sink(channel) => self.logs.writable(channel),
-                Source::Check(id, purpose) => self.check_went_on(id, purpose),
-                Source::Notification(id) => self.read_notifications(id),
-                Source::Listener => self.unfinished.clients = true,
-                Source::Client(number) => self.busy_clients.push(number),
-            }
-        }
         self.read_signals(&mut received);
         self.reap_orphans();
         self.run_due_checks();
@@ -277,6 +270,31 @@ impl Init {
         ];
         let deadline = deadlines.into_iter().flatten().min();
         self.timer.set(deadline, self.poll.registry(), timer);
+    }
+
+    /// Takes in what the poll has reported.
+    fn learn(&mut self, events: &Events) {
+        for event in events {
+            match Source::of(event.token()) {
+                Source::Signals => self.unfinished.signals = true,
+                Source::Timer => self.timer.rang(),
+                Source::Process(id) => self.reap_service(id),
+                Source::Stream(id, channel) => self.logs.readable(id, channel),
+                Source::Sink(channel) => self.logs.writable(channel),
+                Source::Check(id, purpose) => self.check_went_on(id, purpose),
+                Source::Notification(id) => self.read_notifications(id),
+                Source::Listener => self.unfinished.clients = true,
+                Source::Client(number) => self.busy_clients.push(number),
+            }
+        }
+    }
+
+    /// What has come since the poll, without waiting.
+    fn poll_again(&mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        if self.poll.poll(&mut events, Some(Duration::ZERO)).is_ok() {
+            self.learn(&events);
+        }
     }
 
     /// The only place where the init waits.
@@ -334,7 +352,10 @@ impl Init {
         }
         let Some(outcome) = self.supervisor.outcome() else { return crate::exit::INIT_FAILED };
         let code = self.options.remap.apply(outcome.code);
-        self.flush(events);
+        let now = Instant::now();
+        let end = self.supervisor.end_at_the_latest().unwrap_or(now);
+        let mut patience = Patience::new(self.logs.written(), now, end);
+        self.flush_output(&mut patience, events);
         let service = match outcome.cause {
             Cause::Exited(id, _) => Some(id),
             _ => None,
@@ -349,53 +370,28 @@ impl Init {
             code,
             outcome,
         };
-        self.close(record, events);
+        self.close(record, &mut patience, events);
         code
     }
 
-    fn close(&mut self, mut record: Record, events: &mut Events) {
+    fn close(&mut self, mut record: Record, patience: &mut Patience, events: &mut Events) {
         if !record.is_worth_a_line() && self.options.termination_log.is_none() {
             return;
         }
         let kills = crate::cgroup::out_of_memory_kills().unwrap_or(0);
         record.out_of_memory_kills = kills.saturating_sub(self.out_of_memory_kills);
         let line = self.logs.voice_record(&record);
-        if let Some(file) = &self.options.termination_log
-            && let Err(error) = std::fs::write(file, format!("{line}\n"))
-        {
-            let error = error_text(&error);
-            let text = format!("can't write the termination log {}: {error}", file.display());
-            self.logs.say(&text, self.poll.registry());
-        }
         if record.is_worth_a_line() {
             self.logs.say_as_is(&line, self.poll.registry());
-            self.flush(events);
+            self.flush_words(patience, events);
         }
-    }
-
-    /// Waits for the readers of our output, as long as they read.
-    fn flush(&mut self, events: &mut Events) {
-        let end = Instant::now() + self.plan.bundle.grace;
-        let mut give_up = Instant::now() + STALLED_READER_WAIT;
-        let mut waiting = usize::MAX;
-        while !self.logs.finish(self.poll.registry()) {
-            let now = Instant::now();
-            if self.logs.waiting() != waiting {
-                waiting = self.logs.waiting();
-                give_up = now + STALLED_READER_WAIT;
-            }
-            if now >= give_up.min(end) {
-                return;
-            }
-            let timeout = give_up.min(end).saturating_duration_since(now);
-            if self.poll.poll(events, Some(timeout)).is_err() {
-                continue;
-            }
-            for event in events.iter() {
-                if let Source::Sink(channel) = Source::of(event.token()) {
-                    self.logs.writable(channel);
-                }
-            }
+        // Last, so that whatever happens to the file, the record is out.
+        if let Some(file) = &self.options.termination_log
+            && let Err(error) = termination_log::write(file, &line)
+        {
+            let error = error_text(&error);
+            self.say(&format!("can't write the termination log {}: {error}", file.display()));
+            self.flush_words(patience, events);
         }
     }
 
@@ -410,4 +406,9 @@ impl Init {
             self.say(text);
         }
     }
+}
+
+/// There is always a root directory to go to; if not, nothing is lost.
+fn leave_directory() {
+    let _ = std::env::set_current_dir("/");
 }

@@ -30,6 +30,7 @@
 pub mod bundle;
 mod cgroup;
 pub mod control;
+pub mod duration;
 mod error_text;
 pub mod exit;
 mod file;
@@ -43,4 +44,5 @@ pub mod signal;
 pub mod source;
 pub mod supervisor;
 pub mod sys;
+pub mod termination_log;
 pub mod timeline;

@@ -241,31 +241,31 @@ impl Logs {
         }
     }
 
-    /// Passes on all that is left anywhere, as far as that goes at once. Whether nothing is
-    /// left.
+    /// Passes on what is left anywhere, as far as that goes at once. Whether there may be more
+    /// that does not have to wait for anybody.
     pub fn finish(&mut self, registry: &Registry) -> bool {
+        let (mut more, mut is_held_up) = (false, false);
         for index in 0..self.streams.len() {
-            loop {
-                match self.pump_stream(index, registry) {
-                    Pumped::Empty => self.finish_line(index, registry),
-                    Pumped::Ended => {}
-                    Pumped::TurnOver => continue,
-                    Pumped::SinkFull => return false,
-                }
-                break;
+            match self.pump_stream(index, registry) {
+                Pumped::Empty => self.finish_line(index, registry),
+                Pumped::Ended => {}
+                Pumped::SinkFull => is_held_up = true,
+                Pumped::TurnOver => more = true,
             }
         }
-        self.is_flushed()
+        // The next ones may have made room for what was held up.
+        more || is_held_up && self.is_flushed(&Channel::BOTH)
     }
 
-    /// Whether everything is written.
-    pub fn is_flushed(&self) -> bool {
-        self.sinks.iter().flatten().all(|sink| sink.waiting() == 0)
+    /// Whether everything is written that was for these.
+    pub fn is_flushed(&self, channels: &[Channel]) -> bool {
+        let serves = |sink: &&Sink| channels.iter().any(|channel| sink.serves(*channel));
+        self.sinks.iter().flatten().filter(serves).all(|sink| sink.waiting() == 0)
     }
 
-    /// How many bytes wait to be written, all in all.
-    pub fn waiting(&self) -> usize {
-        self.sinks.iter().flatten().map(Sink::waiting).sum()
+    /// How many bytes have been written, all in all.
+    pub fn written(&self) -> u64 {
+        self.sinks.iter().flatten().map(Sink::total).sum()
     }
 
     fn pump_stream(&mut self, index: usize, registry: &Registry) -> Pumped {

@@ -110,11 +110,11 @@ impl Plan {
         for service in &bundle.services {
             match accounts.resolve(&service.identity, &current) {
                 Ok(resolved) => identities.push(resolved),
-                Err(error) => errors.push(error),
+                Err(wrong) => errors.extend(wrong),
             }
             match read_environment_files(&service.environment.files) {
                 Ok(variables) => environment_files.push(variables),
-                Err(error) => errors.push(error),
+                Err(wrong) => errors.extend(wrong),
             }
         }
         if !errors.is_empty() {
@@ -265,14 +265,20 @@ fn clock() -> u64 {
     since.map_or(0, |since| u64::from(since.subsec_nanos()))
 }
 
-fn read_environment_files(files: &[(PathBuf, Place)]) -> Result<Variables, ConfigError> {
-    let mut variables = Vec::new();
+fn read_environment_files(files: &[(PathBuf, Place)]) -> Result<Variables, Vec<ConfigError>> {
+    let (mut variables, mut errors) = (Vec::new(), Vec::new());
     for (file, place) in files {
         let shown = file.display().to_string();
         let read = crate::file::read_text(file)
-            .map_err(|error| format!("can't read the environment file {shown}: {error}"))
+            .map_err(|error| vec![format!("can't read the environment file {shown}: {error}")])
             .and_then(|text| environment::parse_file(&shown, &text));
-        variables.extend(read.map_err(|message| ConfigError { place: *place, message })?);
+        match read {
+            Ok(read) => variables.extend(read),
+            Err(messages) => {
+                let error = |message| ConfigError { place: *place, message };
+                errors.extend(messages.into_iter().map(error));
+            }
+        }
     }
-    Ok(variables)
+    if errors.is_empty() { Ok(variables) } else { Err(errors) }
 }

@@ -2,7 +2,7 @@
 //! plan; once at the start, and again at each reload.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::bundle::toml::{ConfigError, ConfigErrors};
@@ -14,7 +14,8 @@ use crate::plan::Plan;
 /// A bundle's file, and what the command line says about it.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
-    /// The file.
+    /// The file; absolute, if it is to be read again by an init, which leaves its working
+    /// directory.
     pub file: PathBuf,
     /// Only these services, whatever the environment selects.
     pub only: Option<String>,
@@ -49,11 +50,19 @@ impl Source {
             return Err(Refusal { code: NOTHING_SELECTED, reason });
         }
         bundle.grace = self.grace.unwrap_or(bundle.grace);
-        if let Some(log) = self.log {
-            bundle.log = log;
-            bundle.services.iter_mut().for_each(|service| service.log = log);
+        for service in &mut bundle.services {
+            service.log = self.log.unwrap_or(service.log);
+            for (file, _) in &mut service.environment.files {
+                *file = self.beside(file);
+            }
         }
+        bundle.log = self.log.unwrap_or(bundle.log);
         Plan::bundle(bundle, self.main.clone()).map_err(|errors| self.refusal(errors))
+    }
+
+    /// Where a file is that the bundle names.
+    fn beside(&self, file: &Path) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(file)
     }
 
     fn refusal(&self, errors: Vec<ConfigError>) -> Refusal {

@@ -63,6 +63,9 @@ pub struct Supervisor {
     services: Vec<Service>,
     phase: Phase,
     cause: Option<Cause>,
+    end_at_the_latest: Option<Instant>,
+    /// Whether nobody has been told the cause yet.
+    is_unannounced: bool,
     /// The code of service 0, for `Policy::code_of_first`.
     first_code: Option<u8>,
     /// The first exit of a service with leave to exit that was a failure.
@@ -71,6 +74,8 @@ pub struct Supervisor {
     alive: usize,
     /// How often TERM or INT asked for the end.
     requests: u32,
+    /// Whether the sweep began in this tick, so that nobody knows yet whether anything is left.
+    sweeps_since_now: bool,
     overran: Vec<ServiceId>,
     rest_overran: bool,
     forced: Option<Signal>,
@@ -92,10 +97,13 @@ impl Supervisor {
             policy,
             phase: Phase::Up,
             cause: None,
+            end_at_the_latest: None,
+            is_unannounced: false,
             first_code: None,
             first_failure: None,
             alive: 0,
             requests: 0,
+            sweeps_since_now: false,
             overran: Vec::new(),
             rest_overran: false,
             forced: None,
@@ -121,7 +129,7 @@ impl Supervisor {
             Event::Stop(id) => self.stop_requested(id, Ending::Stop),
             Event::Restart(id) => self.restart_requested(id),
             Event::Shutdown(code) => {
-                self.begin_shutdown(Cause::Commanded(code), now, orders);
+                self.begin_shutdown(Cause::Commanded(code), now);
             }
         }
     }
@@ -130,7 +138,8 @@ impl Supervisor {
     /// so that none of them comes too late to prevent a start, and when
     /// [`deadline`](Supervisor::deadline) has come; harmless at any other time.
     pub fn tick(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        while self.unsettled || self.due.is_some_and(|due| due <= now) {
+        self.sweeps_since_now = false;
+        while self.unsettled || self.due.is_some_and(|due| due <= now) && !self.sweeps_since_now {
             self.step(now, orders);
         }
     }
@@ -143,14 +152,14 @@ impl Supervisor {
         if self.phase == Phase::Up {
             self.start_next(orders);
             self.ask_who_may_be_asked(now, None, orders);
-            self.end_if_nothing_is_left(now, orders);
+            self.end_if_nothing_is_left(now);
         }
         self.shut_down(now, orders);
         self.due = self.next_due();
     }
 
-    /// When [`tick`](Supervisor::tick) has something to do next; `None`: only an event can
-    /// bring something.
+    /// When [`tick`](Supervisor::tick) has something to do next, perhaps at once; `None`: only an
+    /// event can bring something.
     pub fn deadline(&self) -> Option<Instant> {
         self.due
     }
@@ -167,6 +176,11 @@ impl Supervisor {
             }),
             _ => None,
         }
+    }
+
+    /// When it is over at the latest, whatever is left then; `None` before the shutdown has begun.
+    pub fn end_at_the_latest(&self) -> Option<Instant> {
+        self.end_at_the_latest
     }
 
     /// Until when the shutdown may go on; `None` before it has begun.

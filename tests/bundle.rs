@@ -250,6 +250,54 @@ fn services_have_three_descriptors_and_no_others() {
 }
 
 #[test]
+fn the_init_leaves_its_directory_and_knows_what_was_meant() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    std::fs::create_dir(place("below")).unwrap();
+    std::fs::write(place("below/variables"), "V=1\n").unwrap();
+    let text = |script: &str| {
+        service("a", script, "environment-file = \"variables\"")
+            + "[signals]\nHUP = { reload = true }\n"
+    };
+    let script = "echo $V in $(pwd); exec sleep 1000";
+    std::fs::write(place("below/bundle.toml"), text(script)).unwrap();
+    let mut command = init(Position::Child);
+    command.args(["run", "-f", "below/bundle.toml"]).current_dir(directory.path());
+    let mut running = start(&mut command);
+    let here = directory.path().canonicalize().unwrap();
+    assert_eq!(running.line(), format!("[a] 1 in {}", here.display()));
+    let own = std::fs::read_link(format!("/proc/{}/cwd", running.pid())).unwrap();
+    assert_eq!(own, std::path::Path::new("/"));
+
+    std::fs::write(place("below/variables"), "V=2\n").unwrap();
+    running.signal("HUP");
+    assert_eq!(running.line(), format!("[a] 2 in {}", here.display()));
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+}
+
+#[test]
+fn a_script_without_its_interpreter_is_told_from_a_missing_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("x");
+    std::fs::write(&script, "#!/nonexistent\n").unwrap();
+    assert!(Command::new("chmod").arg("755").arg(&script).status().unwrap().success());
+    let text = |command: &str| {
+        let place = directory.path().display();
+        format!(
+            "[[service]]\nname = \"a\"\ncommand = [\"{command}\"]\nworking-directory = \"{place}\"\n"
+        )
+    };
+    for (command, reason) in
+        [("./x", "./x is there, but the interpreter"), ("./y", "command ./y not found")]
+    {
+        let ended = run(&mut bundle_command(Position::Child, &bundle(&text(command))));
+        assert_eq!(ended.code(), 127);
+        assert!(ended.stderr.contains(reason), "{ended:?}");
+    }
+}
+
+#[test]
 fn a_main_command_ends_the_bundle_with_its_code() {
     let file = bundle(&polite("a"));
     for position in positions() {
@@ -324,14 +372,19 @@ fn check_prints_the_plan_and_every_mistake() {
     }
     // What only the machine can tell has its place too.
     let lookups = "user = \"nosuch\"\nsupplementary-groups = [0, \"none\"]\n\
-                   environment-file = [\"/nonexistent\"]\n";
+                   environment-file = [\"/nonexistent\", \"/nonexistent\"]\n";
     let file = bundle(&service("a", "exec true", lookups));
     let path = file.path().to_str().unwrap();
     let ended = run(init(Position::Child).args(["check", "-f", path]));
     assert_eq!(ended.code(), 78);
     let lines = told(&ended.stderr);
     assert!(lines[0].starts_with(&format!("{path}:4:8: user \"nosuch\" is not in")), "{lines:?}");
-    assert!(lines[1].starts_with(&format!("{path}:6:21: can't read the environment file")));
+    assert!(lines[1].starts_with(&format!("{path}:5:28: group \"none\" is not in")), "{lines:?}");
+    for (line, place) in lines[2..].iter().zip(["6:21", "6:37"]) {
+        let reason = "can't read the environment file /nonexistent: No such file or directory";
+        assert_eq!(*line, format!("{path}:{place}: {reason}"));
+    }
+    assert_eq!(lines.len(), 4, "{lines:?}");
     let ended = run(init(Position::Child).args(["run", "-f", "/nonexistent.toml"]));
     assert_eq!(ended.code(), 78);
     assert!(ended.stderr.contains("/nonexistent.toml"), "{ended:?}");

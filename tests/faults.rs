@@ -16,6 +16,16 @@ fn behind(setup: &str, arguments: &[&str]) -> Command {
     command
 }
 
+fn has_strace() -> bool {
+    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+    let is_there = strace.is_ok_and(|status| status.success());
+    if !is_there {
+        assert!(std::env::var_os("CI").is_none(), "CI must have strace");
+        eprintln!("######## SKIPPED: no strace ########");
+    }
+    is_there
+}
+
 #[test]
 fn no_more_processes_is_a_clear_end() {
     if !rustix::process::geteuid().is_root() {
@@ -55,6 +65,35 @@ fn a_bundle_that_runs_out_of_descriptors_ends_in_order() {
     assert_eq!(ended.code(), 125, "{ended:?}");
     assert!(ended.stderr.contains("can't make its output pipes"), "{ended:?}");
     assert!(ended.stderr.contains("service \"s0\" is asked to end"), "{ended:?}");
+}
+
+#[test]
+fn a_soft_limit_on_descriptors_holds_for_services_and_not_for_the_init() {
+    let service = |number| {
+        format!(
+            "[[service]]\nname = \"s{number}\"\noom-score-adj = 1000\n\
+             command = [\"sh\", \"-c\", \"ulimit -Sn; exec sleep 1000\"]\n"
+        )
+    };
+    let file = bundle(&(0..30).map(service).collect::<String>());
+    let path = file.path().to_str().unwrap();
+    let mut running = start(&mut behind("ulimit -Sn 40", &["run", "-f", path]));
+    for _ in 0..30 {
+        let line = running.line();
+        assert!(line.ends_with("] 40"), "{line}");
+    }
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+}
+
+#[test]
+fn a_limit_that_cannot_be_set_is_named() {
+    let service = "[[service]]\nname = \"a\"\ncommand = [\"true\"]\n\
+                   rlimits = { core = 1, nofile = { soft = 1, hard = \"unlimited\" } }\n";
+    let file = bundle(service);
+    let ended = run(&mut behind("true", &["run", "-f", file.path().to_str().unwrap()]));
+    assert_eq!(ended.code(), 125);
+    assert!(ended.stderr.contains("can't set limit `nofile`"), "{ended:?}");
 }
 
 #[test]
@@ -111,11 +150,55 @@ fn thousands_of_orphans_at_once_are_reaped() {
 }
 
 #[test]
+fn what_is_left_behind_is_asked_without_proc() {
+    if !positions().contains(&Position::Pid1) {
+        return;
+    }
+    // Without --mount-proc /proc is the outer namespace's, which tells PID 1 nothing.
+    let mut command = Command::new("unshare");
+    let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["-Ur"] };
+    command.args(user).args(["--pid", "--fork", "--kill-child"]).arg(harness::binary());
+    let script = harness::with_witness("setsid WITNESS up TERM=asked!0 & read line; exit 5");
+    let mut running = start(command.args(["--grace", "1h", "--", "sh", "-c", &script]));
+    running.wait_for("up");
+    let ended = running.end();
+    assert_eq!(ended.code(), 5, "{ended:?}");
+    assert!(ended.stdout.contains("asked"), "{ended:?}");
+}
+
+#[test]
+fn the_first_of_two_deaths_is_told_whichever_service_it_was() {
+    if !has_strace() {
+        return;
+    }
+    let service = "[[service]]\nname = \"NAME\"\n\
+                   command = [\"sh\", \"-c\", \"echo up; exec sleep 1000\"]\n";
+    let file = bundle(&(service.replace("NAME", "a") + &service.replace("NAME", "b")));
+    // Each return from the poll is late, so that both are dead when the init looks.
+    let mut command = Command::new("strace");
+    command.args(["-o", "/dev/null", "-e", "trace=epoll_wait"]);
+    command.args(["-e", "inject=epoll_wait:delay_exit=1000000"]).arg(harness::binary());
+    let mut running = start(command.args(["run", "-f"]).arg(file.path()));
+    let mut up = [running.line(), running.line()];
+    up.sort();
+    assert_eq!(up, ["[a] up", "[b] up"]);
+    let init = harness::children(running.pid())[0];
+    let services = harness::children(init);
+    harness::kill(init, "HUP");
+    for service in services.iter().rev() {
+        harness::kill(*service, "KILL");
+        until("it is dead", || {
+            let stat = std::fs::read_to_string(format!("/proc/{service}/stat")).ok()?;
+            stat.contains(") Z ").then_some(())
+        });
+    }
+    let ended = running.end();
+    assert!(ended.record().contains("service \"b\" was killed by SIGKILL"), "{ended:?}");
+}
+
+#[test]
 fn an_idle_init_makes_no_system_call() {
-    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
-    if !strace.is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "CI must have strace");
-        eprintln!("######## SKIPPED: no strace ########");
+    if !has_strace() {
         return;
     }
     let sleeper = "[[service]]\nname = \"NAME\"\ncommand = [\"sleep\", \"1000\"]\n";

@@ -6,6 +6,7 @@ mod harness;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
+use std::time::Instant;
 
 use harness::{Position, bundle, bundle_command, run, start, until};
 
@@ -113,6 +114,33 @@ fn a_stalled_reader_stalls_neither_death_nor_shutdown() {
     assert!(record.contains("service \"dying\" exited with code 7"), "{record}");
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
+}
+
+#[test]
+fn the_record_does_not_wait_for_the_reader_of_stdout() {
+    let chatty = service("chatty", "yes | head -c 10000000", "");
+    let dying = service("dying", "read x < FIFO; exit 7", "").replace("ignore", "shutdown");
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("go").to_str().unwrap().to_owned();
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let file = bundle(&(chatty + &dying.replace("FIFO", &fifo)));
+    let mut command = bundle_command(Position::Child, &file);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _nobody_reads = child.stdout.take().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut time_of = |wanted: &str| {
+        let found = stderr.find(|line| line.contains(wanted));
+        assert!(found.is_some(), "no {wanted:?}");
+        Instant::now()
+    };
+    time_of("\"dying\" started");
+    std::fs::write(&fifo, "go\n").unwrap();
+    let ended = time_of("\"dying\" exited");
+    // What is left for stdout gets its time before the record, and that is enough.
+    let recorded = time_of("ended: ");
+    child.wait().unwrap();
+    let (before, after) = (recorded - ended, recorded.elapsed());
+    assert!(after < before / 2, "{before:?}, then {after:?}");
 }
 
 #[test]

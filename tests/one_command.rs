@@ -91,6 +91,17 @@ fn what_overruns_the_grace_is_killed_and_named() {
 }
 
 #[test]
+fn no_grace_is_no_reproach() {
+    if !is_ours("grace") {
+        return;
+    }
+    for position in positions() {
+        let ended = run_command(position, &["--grace", "0s"], &["true"]);
+        assert_eq!((ended.code(), &*ended.stderr), (0, ""), "{position:?}");
+    }
+}
+
+#[test]
 fn what_is_left_behind_is_asked_and_then_killed() {
     if !is_ours("draining") {
         return;
@@ -179,6 +190,36 @@ fn what_was_handed_over_is_the_commands_and_not_kept() {
             assert_eq!(directory, std::path::Path::new("/"));
         }
     }
+}
+
+#[test]
+fn an_output_that_the_command_closes_is_closed() {
+    if !is_ours("letting go of stdout") {
+        return;
+    }
+    // Behind unshare it is unshare that holds them.
+    let mut running =
+        start_script(harness::Position::Child, &[], "echo up; exec >&-; read line; exit 3");
+    running.wait_for("up");
+    running.wait_for_end_of_stdout();
+    assert_eq!(running.end().code(), 3, "it went on after that");
+}
+
+#[test]
+fn an_input_that_the_command_closes_is_closed() {
+    use std::io::Write;
+    if !is_ours("letting go of stdin") {
+        return;
+    }
+    let script = "exec <&-; echo up; exec WITNESS ready TERM=!3";
+    let mut running = start_script(harness::Position::Child, &[], script);
+    running.wait_for("ready");
+    let mut stdin = running.stdin.take().unwrap();
+    let refused = || stdin.write_all(b"x").err().map(|error| error.kind());
+    let refused = harness::until("nobody can read it", refused);
+    assert_eq!(refused, std::io::ErrorKind::BrokenPipe);
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 3);
 }
 
 #[test]
@@ -280,10 +321,12 @@ fn the_termination_log_has_the_record() {
     if !is_ours("--termination-log") {
         return;
     }
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let path = file.path().to_str().unwrap();
-    let ended = run_script(harness::Position::Child, &["--termination-log", path], "exit 9");
-    let log = std::fs::read_to_string(path).unwrap();
+    // The init leaves its working directory, and finds the file all the same.
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = init(harness::Position::Child);
+    command.current_dir(directory.path());
+    let ended = run(command.args(["--termination-log", "log", "--", "sh", "-c", "exit 9"]));
+    let log = std::fs::read_to_string(directory.path().join("log")).unwrap();
     assert_eq!(log.trim(), ended.record());
     assert!(
         log.starts_with("sidecar-init: ended: command \"sh\" exited with code 9 after "),
@@ -292,15 +335,32 @@ fn the_termination_log_has_the_record() {
 }
 
 #[test]
+fn a_termination_log_that_nobody_reads_is_not_waited_for() {
+    if !is_ours("--termination-log") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let path = fifo.to_str().unwrap();
+    let ended = run_script(harness::Position::Child, &["--termination-log", path], "exit 9");
+    assert_eq!(ended.code(), 9);
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert!(lines[0].contains("ended: command \"sh\" exited with code 9"), "{ended:?}");
+    assert!(lines[1].contains("can't write the termination log"), "{ended:?}");
+}
+
+#[test]
 fn wrong_usage_is_64_and_says_the_fix() {
     if !is_ours("usage") {
         return;
     }
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
         (&[], "nothing to run: give a command after --"),
         (&["nginx"], "to run it: sidecar-init -- nginx"),
         (&["--frobnicate", "--", "true"], "unknown option --frobnicate"),
         (&["--grace", "soon", "--", "true"], "\"soon\" is no duration"),
+        (&["--grace", "300000000000years", "--", "true"], "is too long; it is at most 1h"),
         (&["--map", "TERM", "--", "true"], "write TERM=QUIT, or HUP= to drop HUP"),
         (&["--remap", "300=0", "--", "true"], "is not a remap rule"),
         (&["-f", "x", "--", "true"], "goes with run or check"),

@@ -4,7 +4,9 @@
 
 mod harness;
 
-use harness::{bundle, bundle_command, positions, run};
+use std::process::Command;
+
+use harness::{Position, bundle, bundle_command, positions, run, start};
 
 /// Changing users takes root. In CI nothing may be skipped.
 fn is_root() -> bool {
@@ -41,6 +43,31 @@ fn users_and_groups_are_changed_whole_and_need_no_account() {
         let ids = format!("Uid: {} Gid: {} 54322 54323", four("54321"), four("54322"));
         assert_eq!(seen, ids);
     }
+}
+
+#[test]
+fn the_init_stays_open_to_its_own_user() {
+    if !is_root() {
+        return;
+    }
+    let file = bundle(
+        "[[service]]\nname = \"a\"\nuser = 54321\n\
+         command = [\"sh\", \"-c\", \"echo up; exec sleep 1000\"]\n",
+    );
+    // As in a container, where root may not look into just any process.
+    let without_ptrace = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
+    let mut command = Command::new(without_ptrace[0]);
+    let init = bundle_command(Position::Child, &file);
+    command.args(&without_ptrace[1..]).arg(init.get_program()).args(init.get_args());
+    let mut running = start(&mut command);
+    running.wait_for("[a] up");
+    let script = format!("echo hello >/proc/{}/fd/1", running.pid());
+    let mut other = Command::new(without_ptrace[0]);
+    let status = other.args(&without_ptrace[1..]).args(["sh", "-c", &script]).status().unwrap();
+    assert!(status.success());
+    running.wait_for("hello");
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
 }
 
 #[test]

@@ -76,6 +76,17 @@ fn a_slow_service_holds_the_next_up_for_its_share_only() {
 }
 
 #[test]
+fn what_a_slow_service_leaves_behind_is_asked_when_it_ends() {
+    let mut story = Story::up(policy(2));
+    story.signal(Signal::TERM).at(2667).orders();
+    assert_eq!(story.at(5334).orders(), ["terminate rest"]);
+    assert_eq!(story.exits(1, 0).orders(), ["terminate rest"]);
+    assert_eq!(story.at(6000).orders(), NOTHING);
+    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    assert!(!story.tell(Event::TreeEmpty).outcome().rest_overran);
+}
+
+#[test]
 fn a_service_is_killed_when_its_own_grace_ends() {
     let mut policy = policy(2);
     policy.services[1].grace = Some(Duration::from_secs(1));
@@ -109,6 +120,29 @@ fn a_request_joins_a_shutdown_that_an_exit_began() {
 }
 
 #[test]
+fn a_signal_to_everyone_at_once_is_a_request() {
+    let killed = |signal| Event::Exited(id(0), ExitStatus::Signal(signal));
+    let mut story = Story::up(policy(2));
+    story.tell_all(&[killed(Signal::TERM), Event::Signaled(Signal::TERM)]);
+    assert_eq!(story.orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    let outcome = story.exits(1, 0).tell(Event::TreeEmpty).outcome();
+    assert_eq!((outcome.cause, outcome.code), (Cause::Requested(Signal::TERM), 0));
+
+    for facts in [
+        [killed(Signal::KILL), Event::Signaled(Signal::TERM)],
+        [killed(Signal::TERM), Event::Signaled(Signal::INT)],
+    ] {
+        let mut story = Story::up(policy(2));
+        let outcome = story.tell_all(&facts).exits(1, 0).tell(Event::TreeEmpty).outcome();
+        assert!(matches!(outcome.cause, Cause::Exited(..)), "another signal: {facts:?}");
+    }
+    let mut story = Story::up(policy(2));
+    story.tell(killed(Signal::TERM)).signal(Signal::TERM);
+    let outcome = story.exits(1, 0).tell(Event::TreeEmpty).outcome();
+    assert_eq!(outcome.code, 143, "one that dies first is the cause");
+}
+
+#[test]
 fn what_is_left_behind_has_until_the_deadline() {
     let mut story = Story::up(policy(1));
     assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
@@ -123,6 +157,7 @@ fn what_does_not_die_of_kill_is_left_to_the_kernel() {
     let mut story = Story::up(policy(1));
     story.signal(Signal::TERM).at(8000);
     assert_eq!(story.due_in(), Some(9000));
+    assert_eq!(story.core.end_at_the_latest(), story.core.deadline());
     assert_eq!(story.at(9000).outcome().overran, [id(0)]);
 }
 
@@ -287,4 +322,18 @@ fn no_grace_kills_right_after_asking() {
     let mut story = Story::up(policy);
     assert_eq!(story.signal(Signal::TERM).at(0).orders(), ["SIGTERM 1", "SIGCONT 1", "kill all"]);
     assert_eq!(story.at(1000).outcome().overran, [id(0), id(1)]);
+}
+
+#[test]
+fn no_grace_accuses_nobody_when_nothing_is_left() {
+    let mut policy = one_command();
+    policy.grace = Duration::ZERO;
+    let mut story = Story::up(policy.clone());
+    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    let outcome = story.tell(Event::TreeEmpty).outcome();
+    assert_eq!((outcome.code, outcome.rest_overran), (0, false));
+
+    let mut story = Story::up(policy);
+    assert_eq!(story.exits(0, 0).at(0).orders(), ["terminate rest", "kill all"]);
+    assert!(story.tell(Event::TreeEmpty).outcome().rest_overran, "something was left");
 }

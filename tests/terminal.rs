@@ -66,3 +66,25 @@ fn a_job_of_a_shell_stops_and_goes_on() {
     screen.keys("exit\n");
     assert_eq!(screen.code(), 0);
 }
+
+#[test]
+fn a_background_job_gets_the_terminal_when_it_comes_to_the_foreground() {
+    let mut screen = Screen::start(Position::Child, &["bash", "--norc", "--noprofile", "-i"]);
+    screen.wait_for("shell> ");
+    let script = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(script.path(), "echo up; read line; echo \"<$line>\"; exit 4\n").unwrap();
+    screen.keys(&format!("{} -- sh {} &\n", harness::binary(), script.path().display()));
+    screen.wait_for("up");
+    // It wants to read, and the shell tells so before a prompt.
+    let stopped = "until jobs | grep -q Stopped; do sleep 0.01; done; echo it $((1+1)) waits";
+    screen.keys(&format!("{stopped}\n"));
+    screen.wait_for("it 2 waits");
+    screen.keys("fg\n");
+    screen.keys("hello\n");
+    screen.wait_for("<hello>");
+    screen.wait_for("shell> ");
+    screen.keys("echo code $?\n");
+    screen.wait_for("code 4");
+    screen.keys("exit\n");
+    assert_eq!(screen.code(), 0);
+}

@@ -27,24 +27,26 @@ fn is_passed(plan: &EnvironmentPlan, name: &OsStr) -> bool {
 }
 
 /// Reads `NAME=value` lines: blank lines and those that begin with `#` are passed over, `export `
-/// in front is allowed, and quotes around a whole value are taken off. Nothing is expanded. An
+/// in front is allowed, and quotes around a whole value are taken off. Nothing is expanded. Each
 /// error names file and line.
-pub fn parse_file(file: &str, text: &str) -> Result<Variables, String> {
-    let mut variables = Vec::new();
+pub fn parse_file(file: &str, text: &str) -> Result<Variables, Vec<String>> {
+    let (mut variables, mut errors) = (Vec::new(), Vec::new());
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
         let assignment = line.strip_prefix("export ").unwrap_or(line).trim_start();
-        let (name, value) = assignment
+        let parts = assignment
             .split_once('=')
             .map(|(name, value)| (name.trim_end(), value.trim_start()))
-            .filter(|(name, _)| !name.is_empty() && !line.contains('\0'))
-            .ok_or_else(|| format!("{file}:{number}: not a variable; write NAME=value"))?;
-        variables.push((name.into(), unquoted(value).into()));
+            .filter(|(name, _)| !name.is_empty() && !line.contains('\0'));
+        match parts {
+            Some((name, value)) => variables.push((name.into(), unquoted(value).into())),
+            None => errors.push(format!("{file}:{number}: not a variable; write NAME=value")),
+        }
     }
-    Ok(variables)
+    if errors.is_empty() { Ok(variables) } else { Err(errors) }
 }
 
 fn unquoted(value: &str) -> &str {
@@ -103,7 +105,8 @@ mod tests {
         let text = "# comment\n\nA=1\nexport B = \"two words\"\nC='x=y'\nD=\n";
         let expected = variables(&[("A", "1"), ("B", "two words"), ("C", "x=y"), ("D", "")]);
         assert_eq!(parse_file("env", text), Ok(expected));
-        let error = parse_file("env", "A=1\nnonsense\n");
-        assert_eq!(error, Err("env:2: not a variable; write NAME=value".to_owned()));
+        let errors = parse_file("env", "A=1\nnonsense\n=\n").unwrap_err();
+        assert_eq!(errors[0], "env:2: not a variable; write NAME=value");
+        assert!(errors[1].starts_with("env:3: "), "{errors:?}");
     }
 }

@@ -18,13 +18,12 @@ pub use errors::{ConfigError, ConfigErrors};
 
 use super::{Bundle, DEFAULT_GRACE, LogFull, LogMode, OnExit, Service};
 use crate::control::NO_SOCKET;
+use crate::duration::LONGEST_GRACE;
 use errors::Complaints;
 use section::Section;
 
 /// More services than this are a mistake, or an attack on our memory.
 const MOST_SERVICES: usize = 10_000;
-/// A longer grace is a mistake: no orchestrator waits that long.
-const LONGEST_GRACE: Duration = Duration::from_secs(3600);
 
 const TOP_KEYS: [&str; 3] = ["bundle", "service", "signals"];
 const BUNDLE_KEYS: [&str; 8] =
@@ -95,12 +94,7 @@ fn bundle<'text>(file: &str, top: &DeTable<'text>, complaints: &mut Complaints<'
 
     let mut section = Section::new(table, "[bundle]", complaints);
     section.only(&BUNDLE_KEYS, &[("services", "each service is a [[service]]")]);
-    let grace = section.duration("grace");
-    if let Some(grace) = &grace
-        && grace.value > LONGEST_GRACE
-    {
-        section.complain(grace.span.clone(), "`grace` is at most \"1h\"");
-    }
+    let grace = section.duration_up_to("grace", LONGEST_GRACE);
     let defaults = Defaults {
         grace: grace.map_or(DEFAULT_GRACE, |grace| grace.value),
         log: section.word("log", &LOG_MODES).unwrap_or_default(),

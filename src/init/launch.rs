@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::bundle::{ResourceLimit, environment};
+use crate::bundle::{ResourceLimit, environment, resource};
 use crate::error_text::error_text;
 use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::plan::Plan;
@@ -154,7 +154,11 @@ pub(super) fn explain(failure: &Failure, launch: &Launch, program: &OsStr) -> (u
         Step::Fork => "can't make a process",
         Step::ProcessGroup => "can't give it a process group",
         Step::Descriptors => "can't arrange its descriptors",
-        Step::Limit => "can't set a limit (`rlimits`)",
+        Step::Limit(number) => {
+            let text =
+                format!("can't set limit `{}` (`rlimits`): {kernel_says}", resource::name(*number));
+            return (INIT_FAILED, text);
+        }
         Step::Nice => "can't set `nice`",
         Step::OomScore => "can't set `oom-score-adj`",
         Step::Capabilities => {
@@ -179,6 +183,9 @@ fn explain_execute(
     let path =
         path.map_or(Path::new(program), |path| Path::new(OsStr::from_bytes(path.as_bytes())));
     let shown = path.display();
+    // A relative one was looked for there, and not where the init is.
+    let directory = launch.working_directory.as_deref().unwrap_or(c"");
+    let place = Path::new(OsStr::from_bytes(directory.to_bytes())).join(path);
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) if launch.paths.len() != 1 => {
             let places: Vec<_> = launch
@@ -190,14 +197,14 @@ fn explain_execute(
             let places = places.join(":");
             (NOT_FOUND, format!("command {program:?} not found in PATH={places}"))
         }
-        Some(libc::ENOENT) if path.exists() => (
+        Some(libc::ENOENT) if place.exists() => (
             NOT_FOUND,
             format!(
                 "{shown} is there, but the interpreter that it names (its #! line or ELF loader) is not"
             ),
         ),
         Some(libc::ENOENT | libc::ENOTDIR) => (NOT_FOUND, format!("command {shown} not found")),
-        Some(libc::EACCES) if path.is_dir() => {
+        Some(libc::EACCES) if place.is_dir() => {
             (NOT_EXECUTABLE, format!("{shown} is a directory, not a program"))
         }
         Some(libc::EACCES) => (

@@ -115,7 +115,8 @@ impl Init {
         let [stdout, stderr] = &theirs;
         launch.standard =
             [input.as_ref(), stdout.as_ref(), stderr.as_ref()].map(|fd| fd.map(OwnedFd::as_fd));
-        launch.foreground_of = self.terminal.as_ref().filter(|_| is_foreground).map(AsFd::as_fd);
+        let lent = self.terminal.as_ref().filter(|terminal| is_foreground && terminal.is_ours());
+        launch.foreground_of = lent.map(AsFd::as_fd);
         let program = &self.plan.bundle.services[id.0].command[0];
         let pid = spawn(&launch).map_err(|failure| launch::explain(&failure, &launch, program))?;
         let service = &self.plan.bundle.services[id.0];
@@ -174,8 +175,9 @@ impl Init {
         let own = [self.poll.as_raw_fd(), self.signals.as_raw_fd()];
         let mut keep: Vec<_> = own.into_iter().chain(pidfd).chain(terminal).collect();
         descriptors::close_inherited(&mut keep);
-        // There is always a root directory to go to; if not, nothing is lost.
-        let _ = std::env::set_current_dir("/");
+        // Stderr stays: it is for the record.
+        descriptors::empty_input_and_output();
+        super::leave_directory();
     }
 
     fn pipes(&self, id: ServiceId) -> io::Result<Pipes> {
@@ -224,8 +226,15 @@ impl Init {
         }
         let own = own_pid();
         let is_ours = |pid| self.processes.is_service(pid) || self.hooks.is_running(pid);
-        let strays = tree::descendants(own, is_ours);
-        for pid in strays.unwrap_or_default() {
+        let Some(strays) = tree::descendants(own, is_ours) else {
+            // Nothing tells who they are; with no service left they are all that there is.
+            if own == 1 && self.processes.is_empty() {
+                let _ = signals::kill(-1, Signal::TERM);
+                let _ = signals::kill(-1, Signal::CONT);
+            }
+            return;
+        };
+        for pid in strays {
             if self.asked.insert(pid) {
                 // It may just have ended; it is not reaped yet, so the pid is still its own.
                 let _ = signals::kill(pid, Signal::TERM);

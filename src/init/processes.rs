@@ -90,6 +90,11 @@ impl Processes {
         self.by_service.get(id.0)?.as_ref()
     }
 
+    /// Whether no service has one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_pid.is_empty()
+    }
+
     pub(super) fn is_service(&self, pid: i32) -> bool {
         self.by_pid.contains_key(&pid)
     }

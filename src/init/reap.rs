@@ -49,8 +49,14 @@ impl Init {
         if let Some(terminal) = &self.terminal {
             terminal.after_child_signal();
         }
+        let mut has_polled = false;
         for _ in 0..BATCH {
             if let Some(id) = self.ended_service() {
+                // It has ended since the poll, and perhaps another one before it: wait(2) does
+                // not say in which order, but the poll does.
+                if !std::mem::replace(&mut has_polled, true) {
+                    self.poll_again();
+                }
                 self.reap_service(id);
                 continue;
             }

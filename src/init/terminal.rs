@@ -21,7 +21,7 @@ use crate::signal::Signal;
 use crate::sys::process_ids::{group_of, session_of};
 use crate::sys::signals;
 
-/// The controlling terminal, while we are in its foreground.
+/// The controlling terminal.
 #[derive(Debug)]
 pub(super) struct Terminal {
     fd: OwnedFd,
@@ -33,8 +33,7 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// The init's terminal, if it has one and is in its foreground. A background job must not
-    /// take the terminal away from the shell that started it.
+    /// The init's terminal, if it has one.
     pub(super) fn open() -> Option<Terminal> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let fd = match rustix::fs::open("/dev/tty", flags, Mode::empty()) {
@@ -49,13 +48,19 @@ impl Terminal {
             // No number: the foreground group is outside of our PID namespace, as is ours if we
             // were started from there.
             Err(Errno::OPNOTSUPP) => None,
-            Ok(foreground) if group_of(None) == Some(foreground) => Some(foreground),
-            Ok(_) | Err(_) => return None,
+            Ok(_) => Some(group_of(None)?),
+            Err(_) => return None,
         };
         Some(Terminal { fd, own_group, borrower: None })
     }
 
-    /// The group led by this process has become the foreground group.
+    /// Whether it is ours to lend. A background job must not take it away from the shell that
+    /// started it; it gets it when the shell brings it to the foreground.
+    pub(super) fn is_ours(&self) -> bool {
+        self.own_group.is_none_or(|own| tcgetpgrp(&self.fd) == Ok(own))
+    }
+
+    /// The group led by this process has become the foreground group, or will with us.
     pub(super) fn lent_to(&mut self, pid: Pid) {
         self.borrower = Some(pid);
     }
@@ -78,7 +83,7 @@ impl Terminal {
     /// The init was continued: if that was as a foreground job, the command gets the terminal.
     pub(super) fn after_continue(&self) {
         let Some(pid) = self.borrower else { return };
-        if self.own_group.is_some_and(|own| tcgetpgrp(&self.fd) == Ok(own)) {
+        if self.own_group.is_some() && self.is_ours() {
             let _ = tcsetpgrp(&self.fd, pid);
         }
         let _ = signals::kill(-raw(pid), Signal::CONT);

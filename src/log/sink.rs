@@ -52,6 +52,8 @@ pub(super) struct Sink {
     buffer: Vec<u8>,
     /// How much of the buffer is written already.
     written: usize,
+    /// How much has been written in all.
+    total: u64,
     /// Whether the last write found no room; the poll says when there is some again.
     blocked: bool,
     is_terminal: bool,
@@ -91,7 +93,8 @@ impl Sink {
             way = if matches!(way, Way::Closed) { Way::Closed } else { Way::File };
         }
         let buffer = Vec::new();
-        Sink { channel, way, buffer, written: 0, blocked: false, is_terminal, serves_both }
+        let (written, total) = (0, 0);
+        Sink { channel, way, buffer, written, total, blocked: false, is_terminal, serves_both }
     }
 
     /// Whether it is a terminal.
@@ -102,6 +105,16 @@ impl Sink {
     /// Whether it is the sink of both channels.
     pub(super) fn serves_both(&self) -> bool {
         self.serves_both
+    }
+
+    /// Whether what is for this channel goes here.
+    pub(super) fn serves(&self, channel: Channel) -> bool {
+        self.serves_both || self.channel == channel
+    }
+
+    /// How many bytes have been written in all.
+    pub(super) fn total(&self) -> u64 {
+        self.total
     }
 
     /// Whether services that can wait should.
@@ -134,7 +147,10 @@ impl Sink {
     pub(super) fn flush(&mut self) {
         while self.waiting() > 0 && !self.blocked {
             match self.write() {
-                Ok(count) => self.written += count,
+                Ok(count) => {
+                    self.written += count;
+                    self.total += count as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
                 Err(error) => {

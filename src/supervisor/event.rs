@@ -52,8 +52,9 @@ pub enum Action {
     RunStopCommand(ServiceId),
     /// Kill the service and all of its process group.
     Kill(ServiceId),
-    /// All services are gone: ask whatever else is left of the process tree to end. Answered
-    /// by `TreeEmpty` as soon as nothing is left.
+    /// Ask whatever is left of the process tree to end, apart from services that run and what
+    /// they have started. Given once all services are gone, and before that when only slow ones
+    /// are left. Answered by `TreeEmpty` as soon as nothing is left.
     TerminateRest,
     /// Kill every process below the init. Answered by `TreeEmpty` like `TerminateRest`.
     KillAll,

@@ -216,7 +216,7 @@ impl Supervisor {
         self.set(id, State::Gone(End::Failed));
         self.services[id.0].history.began = None;
         if self.phase == Phase::Up && !self.starts_again(id, false, now, orders) {
-            self.begin_shutdown(Cause::SpawnFailed(id, code), now, orders);
+            self.begin_shutdown(Cause::SpawnFailed(id, code), now);
         }
     }
 
@@ -295,7 +295,7 @@ impl Supervisor {
         if done {
             orders.push(Action::Note(Note::Ready(id)));
         } else if !self.starts_again(id, succeeded, now, orders) {
-            self.ended(id, Cause::Exited(id, status), now, orders);
+            self.ended(id, Cause::Exited(id, status), now);
         }
     }
 
@@ -303,7 +303,7 @@ impl Supervisor {
     fn failed(&mut self, id: ServiceId, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
         self.set(id, State::Gone(End::Failed));
         if !self.starts_again(id, false, now, orders) {
-            self.ended(id, cause, now, orders);
+            self.ended(id, cause, now);
         }
     }
 
@@ -334,10 +334,10 @@ impl Supervisor {
     }
 
     /// It has ended for good, and nobody asked for that.
-    fn ended(&mut self, id: ServiceId, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
+    fn ended(&mut self, id: ServiceId, cause: Cause, now: Instant) {
         let Some(policy) = self.policy.services.get(id.0) else { return };
         match policy.on_exit {
-            OnExit::Shutdown => self.begin_shutdown(cause, now, orders),
+            OnExit::Shutdown => self.begin_shutdown(cause, now),
             OnExit::Ignore => {
                 let status = match cause {
                     Cause::Exited(_, status) => status,
@@ -539,13 +539,13 @@ impl Supervisor {
     }
 
     /// Ends the bundle when no service runs and none will.
-    pub(super) fn end_if_nothing_is_left(&mut self, now: Instant, orders: &mut Vec<Action>) {
+    pub(super) fn end_if_nothing_is_left(&mut self, now: Instant) {
         let is_over = |(service, policy): (&Service, &ServicePolicy)| match service.state {
             State::Gone(end) => end != End::Stopped || policy.is_retired,
             _ => false,
         };
         if self.alive == 0 && self.services.iter().zip(&self.policy.services).all(is_over) {
-            self.begin_shutdown(Cause::AllExited(self.first_failure), now, orders);
+            self.begin_shutdown(Cause::AllExited(self.first_failure), now);
         }
     }
 

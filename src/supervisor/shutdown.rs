@@ -17,6 +17,7 @@ use std::time::Instant;
 use super::event::{Action, Cause, Note, ServiceId};
 use super::lifecycle::{End, Ending, State};
 use super::{KILL_WAIT, Supervisor};
+use crate::exit::ExitStatus;
 use crate::signal::Signal;
 
 /// Where the bundle is in its life.
@@ -36,8 +37,8 @@ pub(super) enum Stage {
     Begun,
     /// All of this stage and those before were asked.
     Number(usize),
-    /// The strays were asked too, while services are still ending.
-    Rest,
+    /// The strays were asked too, while this many services are still ending.
+    Rest { alive: usize },
 }
 
 impl Phase {
@@ -73,10 +74,16 @@ impl Supervisor {
                 for service in &mut self.services {
                     service.stop.signal.get_or_insert(stop_with);
                 }
-                self.begin_shutdown(Cause::Requested(signal), now, orders);
+                self.begin_shutdown(Cause::Requested(signal), now);
+            }
+            // Whoever signals all processes at once, as systemd does (KillMode=control-group),
+            // may kill a service before we read our own signal.
+            Phase::Stopping { .. } if self.is_begun_by_death_of(signal) => {
+                self.cause = Some(Cause::Requested(signal));
             }
             // The first request only joins a shutdown that something else began.
             Phase::Stopping { .. } | Phase::Sweeping { .. } if self.requests > 1 => {
+                self.announce_shutdown(orders);
                 self.forced = Some(signal);
                 orders.push(Action::Note(Note::Forced(signal)));
                 self.kill_all(now, orders);
@@ -88,6 +95,14 @@ impl Supervisor {
         }
     }
 
+    /// Whether the shutdown was begun by facts of this turn, and is put down to a service that
+    /// this signal ended, or that took it and said so by its code.
+    fn is_begun_by_death_of(&self, signal: Signal) -> bool {
+        let code = ExitStatus::Signal(signal).code();
+        let by_signal = |cause| matches!(cause, Cause::Exited(_, status) if status.code() == code);
+        self.is_unannounced && self.cause.is_some_and(by_signal)
+    }
+
     pub(super) fn tree_empty(&mut self) {
         match self.phase {
             Phase::Sweeping { .. } | Phase::Killing { .. } => self.phase = Phase::Down,
@@ -96,12 +111,12 @@ impl Supervisor {
     }
 
     /// From here on nothing is started, and everything comes down.
-    pub(super) fn begin_shutdown(&mut self, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
+    pub(super) fn begin_shutdown(&mut self, cause: Cause, now: Instant) {
         if self.phase != Phase::Up {
             return;
         }
         self.cause = Some(cause);
-        orders.push(Action::Note(Note::ShutdownBegins(cause)));
+        self.is_unannounced = true;
         for index in 0..self.services.len() {
             match self.services[index].state {
                 State::Waiting => self.set(ServiceId(index), State::Gone(End::Never)),
@@ -110,6 +125,7 @@ impl Supervisor {
             }
         }
         let deadline = now + self.policy.grace;
+        self.end_at_the_latest = Some(deadline + KILL_WAIT);
         // One that was being stopped has no more time than all the others.
         for service in &mut self.services {
             if let State::Stopping { kill_at } = &mut service.state {
@@ -119,12 +135,23 @@ impl Supervisor {
         self.phase = Phase::Stopping { deadline, stage: Stage::Begun, advance_at: deadline };
     }
 
+    /// Says why it comes down, when all facts of a turn are known.
+    fn announce_shutdown(&mut self, orders: &mut Vec<Action>) {
+        if std::mem::take(&mut self.is_unannounced) {
+            orders.extend(self.cause.map(|cause| Action::Note(Note::ShutdownBegins(cause))));
+        }
+    }
+
     /// Goes on with the shutdown as far as it can go now.
     pub(super) fn shut_down(&mut self, now: Instant, orders: &mut Vec<Action>) {
+        self.announce_shutdown(orders);
         if let Phase::Stopping { deadline, stage, advance_at } = self.phase {
             self.next_stage(stage, advance_at <= now, now, deadline, orders);
+            self.sweeps_since_now = self.phase == Phase::Sweeping { deadline };
         }
         match self.phase {
+            // Even without any grace there has to be an answer to whether anything is left.
+            Phase::Sweeping { .. } if self.sweeps_since_now => {}
             Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline } if deadline <= now => {
                 self.grace_over(now, orders);
             }
@@ -143,15 +170,19 @@ impl Supervisor {
     ) {
         if self.alive == 0 {
             self.phase = Phase::Sweeping { deadline };
-            if stage != Stage::Rest {
-                orders.push(Action::TerminateRest);
-            }
+            orders.push(Action::TerminateRest);
             return;
         }
         let asked_up_to = match stage {
             Stage::Begun => None,
             Stage::Number(number) => Some(number),
-            Stage::Rest => return,
+            Stage::Rest { alive } => {
+                // What a service leaves behind that has just ended was not among the strays.
+                if self.alive < alive {
+                    self.terminate_rest(deadline, orders);
+                }
+                return;
+            }
         };
         let is_held_up = self
             .services
@@ -171,15 +202,17 @@ impl Supervisor {
                     self.phase = Phase::Stopping { deadline, stage, advance_at };
                 }
                 // Only services that are slow to end are left; the strays have waited long enough.
-                None if is_time_up => {
-                    orders.push(Action::TerminateRest);
-                    let stage = Stage::Rest;
-                    self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
-                }
+                None if is_time_up => self.terminate_rest(deadline, orders),
                 None => {}
             }
         }
         self.ask_who_may_be_asked(now, now_asked, orders);
+    }
+
+    fn terminate_rest(&mut self, deadline: Instant, orders: &mut Vec<Action>) {
+        orders.push(Action::TerminateRest);
+        let stage = Stage::Rest { alive: self.alive };
+        self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
     }
 
     /// The stages in which somebody has not been asked, in their order.

@@ -2,6 +2,10 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The first descriptor that is not a standard one.
 const FIRST: RawFd = 3;
@@ -22,6 +26,16 @@ pub fn open_missing_standard() {
     }
 }
 
+/// Puts `/dev/null` in place of 0 and 1, so that whoever has their other ends learns when the
+/// command lets go of them. Without a `/dev/null` they stay.
+pub fn empty_input_and_output() {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    if let Ok(null) = rustix::fs::open("/dev/null", flags, Mode::empty()) {
+        let _ = rustix::stdio::dup2_stdin(&null);
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
 /// Closes every descriptor from 3 on that isn't in `keep`.
 ///
 /// What the init was handed it must not hold: a pipe's reader would wait for it forever
@@ -34,6 +48,26 @@ pub fn close_inherited(keep: &mut [RawFd]) {
         first = kept + 1;
     }
     close_range(first, RawFd::MAX);
+}
+
+/// The soft and the hard limit on open files that the process was started with, if it has raised
+/// the soft one.
+static GIVEN_LIMIT: OnceLock<(u64, u64)> = OnceLock::new();
+
+/// Lets the process have as many open files as it may: a bundle takes three for each service.
+/// Children get the limit that we were given ([`spawn`](super::spawn::spawn)), since programs
+/// that use select(2) fail with a higher one.
+pub fn raise_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: maximum, maximum };
+    if current != maximum && setrlimit(Resource::Nofile, raised).is_ok() {
+        let _ = GIVEN_LIMIT.set((current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX)));
+    }
+}
+
+/// The limits that children are to have, if they are not ours.
+pub(super) fn given_limit() -> Option<(u64, u64)> {
+    GIVEN_LIMIT.get().copied()
 }
 
 fn close_range(first: RawFd, last: RawFd) {
@@ -64,7 +98,7 @@ fn open_descriptors() -> io::Result<Vec<RawFd>> {
 }
 
 fn slow_way_end() -> RawFd {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = getrlimit(Resource::Nofile).current;
     limit
         .and_then(|limit| RawFd::try_from(limit).ok())
         .map_or(SLOW_WAY_END, |limit| limit.min(SLOW_WAY_END))

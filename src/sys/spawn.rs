@@ -15,6 +15,7 @@ use std::ptr;
 use rustix::process::Pid;
 
 use super::process_ids::positive;
+use super::{descriptors, memory};
 use crate::signal::Signal;
 
 /// The child's stack. It calls a handful of functions and no signal handler can run on it.
@@ -84,8 +85,8 @@ pub enum Step {
     ProcessGroup,
     /// Arranging its descriptors.
     Descriptors,
-    /// Setting a limit.
-    Limit,
+    /// Setting the limit on this resource.
+    Limit(u32),
     /// Setting its nice value.
     Nice,
     /// Setting its `oom_score_adj`.
@@ -130,6 +131,8 @@ struct Shared<'launch> {
     /// Where the child writes its process id, [`PID_DIGITS`] bytes and a NUL.
     listen_pid: *mut u8,
     standard: [Option<RawFd>; 3],
+    /// The limits on open files that the child is to have before its own are set.
+    open_files: Option<(u64, u64)>,
     parent: u32,
     failure: Option<(Step, i32)>,
 }
@@ -155,10 +158,15 @@ pub fn spawn(launch: &Launch) -> Result<Pid, Failure> {
         // SAFETY: the buffer is longer than the name it starts with.
         listen_pid: unsafe { listen_pid.add(LISTEN_PID.len()) },
         standard: launch.standard.map(|fd| fd.map(|fd| fd.as_raw_fd())),
+        open_files: descriptors::given_limit(),
         parent: std::process::id(),
         failure: None,
     };
+    let dumpable = launch.credentials.is_some().then(memory::dumpable);
     let returned = clone(&mut shared);
+    // The child's change of credentials has closed our own `/proc` to others, since it marks the
+    // memory, which it shared with us, prctl(2): `docker exec` could not open /proc/1/fd/1.
+    dumpable.into_iter().for_each(memory::set_dumpable);
     // Read back through the pointer that the child had, since the compiler can't see it write.
     // SAFETY: the child is gone or has its own memory by now; the variable is alive and ours.
     let failure = unsafe { ptr::read_volatile(&raw const shared.failure) };

@@ -123,6 +123,22 @@ fn a_kill_for_want_of_memory_is_in_the_record() {
 }
 
 #[test]
+fn a_kill_from_before_is_not_in_the_record() {
+    if !is_there() {
+        return;
+    }
+    let hungry = "sh -c 'x=$(yes | head -c 200000000); echo $x | tail -c 1'; echo killed: $?";
+    let later = format!("{hungry}; /sidecar-init -- sh -c 'kill -9 $$'");
+    let container = Container::start(&["-m", "32m", "--memory-swap", "32m"], &script(&later));
+    assert_eq!(container.wait(), 137, "{}", container.stderr());
+    assert_eq!(container.stdout(), "killed: 137\n");
+    let stderr = container.stderr();
+    let records: Vec<&str> = stderr.lines().filter(|line| line.contains("ended: ")).collect();
+    assert!(!records[0].contains("out-of-memory"), "{records:?}");
+    assert!(records[1].contains("out-of-memory"), "that of PID 1: {records:?}");
+}
+
+#[test]
 fn the_binary_is_all_an_image_needs() {
     if !is_there() {
         return;

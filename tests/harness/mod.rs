@@ -9,7 +9,7 @@ pub mod screen;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// No step of a test takes this long unless something hangs.
@@ -182,6 +182,12 @@ impl Running {
     /// Reads lines until this one.
     pub fn wait_for(&mut self, wanted: &str) {
         while self.line() != wanted {}
+    }
+
+    /// Waits until nobody holds its stdout any more.
+    pub fn wait_for_end_of_stdout(&mut self) {
+        let more = self.lines.recv_timeout(HANG);
+        assert_eq!(more, Err(RecvTimeoutError::Disconnected), "stdout goes on");
     }
 
     /// The init's own pid, as seen from here.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 use sidecar_init::bundle::{DEFAULT_GRACE, LogMode};
+use sidecar_init::duration::{self, LONGEST_GRACE};
 use sidecar_init::exit::Remap;
 use sidecar_init::plan::CommandOptions;
 use sidecar_init::signal::Signal;
@@ -153,11 +154,11 @@ fn option(name: &str, mode: Mode, given: &mut Given, parser: &mut Parser) -> Res
         "q" | "quiet" => given.common.quiet = true,
         "g" | "group" => given.group = true,
         "json" => given.json = true,
-        "f" | "file" => given.file = Some(value(name, parser)?.into()),
-        "termination-log" => given.common.termination_log = Some(value(name, parser)?.into()),
-        "ready-file" => given.ready_file = Some(value(name, parser)?.into()),
+        "f" | "file" => given.file = Some(path(name, parser)?),
+        "termination-log" => given.common.termination_log = Some(path(name, parser)?),
+        "ready-file" => given.ready_file = Some(path(name, parser)?),
         "only" => given.only = Some(text(name, parser)?),
-        "grace" => given.grace = Some(duration("--grace", &text(name, parser)?)?),
+        "grace" => given.grace = Some(grace("--grace", &text(name, parser)?)?),
         "remap" => {
             let rules = text(name, parser)?;
             given.common.remap.add(&rules).map_err(|error| format!("--remap: {error}"))?;
@@ -192,8 +193,11 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
     if empty {
         return Err("there is no command after --".to_owned());
     }
-    let file = given.file.take().or_else(|| std::env::var_os(CONFIG_VARIABLE).map(PathBuf::from));
-    let file = file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    let file = match (given.file.take(), std::env::var_os(CONFIG_VARIABLE)) {
+        (Some(file), _) => file,
+        (None, Some(file)) if !file.is_empty() => absolute(CONFIG_VARIABLE, file)?,
+        (None, _) => PathBuf::from(DEFAULT_FILE),
+    };
     if mode == Mode::Check {
         if given.command.is_some() {
             return Err("check takes no command: it runs nothing".to_owned());
@@ -208,7 +212,7 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
     let grace = match given.grace {
         Some(grace) => Some(grace),
         None => {
-            variable(GRACE_VARIABLE)?.map(|text| duration(GRACE_VARIABLE, &text)).transpose()?
+            variable(GRACE_VARIABLE)?.map(|text| self::grace(GRACE_VARIABLE, &text)).transpose()?
         }
     };
     if mode == Mode::Run {
@@ -247,10 +251,8 @@ fn signal(option: &str, text: &str) -> Result<Signal, String> {
     text.parse().map_err(|error| format!("{option}: {error}"))
 }
 
-fn duration(source: &str, text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| {
-        format!("{source}: \"{text}\" is no duration ({error}); write it like 8s, 500ms or 1m 30s")
-    })
+fn grace(source: &str, text: &str) -> Result<Duration, String> {
+    duration::parse(text, LONGEST_GRACE).map_err(|error| format!("{source}: {error}"))
 }
 
 fn log_mode(text: &str) -> Result<LogMode, String> {
@@ -264,6 +266,15 @@ fn log_mode(text: &str) -> Result<LogMode, String> {
 
 fn value(name: &str, parser: &mut Parser) -> Result<OsString, String> {
     parser.value().map_err(|_| format!("{} needs a value", dashed(name)))
+}
+
+fn path(name: &str, parser: &mut Parser) -> Result<PathBuf, String> {
+    absolute(&dashed(name), value(name, parser)?)
+}
+
+/// A place for later: the init leaves its working directory.
+fn absolute(source: &str, path: OsString) -> Result<PathBuf, String> {
+    std::path::absolute(path).map_err(|error| format!("{source}: {error}"))
 }
 
 fn text(name: &str, parser: &mut Parser) -> Result<String, String> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
 use sidecar_init::control::{NO_SOCKET, SOCKET_VARIABLE};
+use sidecar_init::duration::{self, LONGEST};
 use sidecar_init::signal::Signal;
 
 /// The subcommands, for the top of the command line.
@@ -116,10 +117,8 @@ fn option(
         "ready" => given.goal = Some("ready"),
         "exited" => given.goal = Some("exited"),
         "timeout" => {
-            let text = utf8(value()?)?;
-            let span = humantime::parse_duration(&text);
-            given.timeout =
-                Some(span.map_err(|_| format!("--timeout: \"{text}\" is no duration like 30s"))?);
+            let span = duration::parse(&utf8(value()?)?, LONGEST);
+            given.timeout = Some(span.map_err(|error| format!("--timeout: {error}"))?);
         }
         _ => {
             let text = utf8(value()?)?;

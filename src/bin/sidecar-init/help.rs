@@ -22,8 +22,8 @@ To ask and tell a running bundle:
   sidecar-init shutdown [--code N]
 
 Options of both ways to run:
-  --grace DURATION          how long a shutdown may take, all in all; then what is
-                            left is killed [default: 8s, or what FILE says]
+  --grace DURATION          how long a shutdown may take, all in all, at most 1h; then
+                            what is left is killed [default: 8s, or what FILE says]
                             [env: SIDECAR_INIT_GRACE]
   --remap FROM=TO           end with code TO in place of FROM, e.g. 143=0; may be
                             repeated [env: SIDECAR_INIT_REMAP]

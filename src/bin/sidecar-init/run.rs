@@ -54,7 +54,11 @@ fn socket(in_file: Option<&str>) -> Option<Socket> {
     let in_environment = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
     match in_environment.or_else(|| in_file.map(OsString::from)) {
         Some(path) if path == NO_SOCKET => None,
-        Some(path) => Some(Socket { places: vec![path.into()], is_wanted: true }),
+        Some(path) => {
+            // The init leaves its working directory. Only an empty path can't be made absolute.
+            let path = std::path::absolute(&path).unwrap_or_else(|_| path.into());
+            Some(Socket { places: vec![path], is_wanted: true })
+        }
         None if std::process::id() == 1 => {
             let places = DEFAULT_SOCKETS.map(Into::into).to_vec();
             Some(Socket { places, is_wanted: false })

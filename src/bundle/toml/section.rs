@@ -9,6 +9,7 @@ use ::toml::de::{DeTable, DeValue};
 
 use super::errors::Complaints;
 use crate::bundle::Place;
+use crate::duration::{self, LONGEST};
 
 /// A value and where it stands.
 pub(super) struct Placed<T> {
@@ -102,14 +103,25 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
     }
 
     pub(super) fn duration(&mut self, key: &str) -> Option<Placed<Duration>> {
+        self.duration_up_to(key, LONGEST)
+    }
+
+    pub(super) fn duration_up_to(
+        &mut self,
+        key: &str,
+        longest: Duration,
+    ) -> Option<Placed<Duration>> {
         let value = self.get(key)?;
-        let expected = "a duration in quotes, like \"8s\", \"500ms\" or \"1m 30s\"";
         let DeValue::String(text) = value.get_ref() else {
+            let expected = "a duration in quotes, like \"8s\", \"500ms\" or \"1m 30s\"";
             return self.wrong(value, key, expected);
         };
-        match humantime::parse_duration(text) {
+        match duration::parse(text, longest) {
             Ok(duration) => Some(Placed { value: duration, span: value.span() }),
-            Err(_) => self.wrong(value, key, expected),
+            Err(reason) => {
+                self.complain(value.span(), format!("`{key}`: {reason}"));
+                None
+            }
         }
     }
 

@@ -236,7 +236,10 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
             &with("restart = { policy = \"always\", max = -1 }"),
             "b.toml:4:38: `max` takes a whole number from 0 to 4294967295",
         ),
-        (&with("[bundle]\ngrace = \"2h\""), "b.toml:5:9: `grace` is at most \"1h\""),
+        (
+            &with("[bundle]\ngrace = \"2h\""),
+            "b.toml:5:9: `grace`: \"2h\" is too long; it is at most 1h",
+        ),
         (
             "[[service]]\nname = \"a b\"\ncommand = [\"x\"]",
             "b.toml:2:8: \"a b\" is no name for a service; a letter or digit, then letters, digits, `.`, `_` and `-`, 64 in all at the most",

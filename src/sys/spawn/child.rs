@@ -6,6 +6,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
+use rustix::process::Resource;
+
 use super::{Credentials, PID_DIGITS, Shared, Step};
 use crate::sys::signals;
 
@@ -34,20 +36,9 @@ fn prepare(shared: &mut Shared) -> Result<(), Failed> {
         unsafe { libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) };
     }
     standard_descriptors(shared)?;
-    for (resource, soft, hard) in &launch.limits {
-        let limit = libc::rlimit64 { rlim_cur: *soft, rlim_max: *hard };
-        // SAFETY: the kernel reads one live struct and writes nothing. 0 is this process.
-        let done = unsafe {
-            libc::syscall(
-                libc::SYS_prlimit64,
-                0,
-                *resource,
-                &raw const limit,
-                ptr::null_mut::<u8>(),
-            )
-        };
-        check(Step::Limit, done)?;
-    }
+    // Before the limits, since it opens a file, perhaps above that of open files.
+    oom_score_adj(shared)?;
+    limits(shared)?;
     if let Some(nice) = launch.nice {
         // SAFETY: plain numbers; 0 is this process.
         let done = unsafe {
@@ -55,7 +46,6 @@ fn prepare(shared: &mut Shared) -> Result<(), Failed> {
         };
         check(Step::Nice, done)?;
     }
-    oom_score_adj(shared)?;
     if let Some(umask) = launch.umask {
         // SAFETY: umask(2) takes any mask and always succeeds.
         unsafe { libc::umask(umask) };
@@ -74,6 +64,25 @@ fn prepare(shared: &mut Shared) -> Result<(), Failed> {
         check(Step::WorkingDirectory, c_long::from(done))?;
     }
     parent_death_signal(shared)
+}
+
+fn limits(shared: &Shared) -> Result<(), Failed> {
+    if let Some((soft, hard)) = shared.open_files {
+        limit(Resource::Nofile as u32, soft, hard)?;
+    }
+    for (resource, soft, hard) in &shared.launch.limits {
+        limit(*resource, *soft, *hard)?;
+    }
+    Ok(())
+}
+
+fn limit(resource: u32, soft: u64, hard: u64) -> Result<(), Failed> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    let no_old_limit = ptr::null_mut::<u8>();
+    // SAFETY: the kernel reads one live struct and writes nothing. 0 is this process.
+    let done =
+        unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, no_old_limit) };
+    check(Step::Limit(resource), done)
 }
 
 fn own_process_group(shared: &Shared) -> Result<(), Failed> {
