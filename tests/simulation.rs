@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod random;
+
 use std::time::{Duration, Instant};
 
 use sidecar_init::bundle::OnExit;
@@ -13,34 +15,11 @@ use sidecar_init::supervisor::{
     Action, Cause, Event, KILL_WAIT, Policy, ServiceId, ServicePolicy, Supervisor,
 };
 
+use random::Random;
+
 const RUNS: u64 = 20_000;
 /// More steps than any run needs that comes down.
 const STEPS: usize = 10_000;
-
-/// A small generator (splitmix64), so that a seed means the same run on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn one_in(&mut self, chances: u64) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn millis(&mut self, end: u64) -> Duration {
-        Duration::from_millis(self.below(end))
-    }
-}
 
 /// How a pretend service behaves.
 struct Behaviour {

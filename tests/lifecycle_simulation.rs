@@ -1,0 +1,531 @@
+//! The core against a pretend kernel and a busy operator: graphs, readiness, oneshots, restarts,
+//! health, requests and reloads, all drawn from a seed. What must hold in every run is asserted at
+//! every step. `SEED=n cargo test --test lifecycle_simulation` repeats one run and prints its
+//! trace.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod random;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use random::Random;
+use sidecar_init::bundle::{OnExit, RestartPolicy, RestartWhen, ServiceType, WhenRequiredExits};
+use sidecar_init::exit::ExitStatus;
+use sidecar_init::signal::Signal;
+use sidecar_init::supervisor::{
+    Action, Cause, Changes, End, Event, KILL_WAIT, Note, Policy, ServiceId, ServicePolicy, State,
+    Supervisor,
+};
+
+const RUNS: u64 = 20_000;
+/// More steps than any run needs.
+const STEPS: usize = 20_000;
+/// Until when the operator and chance interfere; then everything has to come to rest.
+const BUSY: Duration = Duration::from_secs(30);
+/// Long after that the bundle is shut down, if it has not ended by itself.
+const REST: Duration = Duration::from_secs(600);
+
+/// A process of a service, as long as it lives.
+#[derive(Debug)]
+struct Process {
+    ready_at: Option<Instant>,
+    ends_at: Option<(Instant, ExitStatus)>,
+    is_asked: bool,
+}
+
+/// Something that is to happen from outside.
+#[derive(Clone, Debug)]
+enum Intervention {
+    Tell(Event),
+    Reload,
+}
+
+struct World {
+    random: Random,
+    trace: Vec<String>,
+    begin: Instant,
+    now: Instant,
+    core: Supervisor,
+    policy: Policy,
+    processes: Vec<Option<Process>>,
+    last_exit: Vec<Option<ExitStatus>>,
+    /// The times of the restarts that nobody asked for.
+    restarts: Vec<Vec<Instant>>,
+    /// Stopped by the operator, and not started since.
+    stopped: BTreeSet<usize>,
+    interventions: Vec<(Instant, Intervention)>,
+    pending: Vec<Event>,
+    shutdown_at: Option<Instant>,
+    /// On their way down before the shutdown began.
+    leaving: BTreeSet<usize>,
+    killed_all: bool,
+    told_empty: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let mut random = Random(seed);
+        let count = 1 + random.below(6) as usize;
+        let services: Vec<ServicePolicy> =
+            (0..count).map(|number| service(&mut random, number)).collect();
+        let in_file_order = services.iter().all(|service| service.after.is_empty());
+        let grace = random.millis(10_000);
+        let policy = Policy { services, grace, in_file_order, seed, ..Policy::default() };
+        let begin = Instant::now();
+        let mut world = World {
+            interventions: Vec::new(),
+            random,
+            trace: Vec::new(),
+            begin,
+            now: begin,
+            core: Supervisor::new(policy.clone()),
+            processes: (0..count).map(|_| None).collect(),
+            last_exit: vec![None; count],
+            restarts: vec![Vec::new(); count],
+            stopped: BTreeSet::new(),
+            policy,
+            pending: Vec::new(),
+            shutdown_at: None,
+            leaving: BTreeSet::new(),
+            killed_all: false,
+            told_empty: false,
+        };
+        world.plan_interventions(count);
+        let policies: Vec<String> =
+            world.policy.services.iter().map(|policy| format!("{policy:?}")).collect();
+        policies.into_iter().for_each(|policy| world.say(policy));
+        world
+    }
+
+    fn plan_interventions(&mut self, count: usize) {
+        for _ in 0..self.random.below(12) {
+            let at = self.begin + self.random.millis(BUSY.as_millis() as u64);
+            let id = ServiceId(self.random.below(count as u64) as usize);
+            let intervention = match self.random.below(8) {
+                0 | 1 => Intervention::Tell(Event::Stop(id)),
+                2 | 3 => Intervention::Tell(Event::Start(id)),
+                4 => Intervention::Tell(Event::Restart(id)),
+                5 => Intervention::Tell(Event::Unhealthy(id)),
+                6 => Intervention::Tell(Event::Extended(id, self.random.millis(5000))),
+                _ => Intervention::Reload,
+            };
+            self.interventions.push((at, intervention));
+        }
+        let end = match self.random.one_in(2) {
+            true => Event::Signaled(Signal::TERM),
+            false => Event::Shutdown(5),
+        };
+        self.interventions.push((self.begin + REST, Intervention::Tell(end)));
+        self.interventions.sort_by_key(|(at, _)| *at);
+    }
+
+    fn say(&mut self, text: String) {
+        let millis = (self.now - self.begin).as_millis();
+        self.trace.push(format!("{millis:>7} {text}"));
+    }
+
+    fn run(&mut self) {
+        let mut orders = Vec::new();
+        self.core.tick(self.now, &mut orders);
+        self.obey(orders);
+        for _ in 0..STEPS {
+            if self.core.outcome().is_some() {
+                return self.check_outcome();
+            }
+            self.step();
+        }
+        panic!("it never comes to an end");
+    }
+
+    fn step(&mut self) {
+        match self.next_time() {
+            Some(next) => self.now = self.now.max(next),
+            None => panic!("nothing will ever happen again"),
+        }
+        let is_draining =
+            |number: &usize| matches!(self.core.state(ServiceId(*number)), State::Draining { .. });
+        let draining = (0..self.processes.len()).filter(is_draining).collect();
+        let mut orders = Vec::new();
+        for event in self.facts() {
+            self.say(format!("{event:?}"));
+            self.remember(event);
+            self.core.handle(event, self.now, &mut orders);
+        }
+        while self.interventions.first().is_some_and(|(at, _)| *at <= self.now) {
+            let (_, intervention) = self.interventions.remove(0);
+            self.say(format!("{intervention:?}"));
+            match intervention {
+                Intervention::Tell(event) => {
+                    self.remember(event);
+                    self.core.handle(event, self.now, &mut orders);
+                }
+                Intervention::Reload => self.reload(),
+            }
+        }
+        self.core.tick(self.now, &mut orders);
+        if self.shutdown_at.is_none() && self.core.shutdown_deadline().is_some() {
+            self.shutdown_at = Some(self.now);
+            self.leaving = draining;
+        }
+        self.obey(orders);
+        self.check_promises();
+    }
+
+    fn next_time(&self) -> Option<Instant> {
+        if !self.pending.is_empty()
+            || (self.is_empty() && self.shutdown_at.is_some() && !self.told_empty)
+        {
+            return Some(self.now);
+        }
+        let of_processes = self.processes.iter().flatten().flat_map(|process| {
+            [process.ready_at, process.ends_at.map(|(at, _)| at)].into_iter().flatten()
+        });
+        let interventions = self.interventions.first().map(|(at, _)| *at);
+        of_processes.chain(interventions).chain(self.core.deadline()).min()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.processes.iter().all(Option::is_none)
+    }
+
+    /// What the kernel and the checks have to say now.
+    fn facts(&mut self) -> Vec<Event> {
+        let mut facts = std::mem::take(&mut self.pending);
+        for (number, slot) in self.processes.iter_mut().enumerate() {
+            let Some(process) = slot else { continue };
+            let id = ServiceId(number);
+            if process.ready_at.is_some_and(|at| at <= self.now) {
+                process.ready_at = None;
+                facts.push(Event::Ready(id));
+            }
+            if let Some((at, status)) = process.ends_at
+                && at <= self.now
+            {
+                *slot = None;
+                self.last_exit[number] = Some(status);
+                facts.push(Event::Exited(id, status));
+            }
+        }
+        if self.is_empty() && self.shutdown_at.is_some() && facts.is_empty() {
+            self.told_empty = true;
+            facts.push(Event::TreeEmpty);
+        }
+        facts
+    }
+
+    /// What the operator wants of whom.
+    fn remember(&mut self, event: Event) {
+        match event {
+            Event::Stop(id) if self.shutdown_at.is_none() => {
+                let is_oneshot = self.policy.services[id.0].kind == ServiceType::Oneshot;
+                if !(is_oneshot && self.core.state(id) == State::Gone(End::Done)) {
+                    self.stopped.insert(id.0);
+                }
+            }
+            Event::Start(id) | Event::Restart(id) => self.forget_stop(id),
+            _ => {}
+        }
+    }
+
+    /// What is started takes along what it requires.
+    fn forget_stop(&mut self, id: ServiceId) {
+        if self.policy.services[id.0].is_retired {
+            return;
+        }
+        self.stopped.remove(&id.0);
+        self.restarts[id.0].clear();
+        for required in self.policy.services[id.0].requires.clone() {
+            self.forget_stop(required);
+        }
+    }
+
+    fn reload(&mut self) {
+        if self.shutdown_at.is_some() {
+            let changes = Changes { restarted: vec![ServiceId(0)], ..Changes::default() };
+            return self.core.reload(self.policy.clone(), &changes, self.now);
+        }
+        let mut policy = self.policy.clone();
+        let mut changes = Changes::default();
+        for number in 0..policy.services.len() {
+            let id = ServiceId(number);
+            let is_named = policy.services.iter().any(|service| service.after.contains(&id));
+            match self.random.below(6) {
+                0 if !policy.services[number].is_retired && !is_named => {
+                    policy.services[number].is_retired = true;
+                    policy.services[number].requires.clear();
+                    changes.stopped.push(id);
+                }
+                1 if policy.services[number].is_retired => {
+                    policy.services[number].is_retired = false;
+                    changes.started.push(id);
+                }
+                2 if !policy.services[number].is_retired => {
+                    policy.services[number].grace = Some(self.random.millis(3000));
+                    changes.restarted.push(id);
+                }
+                _ => {}
+            }
+        }
+        if policy.services.len() < 8 && self.random.one_in(2) {
+            let number = policy.services.len();
+            policy.services.push(service(&mut self.random, number));
+            policy.in_file_order &= policy.services[number].after.is_empty();
+            // It may come after one that is no longer in the file.
+            let retired: Vec<ServiceId> =
+                (0..number).map(ServiceId).filter(|id| policy.services[id.0].is_retired).collect();
+            policy.services[number].after.retain(|id| !retired.contains(id));
+            policy.services[number].requires.retain(|id| !retired.contains(id));
+            changes.started.push(ServiceId(number));
+            self.processes.push(None);
+            self.last_exit.push(None);
+            self.restarts.push(Vec::new());
+        }
+        self.say(format!("  {changes:?}"));
+        for id in changes.started.iter().chain(&changes.restarted) {
+            self.restarts[id.0].clear();
+        }
+        for id in &changes.started {
+            self.stopped.remove(&id.0);
+        }
+        self.policy = policy.clone();
+        self.core.reload(policy, &changes, self.now);
+    }
+
+    fn obey(&mut self, orders: Vec<Action>) {
+        for order in orders {
+            if !matches!(order, Action::Note(_)) {
+                self.say(format!("  -> {order:?}"));
+            }
+            match order {
+                Action::Spawn(id) => self.spawn(id),
+                Action::Signal(id, Signal::TERM, _) => self.ask(id),
+                Action::Note(Note::Restarting(id, _)) => self.restarts_by_itself(id),
+                Action::Signal(..) | Action::Note(_) => {}
+                Action::RunStopCommand(id) => match self.random.one_in(4) {
+                    true => self.pending.push(Event::StopCommandFailed(id)),
+                    false => self.ask(id),
+                },
+                Action::Kill(id) => self.kill(id.0),
+                Action::TerminateRest => {
+                    assert!(self.shutdown_at.is_some());
+                }
+                Action::KillAll => {
+                    self.killed_all = true;
+                    (0..self.processes.len()).for_each(|number| self.kill(number));
+                }
+                Action::Reload => panic!("no signal is routed to it"),
+            }
+        }
+    }
+
+    fn spawn(&mut self, id: ServiceId) {
+        let number = id.0;
+        assert!(self.processes[number].is_none(), "two of service {number}");
+        assert!(self.shutdown_at.is_none(), "service {number} started during the shutdown");
+        let policy = self.policy.services[number].clone();
+        assert!(!self.stopped.contains(&number), "{number} was stopped by the operator");
+        for other in &policy.after {
+            let state = self.core.state(*other);
+            let is_there = matches!(state, State::Running { ready: true, .. } | State::Gone(_));
+            assert!(is_there, "service {number} started before {other:?}, which is {state:?}");
+            let done = self.policy.services[other.0].kind == ServiceType::Oneshot;
+            let is_fine =
+                matches!(state, State::Running { .. }) || done && state == State::Gone(End::Done);
+            assert!(
+                is_fine || !policy.requires.contains(other),
+                "{number} started without {other:?}"
+            );
+        }
+        if self.random.one_in(15) {
+            self.pending.push(Event::SpawnFailed(id, 127));
+            return;
+        }
+        let ready_after = self.random.millis(3000);
+        let life = self.random.millis(20_000);
+        let code = ExitStatus::Code(self.random.below(3) as u8);
+        let is_oneshot = policy.kind == ServiceType::Oneshot;
+        let ends = is_oneshot || (self.random.one_in(3) && self.now < self.begin + BUSY);
+        let becomes_ready = policy.has_readiness && !self.random.one_in(8);
+        self.processes[number] = Some(Process {
+            ready_at: becomes_ready.then(|| self.now + ready_after),
+            ends_at: ends.then(|| (self.now + life, code)),
+            is_asked: false,
+        });
+        self.pending.push(Event::Spawned(id));
+    }
+
+    fn ask(&mut self, id: ServiceId) {
+        if self.shutdown_at.is_some() {
+            self.check_stop_order(id);
+        }
+        let stubborn = self.random.one_in(5);
+        let span = self.random.millis(4000);
+        let Some(process) = &mut self.processes[id.0] else { return };
+        process.is_asked = true;
+        if !stubborn {
+            let end = (self.now + span, ExitStatus::Code(0));
+            process.ends_at = Some(
+                process.ends_at.map_or(end, |other| if other.0 <= end.0 { other } else { end }),
+            );
+        }
+    }
+
+    /// Whoever comes after it was asked before, if it lives.
+    fn check_stop_order(&self, id: ServiceId) {
+        if self.policy.services[id.0].is_retired || self.leaving.contains(&id.0) {
+            return;
+        }
+        for (number, policy) in self.policy.services.iter().enumerate() {
+            let follows = policy.after.contains(&id)
+                || (self.policy.in_file_order && number > id.0 && !policy.is_retired);
+            let state = self.core.state(ServiceId(number));
+            let is_unasked = matches!(state, State::Running { .. } | State::Spawning);
+            assert!(
+                !(follows && is_unasked && self.processes[number].is_some()),
+                "{id:?} was asked before {number}, which is {state:?}"
+            );
+        }
+    }
+
+    fn kill(&mut self, number: usize) {
+        if let Some(process) = &mut self.processes[number] {
+            process.ends_at = Some((self.now, ExitStatus::Signal(Signal::KILL)));
+        }
+    }
+
+    fn check_promises(&mut self) {
+        if let Some(deadline) = self.core.deadline() {
+            assert!(deadline > self.now, "a deadline was left behind");
+        }
+        if let Some(at) = self.shutdown_at
+            && self.core.outcome().is_none()
+        {
+            let end = at + self.policy.grace;
+            assert!(self.now < end || self.killed_all, "not everything was killed in time");
+            assert!(self.now <= end + KILL_WAIT, "it came down too late");
+        }
+        self.check_rest();
+    }
+
+    /// No more restarts within the span than the policy allows, since somebody looked after it.
+    fn restarts_by_itself(&mut self, id: ServiceId) {
+        let RestartPolicy { max, within, .. } = self.policy.services[id.0].restart;
+        let times = &mut self.restarts[id.0];
+        times.push(self.now);
+        times.retain(|at| self.now - *at < within);
+        assert!(times.len() <= max as usize, "{id:?} started too often");
+    }
+
+    /// When nothing more will happen by itself, nothing waits that could start.
+    fn check_rest(&self) {
+        let is_calm = self.pending.is_empty()
+            && self.core.deadline().is_none()
+            && self.shutdown_at.is_none()
+            && self
+                .processes
+                .iter()
+                .flatten()
+                .all(|process| process.ready_at.is_none() && process.ends_at.is_none());
+        if !is_calm {
+            return;
+        }
+        for (number, policy) in self.policy.services.iter().enumerate() {
+            match self.core.state(ServiceId(number)) {
+                State::Waiting => {
+                    let reason = policy.after.iter().find(|other| {
+                        let state = self.core.state(**other);
+                        !matches!(
+                            state,
+                            State::Running { ready: true, .. }
+                                | State::Gone(End::Done | End::Failed | End::Never)
+                        )
+                    });
+                    assert!(reason.is_some(), "service {number} waits for nothing");
+                }
+                State::Running { ready: false, .. } => {
+                    let waits_for_ever = policy.has_readiness && policy.start_timeout.is_none();
+                    assert!(waits_for_ever, "service {number} is late, and nobody will notice");
+                }
+                State::Running { .. } | State::Gone(_) => {}
+                other => panic!("service {number} is {other:?} for ever"),
+            }
+        }
+    }
+
+    fn check_outcome(&mut self) {
+        let outcome = self.core.outcome().unwrap();
+        self.say(format!("{outcome:?}"));
+        assert_eq!(self.core.deadline(), None);
+        assert!(self.is_empty() || self.killed_all, "something was left running");
+        let success = |id: ServiceId, code| self.policy.services[id.0].bundle_code(code);
+        let code = match outcome.cause {
+            Cause::Requested(_) | Cause::AllExited(None) => 0,
+            Cause::Commanded(code) | Cause::SpawnFailed(_, code) => code,
+            Cause::Unready(_) | Cause::Unhealthy(_) => 124,
+            Cause::Exited(id, status) => {
+                assert_eq!(self.last_exit[id.0], Some(status), "not its exit");
+                success(id, status.code())
+            }
+            Cause::AllExited(Some((id, status))) => success(id, status.code()),
+        };
+        assert_eq!(outcome.code, code);
+    }
+}
+
+/// A service that comes after some of those before it.
+fn service(random: &mut Random, number: usize) -> ServicePolicy {
+    let has_graph = random.one_in(2);
+    let after: Vec<ServiceId> =
+        (0..number).filter(|_| has_graph && random.one_in(2)).map(ServiceId).collect();
+    let requires = after.iter().copied().filter(|_| random.one_in(2)).collect();
+    let kind = if random.one_in(5) { ServiceType::Oneshot } else { ServiceType::Daemon };
+    let pick = |random: &mut Random| random.below(3);
+    ServicePolicy {
+        has_readiness: kind == ServiceType::Daemon && random.one_in(2),
+        kind,
+        after,
+        requires,
+        when_required_exits: [
+            WhenRequiredExits::Keep,
+            WhenRequiredExits::Stop,
+            WhenRequiredExits::Restart,
+        ][pick(random) as usize],
+        start_timeout: random.one_in(2).then(|| random.millis(4000)),
+        restart: RestartPolicy {
+            when: [RestartWhen::Never, RestartWhen::OnFailure, RestartWhen::Always]
+                [pick(random) as usize],
+            max: random.below(5) as u32,
+            within: Duration::from_secs(20),
+            delay: random.millis(1000),
+            max_delay: Duration::from_secs(3),
+        },
+        drain: if random.one_in(4) { random.millis(2000) } else { Duration::ZERO },
+        has_stop_command: random.one_in(5),
+        grace: random.one_in(3).then(|| random.millis(3000)),
+        on_exit: if random.one_in(2) { OnExit::Ignore } else { OnExit::Shutdown },
+        place: number,
+        ..ServicePolicy::default()
+    }
+}
+
+fn simulate(seed: u64) {
+    let mut world = World::new(seed);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
+    if result.is_err() {
+        panic!("seed {seed} breaks a promise; the trace in ms:\n{}", world.trace.join("\n"));
+    }
+}
+
+#[test]
+fn no_life_breaks_a_promise() {
+    if let Ok(seed) = std::env::var("SEED") {
+        let mut world = World::new(seed.parse().expect("SEED is a number"));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.run()));
+        eprintln!("{}", world.trace.join("\n"));
+        assert!(result.is_ok());
+        return;
+    }
+    (0..RUNS).for_each(simulate);
+}
