@@ -58,9 +58,9 @@ pub(crate) fn hook(config: Result<Config, String>) -> bool {
     };
     let mut updates = Vec::new();
     let result = receive(&config, &upstream, &mut updates);
-    let refs: Vec<String> = updates.iter().map(Update::describe).collect();
     match result {
         Ok(()) => {
+            let refs: Vec<String> = updates.iter().map(Update::describe).collect();
             journal::note("pushed", &upstream.name, &json!({ "refs": refs }));
             true
         }
@@ -68,13 +68,14 @@ pub(crate) fn hook(config: Result<Config, String>) -> bool {
             let lines = finding::message(&upstream.name, &findings);
             lines.iter().for_each(|line| say(line));
             let found: Vec<String> = findings.iter().map(Finding::fingerprint).collect();
-            let details = json!({ "refs": refs, "fingerprints": found });
+            // Not the names of the refs: a secret may be in one of them.
+            let details = json!({ "fingerprints": found });
             journal::note("push-refused", &upstream.name, &details);
             false
         }
         Err(Refusal::Failure { lines, details }) => {
             lines.iter().for_each(|line| say(line));
-            let details = json!({ "refs": refs, "reason": lines.first(), "details": details });
+            let details = json!({ "reason": lines.first(), "details": details });
             journal::note("push-failed", &upstream.name, &details);
             false
         }
@@ -98,20 +99,26 @@ fn receive(config: &Config, upstream: &Upstream, updates: &mut Vec<Update>) -> R
         return Err("the list of refs can't be read".into());
     }
     *updates = push::updates(&input)?;
-    let environment = environment()?;
-    if updates.iter().any(|update| update.new.is_some()) {
+    let brings_objects = updates.iter().any(|update| update.new.is_some());
+    let environment = environment(brings_objects)?;
+    if brings_objects {
         scan(config, upstream, &environment, updates, deadline)?;
     }
     forward(&config.gate, upstream, &environment, updates, deadline)
 }
 
-/// Without the quarantine the scan would see none of the pushed objects, or the wrong ones.
-fn environment() -> Result<Vec<(String, OsString)>, Refusal> {
+/// Without the quarantine the scan would see none of the pushed objects, or the wrong ones. Only a
+/// push that deletes and does nothing else has none.
+fn environment(has_quarantine: bool) -> Result<Vec<(String, OsString)>, Refusal> {
     let mut environment = git::environment(std::env::var_os("PATH"));
     for name in git::QUARANTINE {
-        let value = std::env::var_os(name);
-        let value = value.ok_or_else(|| format!("receive-pack gave its hook no {name}"))?;
-        environment.push((name.to_owned(), value));
+        match std::env::var_os(name) {
+            Some(value) => environment.push((name.to_owned(), value)),
+            None if has_quarantine => {
+                return Err(format!("receive-pack gave its hook no {name}").into());
+            }
+            None => {}
+        }
     }
     Ok(environment)
 }

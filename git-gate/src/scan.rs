@@ -3,6 +3,7 @@
 //!
 //! A scan is whole, or it is an error.
 
+mod before;
 mod decode;
 pub(crate) mod finding;
 mod objects;
@@ -21,7 +22,8 @@ use crate::config::{Gate, Limits, Upstream};
 use crate::plan::Plan;
 use crate::push::Update;
 use crate::{git, process};
-use finding::{Finding, printable};
+use before::Before;
+use finding::{Finding, Secrets, printable};
 use objects::{Kind, Listed};
 use report::Raw;
 use text::{Map, Origin, Text};
@@ -91,17 +93,33 @@ impl Scan<'_> {
         let delivered = delivered.map_err(|error| format!("{error}{}", complaint(log)))?;
         let bytes = Some(delivered.bytes);
         let raw = report::findings(finished.status.code(), &finished.stdout, log, bytes)?;
-        let mut findings = Vec::new();
-        for raw in raw {
-            findings.push(self.located(&raw, &delivered.map, &extent.objects)?);
-        }
+        let mut of_history = Vec::new();
         if let Some(history) = history {
             let finished = history.join().map_err(|_| "the scan of the history broke off")??;
             let code = finished.status.code();
-            let raw = report::findings(code, &finished.stdout, &finished.stderr, None)?;
-            findings.extend(raw.iter().map(of_history));
+            of_history = report::findings(code, &finished.stdout, &finished.stderr, None)?;
         }
-        Ok(Scanned { findings: finding::distinct(findings), incomplete: delivered.incomplete })
+        let secrets = Secrets::of(raw.iter().chain(&of_history));
+        let mut before = Before::new(self);
+        let mut findings = Vec::new();
+        for raw in &raw {
+            let (origin, line) = origin(raw, &delivered.map, &extent.objects)?;
+            if !before.has(origin.path(), &raw.secret)? {
+                findings.push(origin.finding(raw, line, &secrets));
+            }
+        }
+        for raw in &of_history {
+            if !before.has(raw.file.as_bytes(), &raw.secret)? {
+                findings.push(in_history(raw, &secrets));
+            }
+        }
+        let mut findings = finding::distinct(findings);
+        for finding in findings.iter_mut().take(finding::MOST_LISTED) {
+            if let Some(object) = finding.object.take() {
+                finding.commit = self.commit_of(&object)?;
+            }
+        }
+        Ok(Scanned { findings, incomplete: delivered.incomplete })
     }
 
     fn tips(&self) -> Vec<&str> {
@@ -156,29 +174,13 @@ impl Scan<'_> {
         }
     }
 
-    /// Where a line of what gitleaks got comes from.
-    fn located(&self, raw: &Raw, map: &Map, objects: &[Listed]) -> Result<Finding, String> {
-        let lost = || "gitleaks found something in no part of the push".to_owned();
-        let (origin, line) = map.find(raw.line).ok_or_else(lost)?;
-        let Origin::Object { index, kind, .. } = origin else {
-            return Ok(Finding::new(&raw.rule, "<ref name>", line, &raw.secret));
-        };
-        let object = objects.get(*index).ok_or_else(lost)?;
-        let path = printable(&object.path);
-        let place = match kind {
-            Kind::Commit => "<commit message>".to_owned(),
-            Kind::Tag => "<tag message>".to_owned(),
-            Kind::Tree => format!("<file name in {path}/>"),
-            Kind::Blob if path.is_empty() => "<file without a name>".to_owned(),
-            Kind::Blob => path,
-        };
-        let mut finding = Finding::new(&raw.rule, &place, line, &raw.secret);
-        finding.commit = match kind {
-            Kind::Commit => Some(object.id.clone()),
-            Kind::Tag => None,
-            Kind::Tree | Kind::Blob => self.commit_of(&object.id)?,
-        };
-        Ok(finding)
+    /// A file as this commit has it, if it does.
+    fn file(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, String> {
+        let name = format!("{commit}:{path}");
+        let arguments = ["cat-file", "blob", &name];
+        let plan = git::command(self.gate, self.upstream, self.environment, &arguments);
+        let finished = process::run(&plan, Vec::new(), self.deadline)?;
+        Ok(finished.status.success().then_some(finished.stdout))
     }
 
     /// The oldest new commit that brings this object; none if only a tag names it.
@@ -197,9 +199,61 @@ fn complaint(log: &str) -> String {
     said.map_or_else(String::new, |line| format!(" ({})", printable(line.as_bytes())))
 }
 
-fn of_history(raw: &Raw) -> Finding {
-    let mut finding =
-        Finding::new(&raw.rule, &printable(raw.file.as_bytes()), raw.line, &raw.secret);
+/// What a line of gitleaks' text is a part of.
+enum Found<'a> {
+    Ref,
+    Object(Kind, &'a Listed),
+}
+
+fn origin<'a>(raw: &Raw, map: &Map, objects: &'a [Listed]) -> Result<(Found<'a>, usize), String> {
+    let lost = || "gitleaks found something in no part of the push".to_owned();
+    let (origin, line) = map.find(raw.line).ok_or_else(lost)?;
+    let found = match origin {
+        Origin::Refs => Found::Ref,
+        Origin::Object { index, kind } => {
+            Found::Object(*kind, objects.get(*index).ok_or_else(lost)?)
+        }
+    };
+    Ok((found, line))
+}
+
+impl Found<'_> {
+    /// The path, if it is a file.
+    fn path(&self) -> &[u8] {
+        match self {
+            Found::Object(Kind::Blob, object) => &object.path,
+            _ => b"",
+        }
+    }
+
+    fn finding(&self, raw: &Raw, line: usize, secrets: &Secrets) -> Finding {
+        let place = match self {
+            Found::Ref => "<ref name>".to_owned(),
+            Found::Object(Kind::Commit, _) => "<commit message>".to_owned(),
+            Found::Object(Kind::Tag, _) => "<tag message>".to_owned(),
+            Found::Object(Kind::Tree, object) => {
+                format!("<file name in {}/>", secrets.hidden_in(&object.path))
+            }
+            Found::Object(Kind::Blob, object) if object.path.is_empty() => {
+                "<file without a name>".to_owned()
+            }
+            Found::Object(Kind::Blob, object) => secrets.hidden_in(&object.path),
+        };
+        let mut finding = Finding::new(&raw.rule, &place, line, &raw.secret);
+        match self {
+            Found::Object(Kind::Commit, object) => finding.commit = Some(object.id.clone()),
+            Found::Object(Kind::Tree | Kind::Blob, object) => {
+                finding.object = Some(object.id.clone());
+            }
+            Found::Ref | Found::Object(Kind::Tag, _) => {}
+        }
+        finding
+    }
+}
+
+fn in_history(raw: &Raw, secrets: &Secrets) -> Finding {
+    let place = secrets.hidden_in(raw.file.as_bytes());
+    let mut finding = Finding::new(&raw.rule, &place, raw.line, &raw.secret);
     finding.commit = Some(raw.commit.clone());
     finding
 }
@@ -258,17 +312,17 @@ impl Feeder {
             }
             budget = budget.checked_sub(size).ok_or_else(|| self.too_much())?;
             let contents = objects::contents(git, size).map_err(failed)?;
-            let origin = |decoded| Origin::Object { index, kind, decoded };
+            let origin = || Origin::Object { index, kind };
             if kind == Kind::Tree {
                 let names = objects::names(&contents, object.id.len() / 2);
-                text.part(origin(false), &names).map_err(failed)?;
+                text.part(origin(), &names).map_err(failed)?;
             } else {
-                text.part(origin(false), &contents).map_err(failed)?;
+                text.part(origin(), &contents).map_err(failed)?;
                 let decoded =
                     decode::decode(&contents, &mut budget).map_err(|_| self.too_much())?;
                 incomplete += usize::from(decoded.incomplete);
                 for other in &decoded.texts {
-                    text.part(origin(true), other).map_err(failed)?;
+                    text.part(origin(), other).map_err(failed)?;
                 }
             }
             self.done.fetch_add(1, Ordering::Relaxed);

@@ -63,18 +63,21 @@ async fn run(config: Config, file: PathBuf) -> io::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let mut acceptors = vec![tokio::spawn(hear(log))];
+    let mut addresses = serde_json::Map::new();
     if let Some(address) = gate.listen {
         let listener = bind(address, "listen").await?;
+        addresses.insert("git".to_owned(), listener.local_addr()?.to_string().into());
         let session = |stream, shared, slot| tokio::spawn(git::session(stream, shared, slot));
         acceptors.push(tokio::spawn(accept(listener, shared.clone(), session, git::refuse)));
     }
     if let Some(address) = gate.http_listen {
         let listener = bind(address, "http-listen").await?;
+        addresses.insert("http".to_owned(), listener.local_addr()?.to_string().into());
         let session = |stream, shared, slot| tokio::spawn(http::session(stream, shared, slot));
         acceptors.push(tokio::spawn(accept(listener, shared.clone(), session, http::refuse)));
     }
     let names: Vec<&str> = shared.config.upstreams.iter().map(|one| one.name.as_str()).collect();
-    journal::note("serving", "", &json!({ "repositories": names }));
+    journal::note("serving", "", &json!({ "repositories": names, "listen": addresses }));
     tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
     journal::note("ending", "", &json!({}));
     for acceptor in acceptors.drain(1..) {

@@ -5,8 +5,10 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
+use super::report::Raw;
+
 /// More are not listed; the push is refused either way.
-const MOST_LISTED: usize = 50;
+pub(crate) const MOST_LISTED: usize = 50;
 
 /// Something that looks like a secret. The secret itself is not in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub(crate) struct Finding {
     pub(crate) place: String,
     pub(crate) line: usize,
     pub(crate) commit: Option<String>,
+    /// The object of which the commit is still to be asked.
+    pub(crate) object: Option<String>,
     /// SHA-256 of the secret, in hexadecimal.
     pub(crate) hash: String,
 }
@@ -26,7 +30,8 @@ impl Finding {
         for byte in Sha256::digest(secret) {
             let _ = write!(hash, "{byte:02x}");
         }
-        Finding { rule: rule.to_owned(), place: place.to_owned(), line, commit: None, hash }
+        let (rule, place) = (rule.to_owned(), place.to_owned());
+        Finding { rule, place, line, commit: None, object: None, hash }
     }
 
     /// What an operator approves: the same secret in the same file, whatever the commit.
@@ -58,6 +63,29 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// Everything that was found, so that it can be left out of what is shown: a path may hold one too.
+pub(crate) struct Secrets<'a>(Vec<&'a str>);
+
+impl<'a> Secrets<'a> {
+    pub(crate) fn of(found: impl IntoIterator<Item = &'a Raw>) -> Secrets<'a> {
+        let mut secrets: Vec<&str> = found.into_iter().map(|raw| raw.secret.as_str()).collect();
+        // The longest first, as others may be parts of it. A rule that asks for a name alone has
+        // an empty one.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.retain(|secret| !secret.is_empty());
+        Secrets(secrets)
+    }
+
+    /// The printable form of a path, without them.
+    pub(crate) fn hidden_in(&self, path: &[u8]) -> String {
+        let mut text = printable(path);
+        for secret in &self.0 {
+            text = text.replace(&printable(secret.as_bytes()), "***");
+        }
+        text
+    }
 }
 
 /// The fingerprints that are approved for this repository: of lines `REPOSITORY FINGERPRINT`, with
@@ -134,6 +162,21 @@ mod tests {
             "aws:a b.env:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(finding("").fingerprint(), expected);
         assert_eq!(distinct(vec![finding("x"), finding("x"), finding("y")]).len(), 2);
+    }
+
+    #[test]
+    fn no_path_shows_a_secret() {
+        let raw = |secret: &str| Raw {
+            rule: String::new(),
+            secret: secret.to_owned(),
+            line: 1,
+            file: String::new(),
+            commit: String::new(),
+        };
+        let found = [raw("key"), raw("keykey%"), raw("")];
+        let secrets = Secrets::of(&found);
+        assert_eq!(secrets.hidden_in(b"a/keykey%/key.txt"), "a/***/***.txt");
+        assert_eq!(secrets.hidden_in(b"plain\n"), "plain%0A");
     }
 
     #[test]

@@ -14,8 +14,8 @@ const SEPARATOR: &[u8] = b"\n\n\n\n\n\n\n\n";
 pub(crate) enum Origin {
     /// The names of the refs.
     Refs,
-    /// An object, by its place in the list; decoded or as it is.
-    Object { index: usize, kind: super::objects::Kind, decoded: bool },
+    /// An object, by its place in the list; as it is or decoded.
+    Object { index: usize, kind: super::objects::Kind },
 }
 
 /// Which lines come from where.
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn origin(index: usize) -> Origin {
-        Origin::Object { index, kind: Kind::Blob, decoded: false }
+        Origin::Object { index, kind: Kind::Blob }
     }
 
     proptest! {
