@@ -2,6 +2,7 @@
 //! number, in idle time and in length. git daemon itself does not bound a push.
 
 mod activity;
+mod backend;
 mod cgi;
 mod git;
 mod group;

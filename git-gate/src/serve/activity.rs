@@ -62,8 +62,9 @@ impl Activity {
     /// Waits until the connection has to be cut; says why.
     pub(super) async fn expired(&self) -> &'static str {
         loop {
-            let deadline = self.deadline();
-            sleep_until(deadline).await;
+            // The deadline may come nearer meanwhile, when an excuse ends.
+            let again = Instant::now() + self.idle;
+            sleep_until(self.deadline().min(again)).await;
             if self.began.elapsed() >= self.session {
                 return "session-timeout";
             }

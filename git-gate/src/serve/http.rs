@@ -4,9 +4,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::channel::{Channel, Sender};
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
@@ -15,18 +13,16 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::{ChildStdin, ChildStdout};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 
 use super::activity::{Activity, Watched};
+use super::backend::{self, Body};
 use super::group::{Group, Pipes};
 use super::route::{Route, route};
-use super::{LAST_WORDS, PARTING, Shared, cgi};
+use super::{LAST_WORDS, PARTING, Shared};
 use crate::journal;
 use crate::plan::Plan;
-
-type Body = Either<Full<Bytes>, Channel<Bytes, std::io::Error>>;
 
 /// A fetch consists of several requests; the first one has made the mirror up to date, and for
 /// this many seconds the others need not do it again.
@@ -36,8 +32,11 @@ const SAME_FETCH: &str = "60";
 pub(super) async fn session(stream: TcpStream, shared: Arc<Shared>, slot: OwnedSemaphorePermit) {
     let times = shared.config.gate.times;
     let activity = Activity::begin(times.idle, times.session);
+    // Dropped at the end of this, by which the gits of its requests know that it is over.
+    let (_here, gone) = watch::channel(());
     let io = TokioIo::new(Watched::new(stream, activity.clone()));
-    let service = service_fn(|request| answer(request, shared.clone(), activity.clone()));
+    let service =
+        service_fn(|request| answer(request, shared.clone(), activity.clone(), gone.clone()));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(times.request)
@@ -58,6 +57,7 @@ async fn answer(
     request: Request<Incoming>,
     shared: Arc<Shared>,
     activity: Arc<Activity>,
+    gone: watch::Receiver<()>,
 ) -> Result<Response<Body>, Infallible> {
     let uri = request.uri().clone();
     let route = route(&shared.config, request.method().as_str(), uri.path(), uri.query());
@@ -74,7 +74,7 @@ async fn answer(
     };
     // git shows the client a text/plain body of an error.
     Ok(match refreshed {
-        Ok(()) => backend(request, &shared).await.unwrap_or_else(|error| {
+        Ok(()) => backend::answer(request, &shared, gone).await.unwrap_or_else(|error| {
             journal::note("git-not-started", "", &json!({ "reason": error.to_string() }));
             text(StatusCode::INTERNAL_SERVER_ERROR, "git-gate: git failed\n".to_owned())
         }),
@@ -106,67 +106,6 @@ async fn refresh(shared: &Shared, activity: &Activity, what: &[&str]) -> Result<
         _ if message.is_empty() => Err(failed()),
         _ => Err(message),
     }
-}
-
-/// Gives the request to git, and its answer back as it comes.
-async fn backend(
-    request: Request<Incoming>,
-    shared: &Arc<Shared>,
-) -> std::io::Result<Response<Body>> {
-    let (parts, body) = request.into_parts();
-    let plan = cgi::plan(&shared.config.gate, &parts, &shared.environment);
-    let (group, pipes) = Group::spawn(&plan, shared.groups.clone())?;
-    let Pipes { stdin, mut stdout, mut stderr } = pipes;
-    tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
-    tokio::spawn(pass_body(body, stdin));
-    let mut received = Vec::new();
-    let (status, fields, length) = loop {
-        let mut buffer = [0; 4096];
-        let count = stdout.read(&mut buffer).await?;
-        received.extend_from_slice(&buffer[..count]);
-        match cgi::head(&received) {
-            Some(head) => break head.map_err(std::io::Error::other)?,
-            None if count == 0 => return Err(std::io::Error::other("it answered nothing")),
-            None => {}
-        }
-    };
-    let (sender, channel) = Channel::new(4);
-    tokio::spawn(pass_answer(received.split_off(length), stdout, sender, group));
-    let mut response = Response::new(Either::Right(channel));
-    *response.status_mut() = status;
-    *response.headers_mut() = fields;
-    Ok(response)
-}
-
-async fn pass_body(mut body: Incoming, mut stdin: ChildStdin) {
-    while let Some(Ok(frame)) = body.frame().await {
-        let Ok(data) = frame.into_data() else { continue };
-        if stdin.write_all(&data).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// When the client is gone the channel is closed, and the group ends with this.
-async fn pass_answer(
-    first: Vec<u8>,
-    mut stdout: ChildStdout,
-    mut sender: Sender<Bytes, std::io::Error>,
-    group: Group,
-) {
-    let mut open = first.is_empty() || sender.send_data(first.into()).await.is_ok();
-    while open {
-        let mut buffer = bytes::BytesMut::with_capacity(1 << 15);
-        match stdout.read_buf(&mut buffer).await {
-            Ok(0) => break,
-            Ok(_) => open = sender.send_data(buffer.freeze()).await.is_ok(),
-            Err(error) => return sender.abort(error),
-        }
-    }
-    if open {
-        let _ = timeout(LAST_WORDS, group.exited()).await;
-    }
-    group.end().await;
 }
 
 fn text(status: StatusCode, message: String) -> Response<Body> {
