@@ -26,9 +26,19 @@ fn begin_push(world: &World) -> TcpStream {
     let mut stream = connect(world, "git");
     let request = "git-receive-pack /app.git\0host=localhost\0";
     write!(stream, "{:04x}{request}", request.len() + 4).unwrap();
-    let mut first = [0; 4];
+    let mut first = [0; 8];
     stream.read_exact(&mut first).unwrap();
+    assert_ne!(&first[4..], b"ERR ", "the gate refuses");
     stream
+}
+
+/// The begin of a push over HTTP whose body has this length.
+fn push_request(length: usize) -> String {
+    format!(
+        "POST /app.git/git-receive-pack HTTP/1.1\r\nHost: x\r\n\
+         Content-Type: application/x-git-receive-pack-request\r\n\
+         Content-Length: {length}\r\n\r\n"
+    )
 }
 
 /// Reads until the other side closes.
@@ -57,19 +67,18 @@ fn a_push_that_hangs_is_cut_with_all_its_processes() {
     until("its git is gone", || children(world.gate.pid()).is_empty().then_some(()));
 }
 
+/// Over HTTP, since a push there begins without a refresh, which may take longer than this session.
 #[test]
 fn a_session_that_never_ends_is_cut_though_it_is_not_silent() {
-    let gate = "request-timeout = \"1s\"\nidle-timeout = \"2s\"\nsession-timeout = \"3s\"\n\
-                fetch-timeout = \"3s\"\npush-timeout = \"3s\"";
+    let gate = "request-timeout = \"2s\"\nidle-timeout = \"2s\"\nsession-timeout = \"4s\"\n\
+                fetch-timeout = \"4s\"\npush-timeout = \"4s\"";
     let Some(world) = world(gate) else { return };
-    let mut stream = begin_push(&world);
+    let mut stream = connect(&world, "http");
+    stream.write_all(push_request(100_000).as_bytes()).unwrap();
     // A command that never comes to its end, one byte after another.
     let command = format!("fff0{}", "0".repeat(60_000));
     for byte in command.bytes() {
-        if stream.write_all(&[byte]).is_err() {
-            break;
-        }
-        if world.gate.event("session-cut").is_some() {
+        if stream.write_all(&[byte]).is_err() || world.gate.event("session-cut").is_some() {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -92,10 +101,8 @@ fn a_silent_connection_is_closed_and_no_git_is_started_for_it() {
 fn a_push_over_http_that_hangs_is_cut() {
     let Some(world) = world("idle-timeout = \"1s\"") else { return };
     let mut stream = connect(&world, "http");
-    let request = "POST /app.git/git-receive-pack HTTP/1.1\r\nHost: x\r\n\
-                   Content-Type: application/x-git-receive-pack-request\r\n\
-                   Content-Length: 1000\r\n\r\n00";
-    stream.write_all(request.as_bytes()).unwrap();
+    stream.write_all(push_request(1000).as_bytes()).unwrap();
+    stream.write_all(b"00").unwrap();
     closed(stream);
     let cut = world.gate.wait_for("session-cut");
     assert_eq!((&cut["protocol"], &cut["reason"]), (&"http".into(), &"idle-timeout".into()));
@@ -149,9 +156,10 @@ fn a_push_that_is_under_way_may_end_when_the_gate_is_asked_to() {
     world.gate.signal(Signal::TERM);
     assert_eq!(world.gate.end().code(), Some(0));
     let output = push.wait_with_output().unwrap();
-    // On a slow machine the four seconds may be over; but never is it a half of a push.
-    let arrived = world.refs(&world.upstream()).contains(&client.head());
-    assert_eq!(output.status.success(), arrived, "{}", text(&output.stderr));
+    // Four seconds are much; where they are not enough the session is cut, and that is said.
+    let is_cut = world.gate.event("session-cut").is_some();
+    assert_eq!(output.status.success(), !is_cut, "{}", text(&output.stderr));
+    assert!(is_cut || world.refs(&world.upstream()).contains(&client.head()));
 }
 
 #[test]

@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::until;
+use super::{DEADLINE, until};
 
 pub struct Gate {
     child: Child,
@@ -80,7 +81,14 @@ impl Gate {
     }
 
     pub fn wait_for(&self, event: &str) -> Value {
-        until(event, || self.event(event))
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(line) = self.event(event) {
+                return line;
+            }
+            assert!(Instant::now() < end, "in vain: {event}, in\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     pub fn address(&self, protocol: &str) -> String {
