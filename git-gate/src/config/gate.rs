@@ -1,0 +1,123 @@
+//! The table `[gate]`: the gate's own settings, all of which have defaults.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::complaints::Complaints;
+use super::section::{Placed, Section};
+use super::{Gate, Limits, Protocol, Times};
+
+pub(super) const KEYS: [&str; 16] = [
+    "root",
+    "listen",
+    "http-listen",
+    "gitleaks",
+    "gitleaks-config",
+    "approved-fingerprints",
+    "protocols",
+    "request-timeout",
+    "idle-timeout",
+    "session-timeout",
+    "fetch-timeout",
+    "push-timeout",
+    "max-sessions",
+    "max-push-size",
+    "max-file-size",
+    "max-scan-size",
+];
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Ssh, Protocol::Https, Protocol::File];
+
+pub(super) fn gate<'text>(table: &DeTable<'text>, complaints: &mut Complaints<'text>) -> Gate {
+    let mut section = Section::new(table, "[gate]", complaints);
+    section.only(&KEYS);
+    Gate {
+        root: section.path("root").unwrap_or_else(|| PathBuf::from("/git")),
+        listen: listen(&mut section, "listen", ([0, 0, 0, 0], 9418)),
+        http_listen: listen(&mut section, "http-listen", ([0, 0, 0, 0], 9420)),
+        gitleaks: section.path("gitleaks").unwrap_or_else(|| PathBuf::from("/usr/bin/gitleaks")),
+        gitleaks_config: section.path("gitleaks-config"),
+        approved: section
+            .path("approved-fingerprints")
+            .unwrap_or_else(|| PathBuf::from("/etc/git-gate/approved-fingerprints")),
+        protocols: protocols(&mut section),
+        times: times(&mut section),
+        limits: limits(&mut section),
+    }
+}
+
+fn listen(section: &mut Section, key: &str, default: ([u8; 4], u16)) -> Option<SocketAddr> {
+    let Some(text) = section.string(key) else { return Some(default.into()) };
+    if text.value == "off" {
+        return None;
+    }
+    let address = text.value.parse();
+    if address.is_err() {
+        let message =
+            format!("`{key}` is an address and a port, like \"0.0.0.0:9418\", or \"off\"");
+        section.complain(text.span, message);
+    }
+    address.ok()
+}
+
+fn protocols(section: &mut Section) -> Vec<Protocol> {
+    let Some(words) = section.strings("protocols") else { return vec![Protocol::Ssh] };
+    let mut protocols = Vec::new();
+    for word in words {
+        match PROTOCOLS.iter().find(|protocol| protocol.name() == word.value) {
+            Some(protocol) => protocols.push(*protocol),
+            None => section.complain(word.span, "`protocols` are \"ssh\", \"https\" and \"file\""),
+        }
+    }
+    protocols
+}
+
+fn times(section: &mut Section) -> Times {
+    let seconds = Duration::from_secs;
+    let request = section.duration("request-timeout");
+    let idle = section.duration("idle-timeout");
+    let session = section.duration("session-timeout");
+    let fetch = section.duration("fetch-timeout");
+    let push = section.duration("push-timeout");
+    let value = |placed: &Option<Placed<Duration>>, default| {
+        placed.as_ref().map_or(seconds(default), |placed| placed.value)
+    };
+    let times = Times {
+        request: value(&request, 10),
+        idle: value(&idle, 60),
+        session: value(&session, 1800),
+        fetch: value(&fetch, 120),
+        push: value(&push, 600),
+    };
+    for (key, placed, value) in [
+        ("request-timeout", request, times.request),
+        ("idle-timeout", idle, times.idle),
+        ("fetch-timeout", fetch, times.fetch),
+        ("push-timeout", push, times.push),
+    ] {
+        if value > times.session {
+            let place = placed.or_else(|| section.duration("session-timeout"));
+            let span = place.map_or(0..0, |placed| placed.span);
+            let message = format!(
+                "`{key}` ({}) is longer than `session-timeout` ({}), which would never let it end",
+                humantime::format_duration(value),
+                humantime::format_duration(times.session)
+            );
+            section.complain(span, message);
+        }
+    }
+    times
+}
+
+fn limits(section: &mut Section) -> Limits {
+    let sessions = section.integer("max-sessions", 1..=1000).unwrap_or(16);
+    Limits {
+        sessions: usize::try_from(sessions).unwrap_or(1),
+        push: section.size("max-push-size").unwrap_or(512 << 20),
+        file: section.size("max-file-size").unwrap_or(100 << 20),
+        scan: section.size("max-scan-size").unwrap_or(2 << 30),
+    }
+}
