@@ -1,0 +1,2 @@
+//! The binary `supervise`.
+fn main() {}
