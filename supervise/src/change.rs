@@ -39,11 +39,7 @@ fn add_route(route: &Route, text: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
     if let Some(overlap) = listed.iter().find_map(|old| wanted.overlap(old)) {
-        return Err(format!(
-            "{} has a route for {overlap} already; only what is missing can be added, with other \
-             methods or other paths",
-            route.host
-        ));
+        return Err(collision(route, &overlap));
     }
     let mut fields = vec![("host", json!(wanted.host))];
     fields.extend(wanted.paths.map(|paths| ("paths", json!(paths))));
@@ -53,10 +49,43 @@ fn add_route(route: &Route, text: &str) -> Result<Option<String>, String> {
 }
 
 fn add_host(host: &HostPattern, text: &str) -> Result<Option<String>, String> {
-    if hosts(text)?.iter().any(|old| old.eq_ignore_ascii_case(host.as_str())) {
+    if is_listed(host, &hosts(text)?) {
         return Ok(None);
     }
     append_item(text, PIPELOCK_KEY, &Item::Text(host.as_str())).map(Some)
+}
+
+/// Why there is nothing to ask for: it is allowed already, or collides with what is there. A file
+/// that can't be understood is no reason; the operator will see what is wrong with it.
+pub fn objection(request: &Request, text: &str) -> Option<String> {
+    let is_there = match request {
+        Request::EgressRoute { route } => {
+            let (wanted, listed) = (route.listed(), routes(text).ok()?);
+            if !listed.iter().any(|old| old.is_same(&wanted)) {
+                return listed
+                    .iter()
+                    .find_map(|old| wanted.overlap(old))
+                    .map(|overlap| collision(route, &overlap));
+            }
+            true
+        }
+        Request::PipelockHost { host } => is_listed(host, &hosts(text).ok()?),
+        Request::GitleaksException { .. } => new_text(request, text) == Ok(None),
+        Request::Capability { .. } => false,
+    };
+    is_there.then(|| format!("this is allowed already: {request}"))
+}
+
+fn collision(route: &Route, overlap: &str) -> String {
+    format!(
+        "{} has a route for {overlap} already; only what is missing can be added, with other \
+         methods or other paths",
+        route.host
+    )
+}
+
+fn is_listed(host: &HostPattern, hosts: &[String]) -> bool {
+    hosts.iter().any(|old| old.eq_ignore_ascii_case(host.as_str()))
 }
 
 /// The routes in the text of routes.yaml.
@@ -176,6 +205,17 @@ mod tests {
         let after = new_text(&exception, "# ours").unwrap().unwrap();
         assert_eq!(after, format!("# ours\napp {fingerprint}\n"));
         assert_eq!(new_text(&exception, &after), Ok(None));
+    }
+
+    #[test]
+    fn what_is_there_is_not_asked_for() {
+        let mut request = route("a.example.com", &["/v1/"], true);
+        assert!(objection(&request, ROUTES).unwrap().contains("allowed already"));
+        request = route("a.example.com", &["/v1/"], false);
+        assert!(objection(&request, ROUTES).unwrap().contains("only what is missing"));
+        request = route("a.example.com", &["/v2/"], false);
+        assert_eq!(objection(&request, ROUTES), None);
+        assert_eq!(objection(&request, "routes: [oops"), None);
     }
 
     #[test]

@@ -9,9 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use crate::files::{read_bounded, sync_directory};
-
-const MAX_SIZE: u64 = 4 * 1024 * 1024;
+use crate::files::{MAX_CONFIG, read_bounded, sync_directory};
 
 /// The file, as it was read.
 #[derive(Clone, Debug)]
@@ -24,7 +22,7 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// Reads it; no file is an empty one.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let text = match read_bounded(path, MAX_SIZE) {
+        let text = match read_bounded(path, MAX_CONFIG) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(format!("{}: {error}", path.display())),

@@ -12,6 +12,9 @@ use rustix::fs::OFlags;
 /// FIFO waits for its other end.
 const WARY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
+/// Larger than any file of the operator's.
+pub const MAX_CONFIG: u64 = 4 * 1024 * 1024;
+
 /// Server and operator read each other's files, and root in a container without CAP_DAC_OVERRIDE
 /// is held to their modes like everyone. Who may enter the directory is up to its own mode.
 const READABLE: u32 = 0o644;

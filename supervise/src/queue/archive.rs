@@ -20,6 +20,9 @@ impl Queue {
             .filter(|entry| entry.decision.is_some())
             .map(|entry| &entry.proposal.id)
             .collect();
+        if decided.is_empty() {
+            return Ok(());
+        }
         for id in &decided {
             for suffix in [DECISION, PROPOSAL] {
                 let name = format!("{id}{suffix}");
@@ -33,10 +36,8 @@ impl Queue {
                 }
             }
         }
-        if !decided.is_empty() {
-            sync_directory(&self.archive()).map_err(wrong)?;
-            sync_directory(self.directory()).map_err(wrong)?;
-        }
+        sync_directory(&self.archive()).map_err(wrong)?;
+        sync_directory(self.directory()).map_err(wrong)?;
         self.trim(keep)
     }
 

@@ -150,7 +150,7 @@ fn last_line(node: &MarkedYaml<'_>) -> usize {
     };
     let inner = match &node.data {
         YamlData::Sequence(items) => items.last().map(last_line),
-        YamlData::Mapping(entries) => entries.iter().last().map(|(_, last)| last_line(last)),
+        YamlData::Mapping(entries) => entries.iter().next_back().map(|(_, last)| last_line(last)),
         _ => None,
     };
     match inner {
