@@ -13,9 +13,10 @@ use crate::audit::{Audit, Note};
 use crate::change::{new_text, warnings};
 use crate::config_file::ConfigFile;
 use crate::diff::unified;
+use crate::interruption::Interruption;
 use crate::proposal::{Decision, Entry, Proposal, Request, Timestamp, Verdict};
 use crate::queue::Queue;
-use crate::reload::reload;
+use crate::reload;
 use crate::settings::Settings;
 use crate::text::Justification;
 
@@ -110,17 +111,20 @@ async fn carry_out(
     plan: &Plan,
     decision: &Decision,
 ) -> Result<(), String> {
+    // From here on a signal is no end but a failure, since the file has to be brought back.
+    let mut interruption = Interruption::listen()?;
     let changed = match (&plan.file, &plan.text) {
         (Some(file), Some(text)) => Some((file, file.replace(text))),
         _ => None,
     };
     let result = match &changed {
         Some((_, Err(problem))) => Err(problem.clone()),
-        _ => match reload(settings, &proposal.request).await {
-            Ok(()) => queue.decide(decision),
-            Err(problem) => Err(problem),
+        _ => tokio::select! {
+            result = reload::reload(settings, &proposal.request) => result,
+            () = interruption.comes() => Err("interrupted".to_owned()),
         },
     };
+    let result = result.and_then(|()| queue.decide(decision));
     let (Err(problem), Some((file, replaced))) = (&result, changed) else { return result };
     if replaced.is_err() && ConfigFile::read(file.path()).is_ok_and(|now| now.text() == file.text())
     {
@@ -140,7 +144,7 @@ async fn undo(
         return format!("{problem}; and {path} could not be restored: {error}");
     }
     // The proxy may have read the new file, or may still do so.
-    match crate::reload::tell(settings, &proposal.request).await {
+    match reload::tell(settings, &proposal.request).await {
         Ok(()) => format!("{problem}; {path} has been restored"),
         Err(error) => format!(
             "{problem}; {path} has been restored, but whether the old state is in force is \

@@ -16,6 +16,7 @@ pub mod files;
 pub mod finding;
 pub mod host;
 pub mod init_event;
+pub mod interruption;
 pub mod limit;
 pub mod paint;
 pub mod proposal;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use rmcp::schemars::{self, JsonSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{HostPattern, quoted};
@@ -228,7 +229,8 @@ impl TryFrom<String> for TokenVariable {
 }
 
 /// A route that is there already.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "schemars")]
 pub struct ListedRoute {
     /// Where to.
     pub host: String,
@@ -244,7 +246,8 @@ pub struct ListedRoute {
 }
 
 /// A credential by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "schemars")]
 pub struct ListedAuth {
     /// How it is written into the request.
     pub scheme: String,

@@ -19,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use rustix::fs::Mode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -40,6 +41,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(3);
 
 /// Serves until TERM or INT.
 pub async fn serve(settings: Settings) -> Result<(), String> {
+    // The operator's side writes to the queue as well: root, who without CAP_DAC_OVERRIDE needs the
+    // group's permission.
+    rustix::process::umask(Mode::from_raw_mode(0o007));
     let queue = Queue::new(settings.queue.clone());
     queue.prepare()?;
     Audit::new(&settings.audit).check()?;

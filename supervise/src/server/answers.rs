@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::proposal::{Entry, Request, Verdict};
+use crate::route::ListedRoute;
 
 /// What has become of a proposal.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -58,7 +59,7 @@ fn message(entry: &Entry) -> &'static str {
 #[schemars(crate = "schemars")]
 pub(super) struct AllowedAnswer {
     /// The routes of the egress proxy: what is not listed is refused.
-    pub(super) egress_routes: Vec<Value>,
+    pub(super) egress_routes: Vec<ListedRoute>,
     /// Where the routes come from: `egress` itself, or its `file` if it does not answer.
     pub(super) egress_source: String,
     /// The hosts that pipelock lets through.

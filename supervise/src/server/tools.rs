@@ -31,8 +31,6 @@ pub(super) struct Tools {
     desk: Arc<Desk>,
 }
 
-type Answer<T> = Result<Json<T>, String>;
-
 #[tool_router]
 impl Tools {
     pub(super) fn new(desk: Arc<Desk>) -> Self {
@@ -45,21 +43,22 @@ impl Tools {
                        for false. Look here before you propose anything.",
         annotations(read_only_hint = true)
     )]
-    async fn list_allowed(&self) -> Answer<AllowedAnswer> {
+    async fn list_allowed(&self) -> Result<Json<AllowedAnswer>, String> {
         let settings = self.desk.settings();
         let mut problems = Vec::new();
-        let (routes, source) = match egress::routes(&settings.egress, INTROSPECTION_TIMEOUT).await {
-            Ok(listed) => (listed, "egress"),
-            Err(problem) => {
-                problems.push(problem);
-                (read_list(&settings.routes, routes, &mut problems), "file")
-            }
-        };
+        let (egress_routes, source) =
+            match egress::routes(&settings.egress, INTROSPECTION_TIMEOUT).await {
+                Ok(listed) => (listed, "egress"),
+                Err(problem) => {
+                    problems.push(problem);
+                    (read_list(&settings.routes, routes, &mut problems), "file")
+                }
+            };
         let pipelock_hosts = read_list(&settings.pipelock_config, hosts, &mut problems);
         let lines = |text: &str| Ok(approved_lines(text).into_iter().map(str::to_owned).collect());
         let gitleaks_exceptions = read_list(&settings.fingerprints, lines, &mut problems);
         Ok(Json(AllowedAnswer {
-            egress_routes: routes.iter().map(|route| serde_json::json!(route)).collect(),
+            egress_routes,
             egress_source: source.to_owned(),
             pipelock_hosts,
             gitleaks_exceptions,
@@ -76,7 +75,7 @@ impl Tools {
         &self,
         Parameters(parameters): Parameters<EgressRoute>,
         Extension(parts): Extension<Parts>,
-    ) -> Answer<ProposalAnswer> {
+    ) -> Result<Json<ProposalAnswer>, String> {
         let auth = parameters.auth.map(|auth| auth.check()).transpose()?;
         let route = Route::new(parameters.host, parameters.paths, parameters.methods, auth)?;
         let (why, wait) = (parameters.justification, parameters.wait_seconds);
@@ -91,7 +90,7 @@ impl Tools {
         &self,
         Parameters(parameters): Parameters<PipelockHost>,
         Extension(parts): Extension<Parts>,
-    ) -> Answer<ProposalAnswer> {
+    ) -> Result<Json<ProposalAnswer>, String> {
         let request = Request::PipelockHost { host: parameters.host.try_into()? };
         self.propose(request, parameters.justification, parameters.wait_seconds, &parts).await
     }
@@ -105,7 +104,7 @@ impl Tools {
         &self,
         Parameters(parameters): Parameters<Capability>,
         Extension(parts): Extension<Parts>,
-    ) -> Answer<ProposalAnswer> {
+    ) -> Result<Json<ProposalAnswer>, String> {
         let change =
             parameters.change.try_into().map_err(|problem| format!("change: it {problem}"))?;
         let (why, wait) = (parameters.justification, parameters.wait_seconds);
@@ -120,7 +119,7 @@ impl Tools {
         &self,
         Parameters(parameters): Parameters<GitleaksException>,
         Extension(parts): Extension<Parts>,
-    ) -> Answer<ProposalAnswer> {
+    ) -> Result<Json<ProposalAnswer>, String> {
         let request = Request::GitleaksException {
             repository: parameters.repository.try_into()?,
             fingerprint: parameters.fingerprint.try_into()?,
@@ -136,7 +135,7 @@ impl Tools {
     async fn proposal_status(
         &self,
         Parameters(parameters): Parameters<Status>,
-    ) -> Answer<ProposalAnswer> {
+    ) -> Result<Json<ProposalAnswer>, String> {
         let id = ProposalId::try_from(parameters.id)?;
         let found = self.desk.queue().find(&id)?;
         let entry = found.ok_or_else(|| format!("there is no proposal {id}"))?;
@@ -153,7 +152,7 @@ impl Tools {
     async fn sidecar_events(
         &self,
         Parameters(parameters): Parameters<Events>,
-    ) -> Answer<EventsAnswer> {
+    ) -> Result<Json<EventsAnswer>, String> {
         let limit = parameters.limit.unwrap_or(DEFAULT_EVENTS).clamp(1, MAX_EVENTS);
         let filter = Filter { service: parameters.service, all: parameters.all, limit };
         let text = tail(&self.desk.settings().events)?;
@@ -170,7 +169,7 @@ impl Tools {
         justification: String,
         wait: Option<u64>,
         parts: &Parts,
-    ) -> Answer<ProposalAnswer> {
+    ) -> Result<Json<ProposalAnswer>, String> {
         let justification =
             justification.try_into().map_err(|problem| format!("justification: it {problem}"))?;
         let address = parts.extensions.get::<ClientAddress>();
