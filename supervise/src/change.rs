@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::finding::approved_lines;
+use crate::finding::approved;
 use crate::host::HostPattern;
 use crate::proposal::Request;
 use crate::route::{ListedRoute, Route};
@@ -19,11 +19,11 @@ pub fn new_text(request: &Request, text: &str) -> Result<Option<String>, String>
         Request::EgressRoute { route } => add_route(route, text),
         Request::PipelockHost { host } => add_host(host, text),
         Request::GitleaksException { repository, fingerprint } => {
-            let line = format!("{} {}", repository.as_str(), fingerprint.as_str());
-            let same = |old: &&str| old.split_whitespace().eq(line.split_whitespace());
-            if approved_lines(text).iter().any(same) {
+            let (repository, fingerprint) = (repository.as_str(), fingerprint.as_str());
+            if approved(text).contains(&(repository, fingerprint)) {
                 return Ok(None);
             }
+            let line = format!("{repository} {fingerprint}");
             let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
             Ok(Some(format!("{text}{end}{line}\n")))
         }
@@ -44,6 +44,7 @@ fn add_route(route: &Route, text: &str) -> Result<Option<String>, String> {
     let mut fields = vec![("host", json!(wanted.host))];
     fields.extend(wanted.paths.map(|paths| ("paths", json!(paths))));
     fields.extend(wanted.methods.map(|methods| ("methods", json!(methods))));
+    fields.extend(wanted.ports.map(|ports| ("ports", json!(ports))));
     fields.extend(wanted.auth.map(|auth| ("auth", json!(auth))));
     append_item(text, ROUTES_KEY, &Item::Fields(fields)).map(Some)
 }
@@ -160,7 +161,7 @@ fn warn_of_credential(route: &Route, listed: &[ListedRoute], warnings: &mut Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::{Auth, Scheme};
+    use crate::route::{Auth, RouteFields, Scheme};
 
     fn route(host: &str, paths: &[&str], auth: bool) -> Request {
         let auth = auth.then(|| Auth {
@@ -168,7 +169,8 @@ mod tests {
             token_env: "EGRESS_TOKEN_1".to_owned().try_into().unwrap(),
         });
         let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-        Request::EgressRoute { route: Route::new(host.to_owned(), paths, vec![], auth).unwrap() }
+        let fields = RouteFields { host: host.to_owned(), paths, auth, ..RouteFields::default() };
+        Request::EgressRoute { route: fields.try_into().unwrap() }
     }
 
     const ROUTES: &str = "routes:\n  - host: a.example.com\n    paths: [/v1/]\n    \
@@ -185,7 +187,7 @@ mod tests {
         );
         assert_eq!(new_text(&wanted, &after), Ok(None));
         let error = new_text(&route("a.example.com", &["/v1/"], false), ROUTES).unwrap_err();
-        assert!(error.contains("a route for every method /v1/ already"), "{error}");
+        assert!(error.contains("a route for DELETE /v1/ already"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the init tells of the services: lines of JSON, read leniently, for another program writes
 //! them and may learn new words.
 
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -50,7 +51,8 @@ impl InitEvent {
                 let code = self.details.get("code").and_then(Value::as_i64);
                 self.details.contains_key("signal") || code.is_some_and(|code| code != 0)
             }
-            "backoff" | "given-up" | "unhealthy" | "not-ready" | "failed" | "start-failed" => true,
+            "backoff" | "given-up" | "unhealthy" | "not-ready-in-time" | "requirement-gone"
+            | "overran" | "grace-over" => true,
             _ => false,
         }
     }
@@ -105,15 +107,24 @@ impl Filter {
 
     /// The newest of those wanted, the oldest first.
     pub fn select(&self, text: &str) -> Vec<InitEvent> {
-        let mut newest: Vec<InitEvent> = text
-            .lines()
-            .rev()
-            .filter_map(InitEvent::parse)
-            .filter(|event| self.takes(event))
-            .take(self.limit)
-            .collect();
-        newest.reverse();
-        newest
+        let mut asked_to_end = HashSet::new();
+        let mut selected = VecDeque::new();
+        for event in text.lines().filter_map(InitEvent::parse) {
+            let was_asked = match event.event.as_str() {
+                "stopping" => asked_to_end.insert(event.service.clone()),
+                // That it ends by the signal it was sent is as it should be.
+                "exited" => asked_to_end.remove(&event.service),
+                _ => false,
+            };
+            if !self.takes(&event) || (was_asked && !self.all) {
+                continue;
+            }
+            if selected.len() == self.limit {
+                selected.pop_front();
+            }
+            selected.push_back(event);
+        }
+        selected.into()
     }
 }
 
@@ -145,6 +156,16 @@ mod tests {
         assert_eq!(times(&Filter { limit: 10, all: true, service: None }).len(), 5);
         let egress = Filter { service: Some("egress".to_owned()), limit: 10, all: false };
         assert_eq!(times(&egress), ["t2", "t4"]);
+    }
+
+    #[test]
+    fn what_was_asked_to_end_did_not_fail() {
+        let exited = r#"{"event":"exited","service":"pipelock","signal":"SIGTERM"}"#;
+        let stopping = r#"{"event":"stopping","service":"pipelock","signal":"SIGTERM"}"#;
+        let failures = |text: &str| Filter { limit: 10, ..Filter::default() }.select(text).len();
+        assert_eq!(failures(exited), 1);
+        assert_eq!(failures(&format!("{stopping}\n{exited}\n")), 0);
+        assert_eq!(failures(&format!("{stopping}\n{exited}\n{exited}\n")), 1);
     }
 
     #[test]

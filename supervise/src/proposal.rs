@@ -70,22 +70,7 @@ impl fmt::Display for Request {
     /// On one line, yet with the agent's own characters: see `text::one_line`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Request::EgressRoute { route } => {
-                let join = |list: Vec<&str>, all: &str| match list.is_empty() {
-                    true => all.to_owned(),
-                    false => list.join(","),
-                };
-                let methods = route.methods.iter().map(|method| method.as_str()).collect();
-                let paths = route.paths.iter().map(|path| path.as_str()).collect();
-                let (methods, paths) = (join(methods, "every method"), join(paths, "/"));
-                write!(formatter, "{methods} {} {paths}", route.host)?;
-                match &route.auth {
-                    Some(auth) => {
-                        write!(formatter, " with {} {}", auth.scheme, auth.token_env.as_str())
-                    }
-                    None => Ok(()),
-                }
-            }
+            Request::EgressRoute { route } => write!(formatter, "{route}"),
             Request::PipelockHost { host } => write!(formatter, "{host}"),
             Request::Capability { change } => {
                 formatter.write_str(change.as_str().lines().next().unwrap_or_default())
@@ -262,9 +247,10 @@ mod tests {
 
     #[test]
     fn requests_are_told_on_one_line() {
-        let route = Route::new("a.example.com".to_owned(), vec!["/v1/".to_owned()], vec![], None);
+        let route =
+            serde_json::from_str(r#"{"host":"a.example.com","paths":["/v1/"],"ports":[80,8443]}"#);
         let request = Request::EgressRoute { route: route.unwrap() };
-        assert_eq!(request.to_string(), "every method a.example.com /v1/");
+        assert_eq!(request.to_string(), "every method a.example.com:80,8443 /v1/");
         let change = "RUN apt-get install jq\nRUN true".to_owned().try_into().unwrap();
         assert_eq!(Request::Capability { change }.to_string(), "RUN apt-get install jq");
     }

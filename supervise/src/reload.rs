@@ -64,9 +64,13 @@ async fn signal(settings: &Settings, service: &str) -> Result<(), String> {
 async fn wait_for_route(settings: &Settings, route: &Route) -> Result<(), String> {
     let wanted = route.listed();
     until(settings.reload_timeout, async |left| {
-        match egress::routes(&settings.egress, left).await {
-            Ok(routes) if routes.iter().any(|listed| listed.is_same(&wanted)) => Ok(()),
-            Ok(_) => Err("egress does not list the new route; its log says why".to_owned()),
+        match egress::introspect(&settings.egress, left).await {
+            Ok(told) if told.routes.iter().any(|listed| listed.is_same(&wanted)) => Ok(()),
+            Ok(told) => {
+                let why = told.reload_error.unwrap_or_else(|| "its log says why".to_owned());
+                let why: String = one_line(why.trim()).chars().take(MAX_SAID).collect();
+                Err(format!("egress does not list the new route: {why}"))
+            }
             Err(problem) => Err(format!("egress: {problem}")),
         }
     })

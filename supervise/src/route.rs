@@ -11,14 +11,19 @@ use serde::{Deserialize, Serialize};
 use crate::host::{HostPattern, quoted};
 
 const MAX_PATHS: usize = 16;
+const MAX_PORTS: usize = 8;
 const MAX_PATH_LENGTH: usize = 512;
 const MAX_VARIABLE_LENGTH: usize = 64;
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+/// What a route without ports allows.
+const DEFAULT_PORTS: [u16; 2] = [80, 443];
+/// DNS, by which data could leave in questions; mitmproxy would speak it there.
+const DNS_PORTS: [u16; 2] = [53, 5353];
 const VARIABLE_PREFIX: &str = "EGRESS_TOKEN_";
 
 /// What the egress proxy would let through. An empty list stands for all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "RouteFields")]
 pub struct Route {
     /// Where to.
     pub host: HostPattern,
@@ -28,36 +33,92 @@ pub struct Route {
     /// Methods of HTTP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub methods: Vec<Method>,
+    /// Ports; none stands for those of http and https.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
     /// The credential that the proxy adds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
 }
 
-impl Route {
-    /// From the texts of a tool call.
-    pub fn new(
-        host: String,
-        paths: Vec<String>,
-        methods: Vec<String>,
-        auth: Option<Auth>,
-    ) -> Result<Self, String> {
-        if paths.len() > MAX_PATHS {
-            return Err(format!("paths: {} of them, at most {MAX_PATHS}", paths.len()));
-        }
-        let mut route = Route {
-            host: HostPattern::try_from(host)?,
-            paths: paths.into_iter().map(PathPrefix::try_from).collect::<Result<_, _>>()?,
-            methods: methods.into_iter().map(Method::try_from).collect::<Result<_, _>>()?,
-            auth,
+impl fmt::Display for Route {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let join = |list: Vec<&str>, all: &str| match list.is_empty() {
+            true => all.to_owned(),
+            false => list.join(","),
         };
-        // Order says nothing, so that the same wish in other words is the same proposal.
-        route.paths.sort();
-        route.paths.dedup();
-        route.methods.sort();
-        route.methods.dedup();
-        Ok(route)
+        let methods = join(self.methods.iter().map(Method::as_str).collect(), "every method");
+        let paths = join(self.paths.iter().map(PathPrefix::as_str).collect(), "/");
+        write!(formatter, "{methods} {}", self.host)?;
+        for (place, port) in self.ports.iter().enumerate() {
+            write!(formatter, "{}{}", if place == 0 { ':' } else { ',' }, port.0)?;
+        }
+        write!(formatter, " {paths}")?;
+        match &self.auth {
+            Some(auth) => write!(formatter, " with {} {}", auth.scheme, auth.token_env.as_str()),
+            None => Ok(()),
+        }
     }
+}
 
+/// A route as it was written, before it is checked as a whole.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteFields {
+    /// Where to.
+    pub host: String,
+    /// Prefixes of the path.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Methods of HTTP.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Ports.
+    #[serde(default)]
+    pub ports: Vec<u16>,
+    /// The credential that the proxy adds.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+}
+
+impl TryFrom<RouteFields> for Route {
+    type Error = String;
+
+    fn try_from(fields: RouteFields) -> Result<Self, String> {
+        let RouteFields { host, paths, methods, ports, auth } = fields;
+        for (name, count, most) in
+            [("paths", paths.len(), MAX_PATHS), ("ports", ports.len(), MAX_PORTS)]
+        {
+            if count > most {
+                return Err(format!("{name}: {count} of them, at most {most}"));
+            }
+        }
+        let host = HostPattern::try_from(host)?;
+        if host.is_wildcard() && auth.is_some() {
+            return Err(format!(
+                "host {host}: a credential needs an exact host, or every name below would get it"
+            ));
+        }
+        Ok(Route {
+            host,
+            paths: distinct(paths)?,
+            methods: distinct(methods)?,
+            ports: distinct(ports)?,
+            auth,
+        })
+    }
+}
+
+/// Checked, sorted and each once: order says nothing, so the same wish in other words is the same
+/// proposal.
+fn distinct<T, U: TryFrom<T, Error = String> + Ord>(list: Vec<T>) -> Result<Vec<U>, String> {
+    let mut checked = list.into_iter().map(U::try_from).collect::<Result<Vec<U>, String>>()?;
+    checked.sort();
+    checked.dedup();
+    Ok(checked)
+}
+
+impl Route {
     /// As it is listed once the proxy has it.
     pub fn listed(&self) -> ListedRoute {
         let texts = |list: Vec<String>| (!list.is_empty()).then_some(list);
@@ -65,6 +126,7 @@ impl Route {
             host: self.host.as_str().to_owned(),
             paths: texts(self.paths.iter().map(|path| path.0.clone()).collect()),
             methods: texts(self.methods.iter().map(|method| method.0.clone()).collect()),
+            ports: (!self.ports.is_empty()).then(|| self.ports.iter().map(|port| port.0).collect()),
             auth: self.auth.as_ref().map(|auth| ListedAuth {
                 scheme: auth.scheme.to_string(),
                 token_env: auth.token_env.0.clone(),
@@ -103,10 +165,10 @@ impl TryFrom<String> for PathPrefix {
             return wrong("it is longer than 512 characters");
         }
         let allowed =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()+,;=:@".contains(&byte);
+            |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()+,=:@".contains(&byte);
         if !text.bytes().all(allowed) {
             return wrong(
-                "only letters, digits and /-._~!$&'()+,;=:@ are allowed: no wildcards (it is a \
+                "only letters, digits and /-._~!$&'()+,=:@ are allowed: no wildcards (it is a \
                  prefix anyway), no query, no % escapes",
             );
         }
@@ -144,6 +206,28 @@ impl TryFrom<String> for Method {
             return Ok(Method(method));
         }
         Err(format!("method {}: unknown; one of {}", quoted(&text), METHODS.join(", ")))
+    }
+}
+
+/// A port of TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct Port(u16);
+
+impl From<Port> for u16 {
+    fn from(port: Port) -> Self {
+        port.0
+    }
+}
+
+impl TryFrom<u16> for Port {
+    type Error = String;
+
+    fn try_from(port: u16) -> Result<Self, String> {
+        if port == 0 || DNS_PORTS.contains(&port) {
+            return Err(format!("port {port}: not allowed; left out, 80 and 443 are"));
+        }
+        Ok(Port(port))
     }
 }
 
@@ -240,6 +324,9 @@ pub struct ListedRoute {
     /// Methods of HTTP; every method without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
+    /// Ports; 80 and 443 without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Vec<u16>>,
     /// The credential that the proxy adds, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<ListedAuth>,
@@ -256,18 +343,14 @@ pub struct ListedAuth {
 }
 
 impl ListedRoute {
-    /// In a form that can be compared.
+    /// In a form that can be compared: what was left out is written out.
     fn normal(&self) -> ListedRoute {
-        let sorted = |list: &Option<Vec<String>>| {
-            let mut list = list.clone().unwrap_or_default();
-            list.sort();
-            list.dedup();
-            (!list.is_empty()).then_some(list)
-        };
+        let every_method = || METHODS.map(str::to_owned).to_vec();
         ListedRoute {
             host: self.host.to_ascii_lowercase(),
-            paths: sorted(&self.paths).filter(|paths| *paths != ["/"]),
-            methods: sorted(&self.methods),
+            paths: sorted(&self.paths, || vec!["/".to_owned()]),
+            methods: sorted(&self.methods, every_method),
+            ports: sorted(&self.ports, || DEFAULT_PORTS.to_vec()),
             auth: self.auth.clone(),
         }
     }
@@ -283,17 +366,23 @@ impl ListedRoute {
         if ours.host != theirs.host {
             return None;
         }
-        let every_path = vec!["/".to_owned()];
-        let their_paths = theirs.paths.as_ref().unwrap_or(&every_path);
-        let paths = ours.paths.as_ref().unwrap_or(&every_path);
-        let path = paths.iter().find(|path| their_paths.contains(path))?;
-        let method = match (&ours.methods, &theirs.methods) {
-            (None, None) => "every method",
-            (Some(list), None) | (None, Some(list)) => list.first()?,
-            (Some(list), Some(others)) => list.iter().find(|method| others.contains(method))?,
-        };
+        let path = shared(&ours.paths, &theirs.paths)?;
+        let method = shared(&ours.methods, &theirs.methods)?;
+        shared(&ours.ports, &theirs.ports)?;
         Some(format!("{method} {path}"))
     }
+}
+
+fn sorted<T: Clone + Ord>(list: &Option<Vec<T>>, all: impl FnOnce() -> Vec<T>) -> Option<Vec<T>> {
+    let mut list = list.clone().filter(|list| !list.is_empty()).unwrap_or_else(all);
+    list.sort();
+    list.dedup();
+    Some(list)
+}
+
+fn shared<T: Clone + PartialEq>(one: &Option<Vec<T>>, other: &Option<Vec<T>>) -> Option<T> {
+    let (one, other) = (one.as_ref()?, other.as_ref()?);
+    one.iter().find(|item| other.contains(item)).cloned()
 }
 
 #[cfg(test)]
@@ -302,7 +391,8 @@ mod tests {
 
     fn route(host: &str, paths: &[&str], methods: &[&str]) -> Result<Route, String> {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        Route::new(host.to_owned(), texts(paths), texts(methods), None)
+        let (paths, methods) = (texts(paths), texts(methods));
+        RouteFields { host: host.to_owned(), paths, methods, ..RouteFields::default() }.try_into()
     }
 
     #[test]
@@ -314,9 +404,9 @@ mod tests {
 
     #[test]
     fn bad_paths_are_refused() {
-        for path in
-            ["", "v1", "/v1/*", "/a/../b", "/a//b", "/%2e%2e/", "/a?b", "/a#b", "/a b", "/ä"]
-        {
+        for path in [
+            "", "v1", "/v1/*", "/a/../b", "/a//b", "/%2e%2e/", "/a?b", "/a#b", "/a b", "/ä", "/a;b",
+        ] {
             let error = route("a.example.com", &[path], &[]).unwrap_err();
             assert!(error.starts_with("path "), "{path:?}: {error}");
         }
@@ -329,6 +419,26 @@ mod tests {
             let error = route("a.example.com", &[], &[method]).unwrap_err();
             assert!(error.contains("one of GET, HEAD"), "{error}");
         }
+    }
+
+    #[test]
+    fn ports_are_bounded_and_no_dns() {
+        let ports = |ports: &[u16]| {
+            let host = "a.example.com".to_owned();
+            Route::try_from(RouteFields { host, ports: ports.to_vec(), ..RouteFields::default() })
+        };
+        assert_eq!(ports(&[8443, 443, 8443]).unwrap().listed().ports, Some(vec![443, 8443]));
+        for bad in [&[0][..], &[53], &[5353], &[1, 2, 3, 4, 5, 6, 7, 8, 9]] {
+            assert!(ports(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_credential_needs_an_exact_host() {
+        let route =
+            r#"{"host":"*.example.com","auth":{"scheme":"bearer","token_env":"EGRESS_TOKEN_1"}}"#;
+        let error = serde_json::from_str::<Route>(route).unwrap_err().to_string();
+        assert!(error.contains("a credential needs an exact host"), "{error}");
     }
 
     #[test]
@@ -348,12 +458,19 @@ mod tests {
         };
         let all = listed(&[], &[]);
         assert_eq!(all.overlap(&listed(&["/"], &["GET"])).as_deref(), Some("GET /"));
-        assert_eq!(all.overlap(&all).as_deref(), Some("every method /"));
+        assert_eq!(all.overlap(&all).as_deref(), Some("DELETE /"));
         assert_eq!(listed(&["/a"], &["GET"]).overlap(&listed(&["/a"], &["POST"])), None);
         assert_eq!(listed(&["/a"], &["GET"]).overlap(&listed(&["/b"], &["GET"])), None);
         let other = route("b.example.com", &[], &[]).unwrap().listed();
         assert_eq!(all.overlap(&other), None);
-        assert!(all.is_same(&listed(&["/"], &[])));
+        let mut port = all.clone();
+        port.ports = Some(vec![8443]);
+        assert_eq!(all.overlap(&port), None);
+        assert!(!all.is_same(&port));
+        let mut webdav = all.clone();
+        webdav.methods = Some(vec!["PROPFIND".to_owned()]);
+        assert_eq!(all.overlap(&webdav), None);
+        assert!(all.is_same(&listed(&["/"], &METHODS)));
         assert!(!all.is_same(&listed(&["/a"], &[])));
     }
 }

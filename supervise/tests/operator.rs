@@ -67,7 +67,7 @@ fn a_reload_that_fails_brings_the_old_file_back() {
 
     world.set("SUPERVISE_RELOAD_TIMEOUT", "300ms");
     world.write("ignore", "");
-    assert_fails_and_restores(&world, &id, "egress does not list the new route");
+    assert_fails_and_restores(&world, &id, "egress does not list the new route: its log says why");
     std::fs::remove_file(world.path("ignore")).unwrap();
 
     world.set("SUPERVISE_EGRESS_ADDRESS", "127.0.0.1:1");

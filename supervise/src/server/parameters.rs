@@ -20,8 +20,11 @@ pub(super) struct EgressRoute {
     /// HTTP methods to allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS. Left out: every method.
     #[serde(default)]
     pub(super) methods: Vec<String>,
-    /// The credential that the proxy adds to each request, if the host needs one. You never see
-    /// it. Left out: none.
+    /// Ports to allow. Left out: 80 and 443.
+    #[serde(default)]
+    pub(super) ports: Vec<u16>,
+    /// The credential that the proxy adds to each request, if the host needs one; then the
+    /// host has to be exact. You never see it. Left out: none.
     #[serde(default)]
     pub(super) auth: Option<Credential>,
     /// Why you need this. The operator reads it and decides.

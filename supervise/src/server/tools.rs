@@ -17,10 +17,10 @@ use crate::desk::Desk;
 use crate::egress;
 use crate::event_file::tail;
 use crate::files::{MAX_CONFIG, read_bounded};
-use crate::finding::approved_lines;
+use crate::finding::approved;
 use crate::init_event::Filter;
 use crate::proposal::{ProposalId, Request};
-use crate::route::Route;
+use crate::route::RouteFields;
 
 const INTROSPECTION_TIMEOUT: Duration = Duration::from_secs(2);
 const DEFAULT_EVENTS: usize = 20;
@@ -47,15 +47,18 @@ impl Tools {
         let settings = self.desk.settings();
         let mut problems = Vec::new();
         let (egress_routes, source) =
-            match egress::routes(&settings.egress, INTROSPECTION_TIMEOUT).await {
-                Ok(listed) => (listed, "egress"),
+            match egress::introspect(&settings.egress, INTROSPECTION_TIMEOUT).await {
+                Ok(told) => (told.routes, "egress"),
                 Err(problem) => {
                     problems.push(problem);
                     (read_list(&settings.routes, routes, &mut problems), "file")
                 }
             };
         let pipelock_hosts = read_list(&settings.pipelock_config, hosts, &mut problems);
-        let lines = |text: &str| Ok(approved_lines(text).into_iter().map(str::to_owned).collect());
+        let lines = |text: &str| {
+            let told = |(name, finding)| format!("{name} {finding}");
+            Ok(approved(text).into_iter().map(told).collect())
+        };
         let gitleaks_exceptions = read_list(&settings.fingerprints, lines, &mut problems);
         Ok(Json(AllowedAnswer {
             egress_routes,
@@ -73,12 +76,13 @@ impl Tools {
                           to allow the host as well: see propose_pipelock_host.")]
     async fn propose_egress_route(
         &self,
-        Parameters(parameters): Parameters<EgressRoute>,
+        Parameters(mut parameters): Parameters<EgressRoute>,
         Extension(parts): Extension<Parts>,
     ) -> Result<Json<ProposalAnswer>, String> {
-        let auth = parameters.auth.map(|auth| auth.check()).transpose()?;
-        let route = Route::new(parameters.host, parameters.paths, parameters.methods, auth)?;
-        let (why, wait) = (parameters.justification, parameters.wait_seconds);
+        let wait = parameters.wait_seconds;
+        let auth = parameters.auth.take().map(|auth| auth.check()).transpose()?;
+        let EgressRoute { host, paths, methods, ports, justification: why, .. } = parameters;
+        let route = RouteFields { host, paths, methods, ports, auth }.try_into()?;
         self.propose(Request::EgressRoute { route }, why, wait, &parts).await
     }
 
