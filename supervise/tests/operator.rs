@@ -97,10 +97,11 @@ fn an_approval_that_is_interrupted_brings_the_old_file_back() {
         world.write("ignore", "");
         std::fs::remove_file(world.path("init.log")).unwrap_or_default();
         let mut command = world.command(&[], &["approve", &id]);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         until("the init is asked to reload", || world.read("init.log").lines().next().map(drop));
         assert_ne!(world.read("etc/routes.yaml"), ROUTES);
         rustix::process::kill_process(Pid::from_child(&child), signal).unwrap();
+        until("the approval ends", || child.try_wait().unwrap());
         let said = Said::of(child.wait_with_output().unwrap());
         assert_eq!(said.code, 1, "{said:?}");
         assert!(said.stderr.contains("interrupted; ") && said.stderr.contains("restored"));
