@@ -36,6 +36,23 @@ fn every_version_with_a_handshake_is_spoken() {
 }
 
 #[test]
+fn the_version_without_a_handshake_is_spoken() {
+    let world = World::new();
+    let server = world.serve();
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {}});
+    for (method, key) in [("server/discover", "supportedVersions"), ("tools/list", "tools")] {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"_meta": meta}});
+        let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
+        let (status, answer) = server.client().post(&headers, &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert!(!answer["result"][key].as_array().unwrap().is_empty(), "{answer}");
+    }
+}
+
+#[test]
 fn the_tools_are_listed_with_their_schemas() {
     let world = World::new();
     let server = world.serve();
