@@ -1,0 +1,158 @@
+//! From argv to what is asked for.
+
+use std::ffi::OsString;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+pub(crate) const HELP: &str = "\
+supervise: takes an agent's requests for more access, and your decisions on them
+
+usage:
+  supervise serve                  the MCP server for the agent
+  supervise list [--all]           what waits for you, and what went wrong with the sidecars
+  supervise show ID                one proposal, and what would change
+  supervise approve ID             do it: change the file, reload, make sure, tell the agent
+  supervise reject ID              do not
+  supervise watch                  what comes in, live
+
+options:
+  -n, --note TEXT                  approve, reject: what to tell the agent
+  -y, --yes                        approve: do not ask, also on a terminal
+  -a, --all                        list: what was decided, too
+      --json                       for programs
+  -h, --help
+  -V, --version
+
+An ID can be shortened, as long as it is clear which one is meant.
+";
+
+/// What the user wants.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Help,
+    Version,
+    Serve,
+    List { json: bool, all: bool },
+    Show { id: String, json: bool },
+    Approve(Choice),
+    Reject(Choice),
+    Watch { json: bool },
+}
+
+/// A decision.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) id: String,
+    pub(crate) note: Option<String>,
+    pub(crate) yes: bool,
+    pub(crate) json: bool,
+}
+
+#[derive(Default)]
+struct Given {
+    words: Vec<String>,
+    note: Option<String>,
+    yes: bool,
+    all: bool,
+    json: bool,
+}
+
+/// Reads the arguments, the program's name first.
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
+    let mut parser = Parser::from_iter(arguments);
+    let mut given = Given::default();
+    while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Request::Help),
+            Arg::Short('V') | Arg::Long("version") => return Ok(Request::Version),
+            Arg::Short('n') | Arg::Long("note") => given.note = Some(text(parser.value())?),
+            Arg::Short('y') | Arg::Long("yes") => given.yes = true,
+            Arg::Short('a') | Arg::Long("all") => given.all = true,
+            Arg::Long("json") => given.json = true,
+            Arg::Value(word) => given.words.push(text(Ok(word))?),
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    request(given)
+}
+
+fn text(value: Result<OsString, lexopt::Error>) -> Result<String, String> {
+    value.and_then(|value| value.string()).map_err(|error| error.to_string())
+}
+
+fn request(given: Given) -> Result<Request, String> {
+    let mut words = given.words.iter().map(String::as_str);
+    let command = words.next().ok_or("a command is missing")?;
+    let takes_id = match command {
+        "serve" | "list" | "watch" => false,
+        "show" | "approve" | "reject" => true,
+        other => return Err(format!("'{other}' is no command")),
+    };
+    let id = match (takes_id, words.next()) {
+        (true, None) => return Err(format!("{command} needs the id of a proposal")),
+        (true, Some(id)) => id.to_owned(),
+        (false, None) => String::new(),
+        (false, Some(word)) => return Err(format!("unexpected '{word}' after {command}")),
+    };
+    if let Some(word) = words.next() {
+        return Err(format!("unexpected '{word}'; one proposal at a time"));
+    }
+    let decides = matches!(command, "approve" | "reject");
+    for (option, is_given, fits) in [
+        ("--note", given.note.is_some(), decides),
+        ("--yes", given.yes, command == "approve"),
+        ("--all", given.all, command == "list"),
+        ("--json", given.json, command != "serve"),
+    ] {
+        if is_given && !fits {
+            return Err(format!("{option} does not go with {command}"));
+        }
+    }
+    let Given { note, yes, all, json, .. } = given;
+    Ok(match command {
+        "serve" => Request::Serve,
+        "list" => Request::List { json, all },
+        "watch" => Request::Watch { json },
+        "show" => Request::Show { id, json },
+        "approve" => Request::Approve(Choice { id, note, yes, json }),
+        _ => Request::Reject(Choice { id, note, yes, json }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Request, String> {
+        super::parse(std::iter::once(&"supervise").chain(words).map(OsString::from).collect())
+    }
+
+    #[test]
+    fn commands_are_read() {
+        assert_eq!(parse(&["serve"]), Ok(Request::Serve));
+        assert_eq!(parse(&["list", "--all"]), Ok(Request::List { json: false, all: true }));
+        let note = Some("no".to_owned());
+        assert_eq!(
+            parse(&["reject", "-n", "no", "ab"]),
+            Ok(Request::Reject(Choice { id: "ab".to_owned(), note, yes: false, json: false }))
+        );
+        assert_eq!(parse(&["whatever", "--help"]), Ok(Request::Help));
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for (words, expected) in [
+            (&[][..], "a command is missing"),
+            (&["stop"], "'stop' is no command"),
+            (&["show"], "needs the id"),
+            (&["approve", "a", "b"], "one proposal at a time"),
+            (&["serve", "x"], "unexpected 'x'"),
+            (&["serve", "--json"], "--json does not go with serve"),
+            (&["show", "a", "--yes"], "--yes does not go with show"),
+            (&["list", "--nope"], "--nope"),
+        ] {
+            let error = parse(words).unwrap_err();
+            assert!(error.contains(expected), "{words:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The operator's commands, and what they have in common.
+
+pub(crate) mod decide;
+pub(crate) mod list;
+pub(crate) mod show;
+pub(crate) mod watch;
+
+use std::io::{IsTerminal, Write};
+
+use serde_json::{Value, json};
+use supervise::paint::Paint;
+use supervise::proposal::Entry;
+use supervise::queue::Queue;
+use supervise::text::one_line;
+
+/// Writes to stdout. That the reader has gone away ends the command, but is not worth a word.
+pub(crate) fn say(text: &str) -> Result<(), String> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => String::new(),
+            _ => format!("stdout: {error}"),
+        }
+    })
+}
+
+pub(crate) fn paint() -> Paint {
+    let variable = |name| std::env::var_os(name);
+    let (no_color, term) = (variable("NO_COLOR"), variable("TERM"));
+    Paint::for_output(std::io::stdout().is_terminal(), no_color.as_deref(), term.as_deref())
+}
+
+/// The proposal whose id begins so.
+pub(crate) fn find(queue: &Queue, beginning: &str) -> Result<Entry, String> {
+    let scan = queue.scan()?;
+    let archived = queue.scan_archive()?;
+    let all = scan.entries.into_iter().chain(archived.entries);
+    let fits =
+        |entry: &Entry| !beginning.is_empty() && entry.proposal.id.as_str().starts_with(beginning);
+    let mut found: Vec<Entry> = all.filter(fits).collect();
+    // It may have been archived in between.
+    found.dedup_by(|one, other| one.proposal.id == other.proposal.id);
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(format!("there is no proposal {}; see supervise list", one_line(beginning))),
+        many => {
+            Err(format!("{many} proposals begin with {}; give more of it", one_line(beginning)))
+        }
+    }
+}
+
+/// One proposal for a program.
+pub(crate) fn entry_json(entry: &Entry) -> Value {
+    let mut object = json!(entry.proposal);
+    object["status"] = json!(entry.status());
+    object["decision"] = json!(entry.decision);
+    object
+}
+
+/// The colour of a state.
+pub(crate) fn status(entry: &Entry, paint: Paint) -> String {
+    match entry.status() {
+        "approved" => paint.green("approved"),
+        "rejected" => paint.red("rejected"),
+        other => paint.yellow(other),
+    }
+}
+
+/// A text for one line of a table.
+pub(crate) fn short(text: &str, width: usize) -> String {
+    let line = one_line(text);
+    if line.chars().count() <= width {
+        return line;
+    }
+    line.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}

@@ -1,0 +1,83 @@
+//! `supervise approve` and `supervise reject`.
+
+use std::io::{BufRead, IsTerminal};
+
+use serde_json::json;
+use supervise::decide::{self, Plan};
+use supervise::proposal::{Entry, Request};
+use supervise::queue::Queue;
+use supervise::settings::Settings;
+use supervise::text::Justification;
+
+use super::{find, paint, say, show};
+use crate::arguments::Choice;
+
+pub(crate) async fn approve(settings: &Settings, choice: &Choice) -> Result<(), String> {
+    let queue = Queue::new(settings.queue.clone());
+    let note = note(choice)?;
+    let _lock = decide::lock(&queue)?;
+    let entry = find_pending(&queue, choice)?;
+    let plan = Plan::make(settings, &entry.proposal.request)?;
+    let paint = paint();
+    if !choice.json {
+        say(&show::description(&entry, paint))?;
+        say(&show::plan_text(&plan, paint))?;
+        if !choice.yes && !confirmed()? {
+            return Err("nothing was done".to_owned());
+        }
+    }
+    decide::approve(settings, &queue, &entry.proposal, &plan, note).await?;
+    done(
+        &entry,
+        choice,
+        "approved",
+        match &entry.proposal.request {
+            Request::EgressRoute { .. } => "in force, as egress says",
+            Request::PipelockHost { .. } => "in force, as pipelock says",
+            Request::GitleaksException { .. } => "in force from the next push on",
+            Request::Capability { .. } => "rebuild the agent's image with this change",
+        },
+    )
+}
+
+pub(crate) fn reject(settings: &Settings, choice: &Choice) -> Result<(), String> {
+    let queue = Queue::new(settings.queue.clone());
+    let note = note(choice)?;
+    let _lock = decide::lock(&queue)?;
+    let entry = find_pending(&queue, choice)?;
+    decide::reject(settings, &queue, &entry.proposal, note)?;
+    done(&entry, choice, "rejected", "nothing was changed")
+}
+
+fn note(choice: &Choice) -> Result<Option<Justification>, String> {
+    let note = choice.note.clone().map(Justification::try_from).transpose();
+    note.map_err(|problem| format!("--note: it {problem}"))
+}
+
+fn find_pending(queue: &Queue, choice: &Choice) -> Result<Entry, String> {
+    let entry = find(queue, &choice.id)?;
+    if entry.decision.is_some() {
+        let (id, status) = (&entry.proposal.id, entry.status());
+        return Err(format!("proposal {id} has been {status} already"));
+    }
+    Ok(entry)
+}
+
+/// Only a person at a terminal is asked; a program has said what it wants.
+fn confirmed() -> Result<bool, String> {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return Ok(true);
+    }
+    say("\napprove? [y/N] ")?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(|error| format!("stdin: {error}"))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn done(entry: &Entry, choice: &Choice, status: &str, more: &str) -> Result<(), String> {
+    let id = &entry.proposal.id;
+    if choice.json {
+        return say(&format!("{}\n", json!({"id": id, "status": status})));
+    }
+    say(&format!("\n{} {status}: {more}\n", paint().bold(&format!("proposal {id}"))))
+}

@@ -1,0 +1,55 @@
+//! The binary `supervise`: the server for the agent, and the operator's commands.
+
+mod arguments;
+mod commands;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use arguments::Request;
+use supervise::settings::Settings;
+
+const USAGE: u8 = 64;
+const BAD_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let request = match arguments::parse(std::env::args_os().collect()) {
+        Ok(request) => request,
+        Err(problem) => return fail(USAGE, &format!("{problem}; see supervise --help")),
+    };
+    let settings = match Settings::read(&|name| std::env::var(name).ok()) {
+        Ok(settings) => settings,
+        Err(problem) => return fail(BAD_CONFIG, &problem),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &error.to_string()),
+    };
+    match runtime.block_on(perform(request, settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => fail(1, &problem),
+    }
+}
+
+async fn perform(request: Request, settings: Settings) -> Result<(), String> {
+    match request {
+        Request::Help => commands::say(arguments::HELP),
+        Request::Version => commands::say(concat!("supervise ", env!("CARGO_PKG_VERSION"), "\n")),
+        Request::Serve => supervise::server::serve(settings).await,
+        Request::List { json, all } => commands::list::run(&settings, json, all),
+        Request::Show { id, json } => commands::show::run(&settings, &id, json),
+        Request::Approve(choice) => commands::decide::approve(&settings, &choice).await,
+        Request::Reject(choice) => commands::decide::reject(&settings, &choice),
+        Request::Watch { json } => commands::watch::run(&settings, json).await,
+    }
+}
+
+fn fail(code: u8, problem: &str) -> ExitCode {
+    if !problem.is_empty() {
+        let problem = supervise::text::one_line(problem);
+        // Nobody is told if that fails.
+        let _ = writeln!(std::io::stderr(), "supervise: {problem}");
+    }
+    ExitCode::from(code)
+}

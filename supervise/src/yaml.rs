@@ -1,0 +1,63 @@
+//! YAML as plain values, and one way to change it: an item at the end of a list.
+//!
+//! The item is put into the text, so that comments and everything else stay as the operator wrote
+//! them. Then the new text is read back: it has to say what the old one said, and the item.
+
+mod append;
+
+pub use append::{Item, append_item};
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+use serde_json::{Map, Number, Value};
+
+/// Reads a file of one document; an empty one is an empty mapping.
+pub fn parse(text: &str) -> Result<Value, String> {
+    match document(text)? {
+        Some(root) => value(&root),
+        None => Ok(Value::Object(Map::new())),
+    }
+}
+
+/// The document with its places; none in a file without content.
+fn document(text: &str) -> Result<Option<MarkedYaml<'_>>, String> {
+    let mut documents = MarkedYaml::load_from_str(text).map_err(|error| {
+        let place = error.marker();
+        format!("line {}, column {}: {}", place.line(), place.col() + 1, error.info())
+    })?;
+    match documents.len() {
+        0 => Ok(None),
+        1 => Ok(documents.pop()),
+        _ => Err("it has more than one document".to_owned()),
+    }
+}
+
+fn value(node: &MarkedYaml<'_>) -> Result<Value, String> {
+    let wrong = |what: &str| {
+        let place = node.span.start;
+        Err(format!("line {}, column {}: {what}", place.line(), place.col() + 1))
+    };
+    Ok(match &node.data {
+        YamlData::Value(Scalar::Null) => Value::Null,
+        YamlData::Value(Scalar::Boolean(truth)) => Value::Bool(*truth),
+        YamlData::Value(Scalar::Integer(number)) => Value::Number((*number).into()),
+        YamlData::Value(Scalar::FloatingPoint(number)) => {
+            match Number::from_f64((*number).into_inner()) {
+                Some(number) => Value::Number(number),
+                None => return wrong("not a number that can be handled"),
+            }
+        }
+        YamlData::Value(Scalar::String(text)) => Value::String(text.to_string()),
+        YamlData::Sequence(items) => {
+            Value::Array(items.iter().map(value).collect::<Result<_, _>>()?)
+        }
+        YamlData::Mapping(entries) => {
+            let mut map = Map::new();
+            for (key, content) in entries {
+                let Value::String(name) = value(key)? else { return wrong("a key is no text") };
+                map.insert(name, value(content)?);
+            }
+            Value::Object(map)
+        }
+        _ => return wrong("tags and aliases can't be handled"),
+    })
+}

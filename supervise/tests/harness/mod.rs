@@ -1,0 +1,302 @@
+//! Runs the real binary, with plainly named stand-ins for what is around it: a script for the
+//! init, and threads for the two proxies. A stand-in grants what was in its file when the init
+//! last told it to reload, as the real one does.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+pub mod stand_ins;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use stand_ins::Proxies;
+
+/// No step of a test takes this long unless something hangs.
+pub const HANG: Duration = Duration::from_secs(60);
+
+/// Says that a test could not be done; in CI that is a failure.
+pub fn skip(what: &str) {
+    assert!(std::env::var_os("CI").is_none(), "CI must not skip: {what}");
+    eprintln!("######## SKIPPED: {what} ########");
+}
+
+/// Waits until the condition gives something.
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + HANG;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < end, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The files of one container, and its proxies.
+pub struct World {
+    directory: tempfile::TempDir,
+    pub proxies: Proxies,
+    pub variables: Vec<(String, String)>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::create_dir(root.join("run")).unwrap();
+        std::fs::create_dir(root.join("etc")).unwrap();
+        let proxies = Proxies::start(root);
+        let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+        let variables = [
+            ("SUPERVISE_PORT", "0".to_owned()),
+            ("SUPERVISE_WAIT", "0".to_owned()),
+            ("SUPERVISE_QUEUE_DIR", path("run/queue")),
+            ("SUPERVISE_AUDIT_FILE", path("run/audit.jsonl")),
+            ("SUPERVISE_EVENTS_FILE", path("run/events.jsonl")),
+            ("SUPERVISE_ROUTES_FILE", path("etc/routes.yaml")),
+            ("SUPERVISE_PIPELOCK_FILE", path("etc/pipelock.yaml")),
+            ("SUPERVISE_FINGERPRINTS_FILE", path("etc/approved-fingerprints")),
+            ("SUPERVISE_EGRESS_ADDRESS", proxies.egress.clone()),
+            ("SUPERVISE_PIPELOCK_ADDRESS", proxies.pipelock.clone()),
+            ("SUPERVISE_RELOAD_TIMEOUT", "20s".to_owned()),
+            ("SIDECAR_INIT", proxies.init.to_str().unwrap().to_owned()),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        World { directory, proxies, variables }
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// The program under test, through another one if need be.
+    pub fn command(&self, through: &[&str], arguments: &[&str]) -> Command {
+        let mut words = through.to_vec();
+        words.push(env!("CARGO_BIN_EXE_supervise"));
+        words.extend(arguments);
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).envs(self.variables.iter().cloned()).stdin(Stdio::null());
+        command
+    }
+
+    /// A command of the operator, at a terminal of its own.
+    pub fn at_terminal(&self, arguments: &str) -> Command {
+        let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_supervise"));
+        let mut command = Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).envs(self.variables.iter().cloned());
+        command.env("TERM", "xterm").env_remove("NO_COLOR").stdin(Stdio::null());
+        command
+    }
+
+    /// A command of the operator.
+    pub fn operator(&self, arguments: &[&str]) -> Said {
+        Said::of(self.command(&[], arguments).output().unwrap())
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let said = self.operator(arguments);
+        assert_eq!(said.code, 0, "{said:?}");
+        serde_json::from_str(&said.stdout).unwrap()
+    }
+
+    pub fn serve(&self) -> Server {
+        Server::start(&mut self.command(&[], &["serve"]))
+    }
+
+    /// The audit log's events, in their order.
+    pub fn audited(&self) -> Vec<String> {
+        let event = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert!(line["time"].is_string() && line["by"].is_string(), "{line}");
+            line["event"].as_str().unwrap().to_owned()
+        };
+        self.read("run/audit.jsonl").lines().map(event).collect()
+    }
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    pub fn of(output: Output) -> Self {
+        Said {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// A server that runs.
+pub struct Server {
+    child: Child,
+    pub port: u16,
+    lines: Receiver<String>,
+    /// What it said before it was ready.
+    pub early: Vec<String>,
+}
+
+impl Server {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = lines_of(child.stderr.take().unwrap());
+        let mut server = Server { child, port: 0, lines, early: Vec::new() };
+        loop {
+            let line = server.line();
+            if let Some(address) = line.strip_prefix("supervise: listening on ") {
+                server.port = address.rsplit(':').next().unwrap().parse().unwrap();
+                return server;
+            }
+            server.early.push(line);
+        }
+    }
+
+    pub fn line(&self) -> String {
+        self.lines.recv_timeout(HANG).expect("the server says something")
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub fn client(&self) -> Client {
+        Client { url: self.url("/") }
+    }
+
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    pub fn wait(mut self) -> i32 {
+        let status = until("the server ends", || self.child.try_wait().unwrap());
+        status.code().unwrap()
+    }
+
+    pub fn stop(self) {
+        self.terminate();
+        assert_eq!(self.wait(), 0);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The lines of a pipe, as they come.
+pub fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// An agent's side of the conversation.
+#[derive(Clone)]
+pub struct Client {
+    url: String,
+}
+
+impl Client {
+    /// One POST; the status and the body.
+    pub fn post(&self, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(HANG))
+            .build();
+        let mut request = ureq::Agent::new_with_config(config)
+            .post(&self.url)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = request.send(body).unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    pub fn call(&self, method: &str, parameters: Value) -> Value {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters});
+        let (status, body) = self.post(&[], &body.to_string());
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// A tool that has to succeed: its structured content.
+    pub fn tool(&self, name: &str, arguments: Value) -> Value {
+        let answer = self.call("tools/call", json!({"name": name, "arguments": arguments}));
+        let result = &answer["result"];
+        assert_eq!(result["isError"], false, "{answer}");
+        result["structuredContent"].clone()
+    }
+
+    /// A tool that has to refuse: its message.
+    pub fn refusal(&self, name: &str, arguments: Value) -> String {
+        let answer = self.call("tools/call", json!({"name": name, "arguments": arguments}));
+        let result = &answer["result"];
+        assert_eq!(result["isError"], true, "{answer}");
+        result["content"][0]["text"].as_str().unwrap().to_owned()
+    }
+
+    /// Proposes a route to this host, and gives the proposal's id.
+    pub fn propose(&self, host: &str) -> String {
+        let arguments = json!({"host": host, "paths": ["/v1/"], "methods": ["GET"],
+            "justification": "the build needs it", "wait_seconds": 0});
+        let answer = self.tool("propose_egress_route", arguments);
+        assert_eq!(answer["status"], "pending");
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
+    pub fn status(&self, id: &str) -> Value {
+        self.tool("proposal_status", json!({"id": id}))
+    }
+}
+
+/// Whether the tests run as root; a test that needs it is loud about skipping.
+pub fn is_root(test: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        skip(&format!("{test}: needs root"));
+    }
+    is_root
+}
+
+/// Whether a program is there; a test that needs it is loud about skipping.
+pub fn has(program: &str, test: &str) -> bool {
+    let has = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .any(|directory| Path::new(&directory).join(program).is_file());
+    if !has {
+        skip(&format!("{test}: needs {program}"));
+    }
+    has
+}
