@@ -101,11 +101,13 @@ def _below(reading: str, prefix: str) -> bool:
 
 
 def _decode_query(query: str) -> str:
+    # Bytes, as a query need not be UTF-8.
+    layer = query.encode("ascii")
     for _ in range(_MAX_LAYERS):
-        decoded = unquote_to_bytes(query).decode("latin-1")
-        if decoded == query:
-            return decoded
-        query = decoded
+        decoded = unquote_to_bytes(layer)
+        if decoded == layer:
+            return decoded.decode("latin-1")
+        layer = decoded
     raise MalformedTarget("the query is percent-encoded over and over")
 
 
