@@ -91,7 +91,8 @@ def observe(http_flow: http.HTTPFlow) -> decision.Request:
     # Only a tunnel has an address before the request was sent on.
     tunnel = http_flow.server_conn.address
     return decision.Request(
-        method=request.method,
+        # The property would show "get" as "GET", but "get" is what is sent on.
+        method=request.data.method.decode("latin-1"),
         scheme=request.scheme,
         host=request.host,
         port=request.port,
