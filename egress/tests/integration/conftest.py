@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.egress_process import EgressProcess
+from tests.integration.egress_process import EgressProcess, copy_of_the_program
 from tests.integration.stand_in_proxy import StandInProxy
 from tests.integration.upstream import Upstream
 
@@ -114,3 +114,10 @@ def another(tmp_path: Path, upstream: Upstream, proxy: StandInProxy) -> Iterator
     for egress in made:
         if hasattr(egress, "process") and egress.process.poll() is None:
             egress.stop()
+
+
+@pytest.fixture
+def entrypoint(tmp_path: Path) -> Path:
+    program = tmp_path / "program"
+    program.mkdir()
+    return copy_of_the_program(program)

@@ -32,6 +32,14 @@ def copy_of_the_program(directory: Path) -> Path:
     return Path(shutil.copy(PROJECT / "egress_entrypoint.sh", directory))
 
 
+def broken(entrypoint: Path, module: str, old: str, new: str) -> None:
+    """Changes one place of the program's copy."""
+    file = entrypoint.parent / "egress" / module
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
 @dataclass
 class EgressProcess:
     """The process, its log and its settings."""

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.integration.conftest import TOKEN, Starter
-from tests.integration.egress_process import EgressProcess, copy_of_the_program, free_port
+from tests.integration.egress_process import EgressProcess, broken, free_port
 from tests.integration.raw_client import exchange, read_all, tls_tunnel, tunnel
 from tests.integration.stand_in_proxy import StandInProxy
 from tests.integration.upstream import Upstream
@@ -16,25 +16,10 @@ EX_SOFTWARE = 70
 API = "api.example.com"
 
 
-def broken(entrypoint: Path, module: str, old: str, new: str) -> None:
-    """Changes one place of the program's copy."""
-    file = entrypoint.parent / "egress" / module
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
-
-
 def get(egress: EgressProcess, url: str = f"https://{API}/v1/x") -> httpx.Response:
     trust = ssl.create_default_context(cafile=str(egress.ca_file))
     with httpx.Client(proxy=egress.url, verify=trust, trust_env=False, timeout=60) as client:
         return client.get(url)
-
-
-@pytest.fixture
-def entrypoint(tmp_path: Path) -> Path:
-    program = tmp_path / "program"
-    program.mkdir()
-    return copy_of_the_program(program)
 
 
 @pytest.mark.usefixtures("nothing_leaves")

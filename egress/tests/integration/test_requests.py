@@ -171,6 +171,19 @@ def test_another_port_is_open_if_the_route_says_so(
         client.get("https://odd.example.com/x")
 
 
+@pytest.mark.parametrize("target", ["/v1/x", "https://api.Example.com/v1/x"])
+def test_upstream_sees_one_spelling_of_the_host_and_the_path_alone(
+    egress: EgressProcess, upstream: Upstream, proxy: StandInProxy, target: str
+) -> None:
+    with tls_tunnel(egress, "API.Example.com.:443", "api.EXAMPLE.com") as connection:
+        reply = exchange(connection, f"GET {target} HTTP/1.1\r\nHost: API.example.COM:443\r\n\r\n")
+    assert reply is not None
+    assert reply.status == 200
+    assert proxy.asked == ["CONNECT api.example.com:443"]
+    assert upstream.seen[0].header("host") == ["api.example.com"]
+    assert upstream.seen[0].path == "/v1/x"
+
+
 def test_http2_from_end_to_end(egress: EgressProcess, upstream: Upstream, tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_bytes(b"x" * 100_000)

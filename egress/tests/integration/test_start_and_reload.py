@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.integration.conftest import ROUTES, TOKEN, TOKENS, Starter
-from tests.integration.egress_process import PROJECT, EgressProcess
+from tests.integration.egress_process import PROJECT, EgressProcess, broken
 
 EX_CONFIG = 78
 
@@ -218,7 +218,22 @@ def test_only_the_confdir_and_the_certificates_place_are_written_to(
     }
 
 
-def test_tokens_reach_no_child_and_no_dump(another: Starter) -> None:
+def test_the_tokens_leave_the_environment(another: Starter, entrypoint: Path) -> None:
+    broken(
+        entrypoint,
+        "active_routes.py",
+        "        loaded = self.read()\n        self.routes",
+        "        import os\n"
+        '        self._log.write("environment", names=" ".join(os.environ))\n'
+        "        loaded = self.read()\n        self.routes",
+    )
+    egress = another(entrypoint=entrypoint).start()
+    names = egress.log[-2]["names"]
+    assert "EGRESS_ROUTES_FILE" in names
+    assert "EGRESS_TOKEN" not in names
+
+
+def test_no_dump_of_mitmproxys_has_a_token(another: Starter) -> None:
     egress = another().start()
     # mitmproxy writes what it knows about itself on this signal.
     egress.process.send_signal(signal.SIGUSR1)
