@@ -23,7 +23,7 @@ REQUIRED: dict[str, object] = {
     "flow_detail": 0,
     "termlog_verbosity": "error",
 }
-_FREE = frozenset({"confdir", "listen_host", "listen_port", "command_history"})
+_FREE = frozenset({"confdir", "listen_host", "listen_port"})
 _UPSTREAM = re.compile(r"upstream:http://([a-zA-Z0-9._-]+):([0-9]{1,5})/?")
 
 
