@@ -1,0 +1,333 @@
+"""mitmproxy's hooks. They observe, ask `decision.py`, and obey.
+
+Each hook is `guarded`: mitmproxy would let a request through whose hook has failed.
+"""
+
+import asyncio
+import functools
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mitmproxy import addonmanager, connection, ctx, dns, flow, http, tcp, udp, version
+from mitmproxy.proxy import server_hooks
+
+from egress import answer, ca, decision, guarded_stream, headers
+from egress.active_routes import ActiveRoutes
+from egress.credentials import Credentials
+from egress.guarded_stream import Permit
+from egress.log import Log, MitmproxyLog, place, without_quotes
+from egress.mitmproxy_options import Option, option_problems, upstream_of
+from egress.routes_file import BadRoutes
+from egress.settings import Settings
+
+# sysexits(3): the configuration is wrong; and: this should not happen.
+EX_CONFIG = 78
+EX_SOFTWARE = 70
+
+_KILLED = "egress has not let this out"
+
+
+def refuse(problems: Sequence[str]) -> NoReturn:
+    """Says what is wrong and ends the process."""
+    for problem in problems:
+        sys.stderr.write(f"egress: {problem}\n")
+    raise SystemExit(EX_CONFIG)
+
+
+def guarded[Data](hook: Callable[["Egress", Data], None]) -> Callable[["Egress", Data], None]:
+    """Whatever goes wrong in this hook, the request or connection it is about goes nowhere."""
+
+    @functools.wraps(hook)
+    def wrapper(self: "Egress", data: Data) -> None:
+        try:
+            hook(self, data)
+        except Exception as error:  # noqa: BLE001 - that is what a guard is for
+            shut(data, hook.__name__)
+            self.log.write("internal-error", hook=hook.__name__, error=place(error))
+
+    return wrapper
+
+
+def shut(data: object, hook: str) -> None:
+    """Stops what the data of a hook is about."""
+    if isinstance(data, http.HTTPFlow):
+        guarded_stream.revoke(data)
+        if hook in {"requestheaders", "http_connect"}:
+            deny = decision.Deny(decision.Reason.INTERNAL, "egress failed to decide; see its log")
+            respond(data, answer.denial(deny, "", "", ""))
+        else:
+            kill(data)
+    elif isinstance(data, server_hooks.ServerConnectionHookData):
+        data.server.error = _KILLED
+    elif isinstance(data, flow.Flow):
+        kill(data)
+
+
+def kill(any_flow: flow.Flow) -> None:
+    """Ends it without an answer."""
+    if any_flow.killable:
+        any_flow.kill()  # type: ignore[no-untyped-call]
+
+
+def respond(http_flow: http.HTTPFlow, what: answer.Answer) -> None:
+    """Answers the request here."""
+    # Told to go on, the client would send a body that nobody reads.
+    http_flow.request.headers.pop("expect", None)
+    http_flow.request.stream = False
+    fields = {"Content-Type": what.content_type, "Cache-Control": "no-store"}
+    body = b"" if http_flow.request.method == "HEAD" else what.body
+    http_flow.response = http.Response.make(what.status, body, fields)
+
+
+def observe(http_flow: http.HTTPFlow) -> decision.Request:
+    """The request as it came."""
+    request = http_flow.request
+    fields = tuple(request.headers.fields)
+    hosts = [value.decode("latin-1") for value in headers.values(fields, b"host")]
+    # Only a tunnel has an address before the request was sent on.
+    tunnel = http_flow.server_conn.address
+    return decision.Request(
+        # The property would show "get" as "GET", but "get" is what is sent on.
+        method=request.data.method.decode("latin-1"),
+        scheme=request.scheme,
+        host=request.host,
+        port=request.port,
+        target=request.path,
+        tunnel=(tunnel[0], tunnel[1]) if tunnel else None,
+        sni=http_flow.client_conn.sni,
+        authorities=(*([request.authority] if request.authority else ()), *hosts),
+        origin_form=tunnel is None and not request.authority,
+        headers=fields,
+    )
+
+
+class Egress:
+    """The addon."""
+
+    def __init__(self, settings: Settings, credentials: Credentials, log: Log) -> None:
+        self.log = log
+        self._settings = settings
+        self._credentials = credentials
+        self._routes = ActiveRoutes(settings.routes_file, credentials, log)
+        self._ca_certificate: bytes | None = None
+        self._upstream: tuple[str, int] | None = None
+        # Clients of which at least one request may leave.
+        self._permitted: set[str] = set()
+        self._leaving = False
+
+    # Life cycle
+
+    def load(self, _loader: addonmanager.Loader) -> None:
+        """Refuses to start while the port is not open yet."""
+        manager: Any = ctx.options
+        options = {
+            name: Option(option.current(), option.default) for name, option in manager.items()
+        }
+        problems = option_problems(options, manager.deferred, version.VERSION)
+        try:
+            self._routes.read()
+        except BadRoutes as error:
+            problems += [str(problem) for problem in error.problems]
+        if problems:
+            refuse(problems)
+        self._upstream = upstream_of(ctx.options.mode)
+        guarded_stream.install()
+        self._take_over_the_log()
+
+    def _take_over_the_log(self) -> None:
+        addons: Any = ctx.master.addons
+        own = addons.get("termlog")
+        if own is not None:
+            own.uninstall()
+        logging.getLogger().addHandler(MitmproxyLog(self.log))
+
+    def running(self) -> None:
+        """Puts the routes in force; the port is open already, and has denied everything."""
+        try:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._routes.reload)
+            self._publish_ca()
+            self._routes.load()
+        except BadRoutes as error:
+            self._leaving = True
+            refuse([str(problem) for problem in error.problems])
+        except (OSError, ValueError) as error:
+            self._leaving = True
+            refuse([f"the CA's certificate can't be handed out: {error}"])
+
+    def done(self) -> None:
+        """Ends the process when it is only this addon that mitmproxy takes out."""
+        if not self._leaving and not ctx.master.should_exit.is_set():
+            self._leaving = True
+            self.log.write("internal-error", hook="done", error="the addon was unloaded")
+            raise SystemExit(EX_SOFTWARE)
+
+    def _publish_ca(self) -> None:
+        problem = ca.key_problem(Path(ctx.options.confdir).expanduser() / "mitmproxy-ca.pem")
+        if problem:
+            self._leaving = True
+            refuse([problem])
+        addons: Any = ctx.master.addons
+        certificate: bytes = addons.get("tlsconfig").certstore.default_ca.to_pem()
+        if self._settings.ca_file:
+            ca.export_certificate(certificate, self._settings.ca_file)
+        self._ca_certificate = certificate
+
+    # Decisions
+
+    @guarded
+    def http_connect(self, http_flow: http.HTTPFlow) -> None:
+        """A tunnel is asked for."""
+        request = http_flow.request
+        denied = decision.decide_connect(
+            self._routes.routes, request.host, request.port, http_flow.client_conn.tls
+        )
+        if denied:
+            self._deny(http_flow, denied, "")
+            # Most clients show nothing of a failed CONNECT but its reason phrase.
+            if http_flow.response:
+                http_flow.response.reason = f"Forbidden by egress: {denied.reason.value}"
+        self._log_decision(http_flow, denied)
+
+    @guarded
+    def requestheaders(self, http_flow: http.HTTPFlow) -> None:
+        """The head of a request is here; nothing of it has left, nor of its body."""
+        if http_flow.error:
+            # mitmproxy has found the request malformed, and answers it with 400.
+            malformed = decision.Deny(decision.Reason.HEADERS, "mitmproxy refuses this request")
+            self._log_decision(http_flow, malformed)
+            return
+        observed = observe(http_flow)
+        match decision.decide(self._routes.routes, observed):
+            case decision.Own(path):
+                state = self._routes.state(self._ca_certificate)
+                respond(http_flow, answer.own(path, observed.method, state))
+            case decision.Deny() as denied:
+                self._deny(http_flow, denied, observed.target)
+                self._log_decision(http_flow, denied)
+            case decision.Allow() as allowed:
+                # Logged first: what can't be logged does not leave.
+                self._log_decision(http_flow, allowed)
+                self._allow(http_flow, allowed, observed)
+
+    @guarded
+    def request(self, http_flow: http.HTTPFlow) -> None:
+        """The whole request is here; unless it was answered, its body has left already."""
+        if http_flow.response is None and guarded_stream.permit_of(http_flow) is None:
+            raise RuntimeError("a request without a decision")
+        # They are headers that were not there when it was decided.
+        http_flow.request.trailers = None
+
+    @guarded
+    def responseheaders(self, http_flow: http.HTTPFlow) -> None:
+        """The head of the response is here."""
+        permit = guarded_stream.permit_of(http_flow)
+        response = http_flow.response
+        if permit is None or response is None:
+            raise RuntimeError("a response without a permit")
+        if response.status_code == 101:
+            if not permit.websocket:
+                raise RuntimeError("a switch to a protocol that was not asked for")
+        else:
+            response.stream = True
+
+    @guarded
+    def websocket_start(self, http_flow: http.HTTPFlow) -> None:
+        """A WebSocket begins."""
+        permit = guarded_stream.permit_of(http_flow)
+        if permit is None or not permit.websocket:
+            raise RuntimeError("a WebSocket without a permit")
+
+    @guarded
+    def websocket_message(self, http_flow: http.HTTPFlow) -> None:
+        """A message passes; mitmproxy would keep all of them."""
+        if http_flow.websocket:
+            http_flow.websocket.messages.clear()
+
+    @guarded
+    def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        """A connection is about to be opened: to the upstream proxy, or not at all."""
+        if data.client.id not in self._permitted or data.server.address != self._upstream:
+            data.server.error = _KILLED
+            self.log.write("connection-refused", client=_client(data.client))
+
+    @guarded
+    def tcp_start(self, tcp_flow: tcp.TCPFlow) -> None:
+        """Never: only HTTP goes through."""
+        raise RuntimeError("raw TCP")
+
+    @guarded
+    def udp_start(self, udp_flow: udp.UDPFlow) -> None:
+        """Never: only HTTP goes through."""
+        raise RuntimeError("raw UDP")
+
+    @guarded
+    def dns_request(self, dns_flow: dns.DNSFlow) -> None:
+        """Never: only HTTP goes through."""
+        raise RuntimeError("DNS")
+
+    def error(self, http_flow: http.HTTPFlow) -> None:
+        """Something that was let out has failed."""
+        if http_flow.error and guarded_stream.permit_of(http_flow):
+            self.log.write(
+                "request-failed",
+                client=_client(http_flow.client_conn),
+                host=http_flow.request.host,
+                message=without_quotes(http_flow.error.msg),
+            )
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        """The client has gone."""
+        self._permitted.discard(client.id)
+
+    def _allow(
+        self, http_flow: http.HTTPFlow, allowed: decision.Allow, observed: decision.Request
+    ) -> None:
+        request = http_flow.request
+        auth = allowed.route.auth
+        credential = self._credentials.header(auth) if auth else None
+        fields = headers.forwarded(observed.headers, allowed.route, credential)
+        request.headers = http.Headers(fields)
+        # This sets Host and :authority too: upstream sees one spelling in all places.
+        request.host = allowed.host
+        if observed.tunnel and not request.is_http2:
+            request.authority = ""
+        request.stream = True
+        self._permitted.add(http_flow.client_conn.id)
+        permit = Permit(request.scheme, request.host, request.port, headers.is_websocket(fields))
+        guarded_stream.grant(http_flow, permit)
+
+    @staticmethod
+    def _deny(http_flow: http.HTTPFlow, denied: decision.Deny, target: str) -> None:
+        request = http_flow.request
+        path = target.partition("?")[0]
+        respond(http_flow, answer.denial(denied, request.method, request.host, path))
+
+    def _log_decision(
+        self, http_flow: http.HTTPFlow, decided: decision.Allow | decision.Deny | None
+    ) -> None:
+        request = http_flow.request
+        denied = decided if isinstance(decided, decision.Deny) else None
+        route = decided.route if isinstance(decided, decision.Allow) else None
+        connect = request.method == "CONNECT"
+        self.log.write(
+            "decision",
+            decision="deny" if denied else "allow",
+            reason=denied.reason.value if denied else None,
+            message=denied.message if denied else None,
+            method=request.method,
+            scheme=None if connect else request.scheme,
+            host=request.host,
+            port=request.port,
+            path=None if connect else request.path.partition("?")[0],
+            route=route.host if route else None,
+            credential=route.auth.token_env if route and route.auth else None,
+            client=_client(http_flow.client_conn),
+        )
+
+
+def _client(client: connection.Client) -> str:
+    return str(client.peername[0])

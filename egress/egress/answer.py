@@ -1,0 +1,102 @@
+"""What egress answers by itself: denials, and what it says about itself. [pure]"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from egress.decision import ASKABLE, Deny
+from egress.route_fields import OWN_NAME
+from egress.routes import Route, Routes
+
+_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, content type and body."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is in force, for those who ask."""
+
+    routes: Routes
+    file: str
+    loaded: datetime | None
+    note: str | None
+    reload_error: str | None
+    ca_certificate: bytes | None
+
+
+def denial(deny: Deny, method: str, host: str, path: str) -> Answer:
+    """A 403 that says which rule is missing, and how to ask for it."""
+    body: dict[str, object] = {
+        "error": "denied by egress",
+        "reason": deny.reason.value,
+        "message": deny.message,
+    }
+    if deny.reason in ASKABLE:
+        arguments = {"host": host[:_SHOWN]}
+        if method != "CONNECT":
+            arguments |= {"path": path[:_SHOWN], "method": method[:_SHOWN]}
+        asked = ", ".join(f"{name} {json.dumps(value)}" for name, value in arguments.items())
+        body["how_to_ask"] = (
+            f"ask the operator for a route: call propose_egress_route of the MCP server supervise"
+            f" with a justification, for {asked}; when it is approved, send the request again"
+        )
+        body["allowed"] = f"http://{OWN_NAME}/allowlist"
+    return _json(403, body)
+
+
+def own(path: str, method: str, state: State) -> Answer:
+    """What is answered under egress's own name; none of it leaves the proxy."""
+    if method not in {"GET", "HEAD"}:
+        return _json(405, {"error": "egress answers GET only"})
+    match path:
+        case "/allowlist":
+            return _json(200, _allowlist(state))
+        case "/health":
+            ready = state.loaded is not None
+            return _json(
+                200 if ready else 503, {"ready": ready, "routes": len(state.routes.routes)}
+            )
+        case "/ca.pem" if state.ca_certificate is not None:
+            return Answer(200, "application/x-pem-file", state.ca_certificate)
+        case _:
+            paths = "/allowlist, /ca.pem and /health"
+            return _json(
+                404,
+                {"error": f"egress answers {paths} here; use it as an HTTP proxy for other hosts"},
+            )
+
+
+def _allowlist(state: State) -> dict[str, object]:
+    return {
+        "routes": [_route(route) for route in state.routes.routes],
+        "file": state.file,
+        "loaded": state.loaded.isoformat(timespec="seconds") if state.loaded else None,
+        "note": state.note,
+        "reload_error": state.reload_error,
+    }
+
+
+def _route(route: Route) -> dict[str, object]:
+    shown: dict[str, object] = {"host": route.host}
+    if route.paths:
+        shown["paths"] = list(route.paths)
+    if route.methods:
+        shown["methods"] = list(route.methods)
+    if route.ports:
+        shown["ports"] = list(route.ports)
+    if route.auth:
+        shown["auth"] = {"scheme": route.auth.scheme, "token_env": route.auth.token_env}
+    return shown
+
+
+def _json(status: int, body: dict[str, object]) -> Answer:
+    text = json.dumps(body, ensure_ascii=True, indent=2) + "\n"
+    return Answer(status, "application/json", text.encode("ascii"))

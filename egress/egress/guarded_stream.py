@@ -1,0 +1,77 @@
+"""mitmproxy's HTTP stream, with two things changed.
+
+It opens no connection for a request that has no permit: should the addon not be there any more
+(mitmproxy unloads a script whose file has gone), nothing leaves. And a request that is answered
+here is answered at once, where mitmproxy would first keep all of its body in memory.
+"""
+
+from dataclasses import dataclass
+
+from mitmproxy import http
+from mitmproxy.proxy import layer
+from mitmproxy.proxy.layers import http as http_layer
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    RequestHeaders,
+    ResponseProtocolError,
+)
+
+_KEY = "egress.permit"
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Where this one request may go."""
+
+    scheme: str
+    host: str
+    port: int
+    websocket: bool
+
+
+def grant(flow: http.HTTPFlow, permit: Permit) -> None:
+    """Lets this request leave."""
+    flow.metadata[_KEY] = permit
+
+
+def revoke(flow: http.HTTPFlow) -> None:
+    """Keeps this request from leaving."""
+    flow.metadata.pop(_KEY, None)
+
+
+def permit_of(flow: http.HTTPFlow) -> Permit | None:
+    """The permit, if there is one."""
+    permit = flow.metadata.get(_KEY)
+    return permit if isinstance(permit, Permit) else None
+
+
+class GuardedHttpStream(http_layer.HttpStream):
+    """One request and its response."""
+
+    def state_wait_for_request_headers(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
+        """Reads the request's head, and sends the answer if there is one already."""
+        yield from super().state_wait_for_request_headers(event)
+        if self.client_state == self.state_consume_request_body and self.flow.response:
+            self.client_state = self.state_done
+            yield from self.send_response()
+            # What is left of the body is read and forgotten.
+            self.client_state = self.server_state = self.state_errored
+
+    def make_server_connection(self) -> layer.CommandGenerator[bool]:
+        """Opens a connection if the permit is for exactly this one."""
+        request = self.flow.request
+        permit = permit_of(self.flow)
+        wanted = (request.scheme, request.host, request.port)
+        if permit is None or wanted != (permit.scheme, permit.host, permit.port):
+            yield from self.handle_protocol_error(
+                ResponseProtocolError(
+                    self.stream_id, "egress has not let this out", ErrorCode.CONNECT_FAILED
+                )
+            )
+            return False
+        return (yield from super().make_server_connection())
+
+
+def install() -> None:
+    """Makes it the stream of every connection from now on."""
+    http_layer.HttpStream = GuardedHttpStream  # type: ignore[misc]

@@ -1,0 +1,91 @@
+"""What is left of the agent's request headers, and what is added to them. [pure]
+
+Header names are compared with "_" read as "-", because CGI and WSGI servers can't tell these two.
+"""
+
+import re
+from collections.abc import Iterable
+
+from egress.routes import Route
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+# Meant for the next hop only (RFC 9110, section 7.6.1), and for us as a proxy.
+_HOP = frozenset({b"proxy-authorization", b"proxy-connection", b"keep-alive", b"trailer"})
+# With these some servers and frameworks take another host or path than the one decided on.
+_OVERRIDES = frozenset(
+    {
+        *(b"x-original-url", b"x-rewrite-url", b"x-original-uri", b"x-original-host"),
+        *(b"x-forwarded-host", b"x-forwarded-server", b"x-forwarded-prefix", b"x-host"),
+        *(b"forwarded", b"x-http-host-override"),
+    }
+)
+_METHOD_OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
+_CREDENTIAL = re.compile(
+    rb"(?:.*-)?(?:authorization|cookie2?|token|(?:api|auth|access|secret)-?key)"
+)
+_UPGRADE = frozenset({b"upgrade", b"http2-settings"})
+_CONNECTION = frozenset({b"close", b"keep-alive"})
+_LINE_BREAK = re.compile(rb"[\r\n\x00]")
+
+
+def normal_name(name: bytes) -> bytes:
+    """A header's name as a lax server might read it."""
+    return name.strip().lower().replace(b"_", b"-")
+
+
+def values(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    """All values of a header, in their order."""
+    return [value for key, value in fields if key.lower() == name]
+
+
+def malformed(fields: Fields) -> bool:
+    """Whether a header could become two on its way: line breaks, also the folded ones."""
+    return any(_LINE_BREAK.search(value) or _LINE_BREAK.search(name) for name, value in fields)
+
+
+def method_overrides(fields: Fields) -> list[str]:
+    """The methods that some frameworks would take in place of the request's own."""
+    return [
+        value.strip().decode("latin-1").upper()
+        for name, value in fields
+        if normal_name(name) in _METHOD_OVERRIDES
+    ]
+
+
+def is_websocket(fields: Fields) -> bool:
+    """Whether a WebSocket is asked for, and nothing else besides."""
+    upgrade = [value.lower() for value in values(fields, b"upgrade")]
+    return upgrade == [b"websocket"] and values(fields, b"sec-websocket-version") == [b"13"]
+
+
+def forwarded(fields: Fields, route: Route, credential: str | None) -> Fields:
+    """The headers that go on: ours in, and out with what only the agent should not send."""
+    websocket = is_websocket(fields)
+    result: list[tuple[bytes, bytes]] = []
+    for name, value in fields:
+        if _dropped(normal_name(name), route, websocket):
+            continue
+        if name.lower() != b"connection":
+            result.append((name, value))
+        elif tokens := _connection(value, websocket):
+            result.append((name, tokens))
+    if credential is not None:
+        result.append((b"Authorization", credential.encode("ascii")))
+    return tuple(result)
+
+
+def _dropped(name: bytes, route: Route, websocket: bool) -> bool:
+    return (
+        name in _HOP
+        or name in _OVERRIDES
+        or (name in _UPGRADE and not websocket)
+        or (route.auth is not None and _CREDENTIAL.fullmatch(name) is not None)
+    )
+
+
+def _connection(value: bytes, websocket: bool) -> bytes:
+    # A name that is listed here is dropped by the next proxy, with whatever we have set it to.
+    allowed = _CONNECTION | ({b"upgrade"} if websocket else set())
+    tokens = [token.strip() for token in value.split(b",")]
+    return b", ".join(token for token in tokens if token.lower() in allowed)

@@ -1,0 +1,71 @@
+"""What routes.yaml says: data only. `routes_file.py` reads it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from egress.hostname import DEFAULT_PORTS, pattern_matches
+from egress.target import Target
+
+Scheme = Literal["bearer", "basic", "token"]
+SCHEMES: tuple[Scheme, ...] = ("bearer", "basic", "token")
+
+# What a route without `methods` allows.
+COMMON_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# What has to be named. WebDAV's are not among the common ones since git can push with them.
+# TRACE and CONNECT can't be named: TRACE sends the injected token back to the agent.
+OTHER_METHODS = (
+    *("COPY", "LOCK", "MKCOL", "MOVE", "PROPFIND", "PROPPATCH", "QUERY", "REPORT", "SEARCH"),
+    "UNLOCK",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """The credential that is injected: how, and the variable that has it."""
+
+    scheme: Scheme
+    token_env: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One entry. Empty `paths`, `methods` and `ports` are those that were left out."""
+
+    host: str
+    paths: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
+    auth: Auth | None = None
+
+    def allows_port(self, scheme: str, port: int) -> bool:
+        """Whether a request of this scheme may go to this port."""
+        return port in self.ports if self.ports else DEFAULT_PORTS.get(scheme) == port
+
+    def allows_tunnel(self, port: int) -> bool:
+        """Whether a request of any scheme may go to this port."""
+        return port in (self.ports or tuple(DEFAULT_PORTS.values()))
+
+    def longest_prefix(self, target: Target) -> int | None:
+        """The length of the longest prefix that the path is below; None if there is none."""
+        if not self.paths:
+            return 0
+        return max((len(path) for path in self.paths if target.below(path)), default=None)
+
+    def allows_method(self, method: str) -> bool:
+        """Whether the method is one of the route's."""
+        return method in (self.methods or COMMON_METHODS)
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """All routes that are in force. None of them is deny-all."""
+
+    routes: tuple[Route, ...] = ()
+
+    def for_host(self, name: str) -> list[Route]:
+        """The routes whose host covers this name, in the file's order."""
+        return [route for route in self.routes if pattern_matches(route.host, name)]
+
+    def token_variables(self) -> set[str]:
+        """The variables that have to be set."""
+        return {route.auth.token_env for route in self.routes if route.auth}

@@ -1,0 +1,49 @@
+"""egress's own variables. [pure]"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from egress.credentials import PREFIX
+
+ROUTES_FILE = "EGRESS_ROUTES_FILE"
+CA_FILE = "EGRESS_CA_FILE"
+# The entrypoint reads these; here they only have to be known.
+_ENTRYPOINT = frozenset(
+    {
+        *("EGRESS_UPSTREAM_PROXY", "EGRESS_UPSTREAM_CA", "EGRESS_CONFDIR"),
+        *("EGRESS_LISTEN_HOST", "EGRESS_LISTEN_PORT"),
+    }
+)
+_KNOWN = _ENTRYPOINT | {ROUTES_FILE, CA_FILE}
+
+
+class BadSettings(Exception):
+    """Variables that can't be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the routes are, and where to put a copy of the CA certificate."""
+
+    routes_file: Path
+    ca_file: Path | None
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises BadSettings for an EGRESS_ variable that nobody reads: it is a misspelt one."""
+    unknown = sorted(
+        name
+        for name in environment
+        if name.startswith("EGRESS_") and not name.startswith(PREFIX) and name not in _KNOWN
+    )
+    if unknown:
+        raise BadSettings(
+            f"unknown variable {', '.join(unknown)}; known are {', '.join(sorted(_KNOWN))}"
+            f" and {PREFIX}*"
+        )
+    ca_file = environment.get(CA_FILE)
+    return Settings(
+        Path(environment.get(ROUTES_FILE) or "/etc/egress/routes.yaml"),
+        Path(ca_file) if ca_file else None,
+    )

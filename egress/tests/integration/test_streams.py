@@ -1,0 +1,147 @@
+"""Bodies that stream: nothing is decided late, and nothing is kept in memory."""
+
+import hashlib
+import ssl
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as websocket
+
+from tests.integration.conftest import TOKEN
+from tests.integration.egress_process import DEADLINE, EgressProcess
+from tests.integration.raw_client import exchange, tls_tunnel
+from tests.integration.upstream import CHUNK, DOWNLOAD_CHUNKS, Upstream
+
+MEGABYTE = b"0123456789abcdef" * 65536
+UPLOAD = 200
+# mitmproxy alone has about 75 MB; a body that was kept would add its 200 to it.
+MEMORY = 180
+
+
+@pytest.fixture
+def trust(egress: EgressProcess) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(egress.ca_file))
+
+
+@pytest.fixture
+def client(egress: EgressProcess, trust: ssl.SSLContext) -> Iterator[httpx.Client]:
+    with httpx.Client(proxy=egress.url, verify=trust, trust_env=False, timeout=60) as client:
+        yield client
+
+
+def test_an_event_arrives_before_the_next_one_exists(
+    client: httpx.Client, upstream: Upstream
+) -> None:
+    with client.stream("GET", "https://api.example.com/v1/events") as response:
+        events = response.iter_text()
+        assert next(events) == "data: 1\n\n"
+        # Until here the upstream has not made the second event.
+        upstream.first_event_read.set()
+        assert "".join(events) == "data: 2\n\n"
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
+def test_a_large_upload_passes_whole_in_bounded_memory(
+    client: httpx.Client, egress: EgressProcess, upstream: Upstream, chunked: bool
+) -> None:
+    length = {} if chunked else {"Content-Length": str(UPLOAD * len(MEGABYTE))}
+    body = (MEGABYTE for _ in range(UPLOAD))
+    response = client.post("https://api.example.com/v1/upload", content=body, headers=length)
+    assert response.status_code == 200
+    digest = hashlib.sha256()
+    for _ in range(UPLOAD):
+        digest.update(MEGABYTE)
+    assert upstream.seen[0].size == UPLOAD * len(MEGABYTE)
+    assert upstream.seen[0].digest == digest.hexdigest()
+    assert egress.peak_memory() < MEMORY
+
+
+def test_a_large_download_passes_whole_in_bounded_memory(
+    client: httpx.Client, egress: EgressProcess
+) -> None:
+    size = 0
+    with client.stream("GET", "https://api.example.com/v1/download") as response:
+        for chunk in response.iter_raw():
+            size += len(chunk)
+    assert size == DOWNLOAD_CHUNKS * len(CHUNK)
+    assert egress.peak_memory() < MEMORY
+
+
+@pytest.mark.usefixtures("nothing_leaves")
+@pytest.mark.parametrize("framing", ["Content-Length: 209715200", "Transfer-Encoding: chunked"])
+def test_a_denied_upload_is_answered_before_its_body_is_sent(
+    egress: EgressProcess, framing: str
+) -> None:
+    head = f"POST /v2/x HTTP/1.1\r\nHost: api.example.com\r\n{framing}\r\n"
+    with tls_tunnel(egress, "api.example.com:443", "api.example.com") as connection:
+        reply = exchange(connection, head + "Expect: 100-continue\r\n\r\n")
+        assert reply is not None
+        assert reply.status == 403
+
+
+@pytest.mark.usefixtures("nothing_leaves")
+def test_a_denied_upload_that_goes_on_all_the_same_is_not_kept(egress: EgressProcess) -> None:
+    size = UPLOAD * len(MEGABYTE)
+    head = f"POST /v2/x HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: {size}\r\n\r\n"
+    with tls_tunnel(egress, "api.example.com:443", "api.example.com") as connection:
+        reply = exchange(connection, head)
+        assert reply is not None
+        assert reply.status == 403
+        for _ in range(UPLOAD):
+            connection.sendall(MEGABYTE)
+        after = exchange(connection, "GET /v2/y HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
+        assert after is not None
+        assert after.status == 403
+    assert egress.peak_memory() < MEMORY
+
+
+def test_an_allowed_upload_reaches_upstream_while_it_is_sent(
+    egress: EgressProcess, upstream: Upstream
+) -> None:
+    arrived = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield b"first"
+        # The request is at the upstream already, though its body has no end yet.
+        while not upstream.seen:
+            assert not arrived.wait(0.01)
+        yield b"last"
+
+    trust = ssl.create_default_context(cafile=str(egress.ca_file))
+    with httpx.Client(proxy=egress.url, verify=trust, trust_env=False, timeout=60) as client:
+        assert client.post("https://api.example.com/v1/x", content=body()).status_code == 200
+    assert upstream.seen[0].size == 9
+
+
+def test_a_websocket_passes_in_both_directions(
+    egress: EgressProcess, upstream: Upstream, trust: ssl.SSLContext
+) -> None:
+    url = "wss://api.example.com/v1/socket"
+    mine = {"Authorization": "Bearer agent-s3cret"}
+    with websocket(url, ssl=trust, proxy=egress.url, additional_headers=mine) as socket:
+        messages: list[str | bytes] = ["hello", b"\x00\xff", "x" * 300_000]
+        for message in messages:
+            socket.send(message)
+            assert socket.recv(DEADLINE) == message
+    (seen,) = upstream.seen
+    assert seen.header("authorization") == [f"Bearer {TOKEN}"]
+    assert egress.wait_for_decision(path="/v1/socket")["decision"] == "allow"
+
+
+def test_a_websocket_is_not_kept_in_memory(egress: EgressProcess, trust: ssl.SSLContext) -> None:
+    url = "wss://api.example.com/v1/socket"
+    with websocket(url, ssl=trust, proxy=egress.url, compression=None, max_size=None) as socket:
+        for _ in range(UPLOAD):
+            socket.send(MEGABYTE)
+            assert len(socket.recv(DEADLINE)) == len(MEGABYTE)
+    assert egress.peak_memory() < MEMORY
+
+
+@pytest.mark.usefixtures("nothing_leaves")
+def test_a_websocket_needs_a_route_as_well(egress: EgressProcess, trust: ssl.SSLContext) -> None:
+    url = "wss://api.example.com/v2/socket"
+    with pytest.raises(InvalidStatus, match="403"), websocket(url, ssl=trust, proxy=egress.url):
+        pass

@@ -1,0 +1,89 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from egress import headers
+from egress.routes import Auth, Route
+
+OPEN = Route("open.example.com")
+AUTH = Route("api.example.com", auth=Auth("bearer", "EGRESS_TOKEN_1"))
+WEBSOCKET = (
+    (b"Connection", b"keep-alive, Upgrade"),
+    (b"Upgrade", b"websocket"),
+    (b"Sec-WebSocket-Version", b"13"),
+    (b"Sec-WebSocket-Key", b"x"),
+)
+
+CREDENTIALS = [
+    *(b"Authorization", b"AUTHORIZATION", b"authorization", b"Proxy-Authorization", b"Cookie"),
+    *(b"Cookie2", b"X-Api-Key", b"X_Api_Key", b"api-key", b"ApiKey", b"x-goog-api-key"),
+    *(b"X-Auth-Token", b"X-Access-Token", b"Private-Token", b"Job-Token", b"X-Amz-Security-Token"),
+    *(b"X-Auth-Key", b"X-Forwarded-Authorization", b"X-Vault-Token", b"Token", b"X_Authorization"),
+]
+ORDINARY = [
+    *(b"Host", b"Accept", b"Content-Type", b"Content-Length", b"User-Agent", b"Idempotency-Key"),
+    *(b"X-Author", b"Tokenizer", b"Range", b"If-None-Match", b"anthropic-version", b"TE"),
+]
+
+
+@pytest.mark.parametrize("name", CREDENTIALS)
+def test_the_agents_credentials_are_stripped_where_ours_goes_in(name: bytes) -> None:
+    sent = headers.forwarded(((name, b"mine"),), AUTH, "Bearer ours")
+    assert sent == ((b"Authorization", b"Bearer ours"),)
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_headers_go_on(name: bytes) -> None:
+    assert headers.forwarded(((name, b"x"),), AUTH, "Bearer ours")[0] == (name, b"x")
+
+
+def test_the_agent_may_have_its_own_credential_on_a_route_without_one() -> None:
+    fields = ((b"Authorization", b"mine"), (b"Cookie", b"mine"))
+    assert headers.forwarded(fields, OPEN, None) == fields
+    assert headers.forwarded(((b"Proxy-Authorization", b"mine"),), OPEN, None) == ()
+
+
+@pytest.mark.parametrize(
+    "name", [b"X-Original-URL", b"x_rewrite_url", b"X-Forwarded-Host", b"Forwarded"]
+)
+def test_what_names_another_host_or_path_is_stripped(name: bytes) -> None:
+    assert headers.forwarded(((name, b"/admin"),), OPEN, None) == ()
+
+
+def test_the_connection_header_can_not_drop_our_credential() -> None:
+    fields = ((b"Connection", b"Authorization, close"), (b"Connection", b"Host"))
+    sent = headers.forwarded(fields, AUTH, "Bearer ours")
+    assert sent == ((b"Connection", b"close"), (b"Authorization", b"Bearer ours"))
+
+
+def test_a_websocket_is_asked_for_and_nothing_else() -> None:
+    assert headers.is_websocket(WEBSOCKET)
+    assert headers.forwarded(WEBSOCKET, OPEN, None) == WEBSOCKET
+
+
+@pytest.mark.parametrize("upgrade", [b"h2c", b"tcp", b"websocket, h2c", b"TLS/1.0", b""])
+def test_no_other_upgrade_is_passed_on(upgrade: bytes) -> None:
+    fields = (
+        (b"Connection", b"Upgrade, HTTP2-Settings"),
+        (b"Upgrade", upgrade),
+        (b"HTTP2-Settings", b"x"),
+    )
+    assert not headers.is_websocket(fields)
+    assert headers.forwarded(fields, OPEN, None) == ()
+
+
+def test_two_upgrades_are_no_websocket() -> None:
+    assert not headers.is_websocket((*WEBSOCKET, (b"upgrade", b"tcp")))
+    assert not headers.is_websocket(WEBSOCKET[:2])
+
+
+FIELDS = st.lists(
+    st.tuples(st.sampled_from(CREDENTIALS + ORDINARY), st.binary(max_size=8)), max_size=8
+).map(tuple)
+
+
+@given(FIELDS)
+def test_exactly_one_credential_goes_out_and_it_is_ours(fields: headers.Fields) -> None:
+    sent = headers.forwarded(fields, AUTH, "Bearer ours")
+    assert headers.values(sent, b"authorization") == [b"Bearer ours"]
+    assert {name for name, _ in sent} <= {b"Authorization", *ORDINARY}
