@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
 use crate::bundle::toml::ConfigError;
-use crate::bundle::{Bundle, LogMode, MAIN, OnEvent, Place, Route, Service};
+use crate::bundle::{Bundle, LogMode, MAIN, OnEvent, Place, Route, Service, selection};
 use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
 use crate::supervisor::{Otherwise, Policy, ServiceId, ServicePolicy, SignalRoute, Target};
@@ -102,6 +102,7 @@ impl Plan {
     ) -> Result<Plan, Vec<ConfigError>> {
         let foreground = main.as_ref().map(|_| ServiceId(bundle.services.len()));
         bundle.services.extend(main.map(plain_service));
+        selection::drop_lost_routes(&mut bundle);
         let accounts = Accounts::read();
         let current = identity::current();
         let mut errors = Vec::new();

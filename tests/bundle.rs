@@ -322,6 +322,22 @@ fn a_signal_can_be_routed_to_the_main_command() {
 }
 
 #[test]
+fn a_route_to_what_is_not_selected_leads_nowhere_and_one_to_main_does() {
+    let routes = "[signals]\nHUP = { to = [\"b\"] }\nUSR1 = { to = [\"main\", \"b\"] }\n";
+    let file = bundle(&(polite("a") + &polite("b") + routes));
+    let script = harness::with_witness("exec WITNESS main HUP=lost USR1=got!0");
+    let mut running = start(
+        bundle_command(Position::Child, &file).args(["--only", "a", "--", "sh", "-c", &script]),
+    );
+    running.wait_for("main");
+    running.signal("HUP");
+    running.signal("USR1");
+    running.wait_for("got");
+    let ended = running.end();
+    assert!(ended.stderr.contains("SIGHUP received and dropped"), "{ended:?}");
+}
+
+#[test]
 fn what_overruns_is_named_and_the_others_are_asked_in_time() {
     let stubborn = service("slow", "exec WITNESS up", "");
     let file = bundle(&("[bundle]\ngrace = \"900ms\"\n".to_owned() + &polite("a") + &stubborn));
@@ -388,6 +404,25 @@ fn check_prints_the_plan_and_every_mistake() {
     let ended = run(init(Position::Child).args(["run", "-f", "/nonexistent.toml"]));
     assert_eq!(ended.code(), 78);
     assert!(ended.stderr.contains("/nonexistent.toml"), "{ended:?}");
+}
+
+#[test]
+fn what_could_hold_up_whoever_reads_it_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let fifo = fifo.to_str().unwrap();
+    for command in ["run", "check"] {
+        for file in [fifo, "/dev/zero"] {
+            let ended = run(init(Position::Child).args([command, "-f", file]));
+            assert_eq!(ended.code(), 78);
+            assert!(ended.stderr.contains("it is no regular file"), "{ended:?}");
+        }
+        let file = bundle(&service("a", "true", &format!("environment-file = \"{fifo}\"")));
+        let ended = run(init(Position::Child).args([command, "-f", file.path().to_str().unwrap()]));
+        assert_eq!(ended.code(), 78);
+        assert!(ended.stderr.contains("it is no regular file"), "{ended:?}");
+    }
 }
 
 #[test]

@@ -29,20 +29,27 @@ pub fn select(bundle: &Bundle, text: &str) -> Selection {
     Selection { kept: kept.collect(), unknown }
 }
 
-/// The bundle with only the selected services, and with signals routed only to those.
+/// The bundle with only the selected services.
 pub fn narrow(mut bundle: Bundle, selection: &Selection) -> Bundle {
     let mut index = 0;
     bundle.services.retain(|_| {
         index += 1;
         selection.kept.contains(&(index - 1))
     });
-    let is_left = |name: &String| bundle.services.iter().any(|service| service.name == *name);
-    for route in bundle.signals.values_mut() {
-        if let Route::Forward { to, .. } | Route::Restart(to) = route {
-            to.retain(is_left);
-        }
-    }
     bundle
+}
+
+/// Takes those out of the routes that are not there, and the routes that lead nowhere then, so
+/// that their signals are dropped with a word.
+pub fn drop_lost_routes(bundle: &mut Bundle) {
+    let is_there = |name: &String| bundle.services.iter().any(|service| service.name == *name);
+    bundle.signals.retain(|_, route| match route {
+        Route::Forward { to, .. } | Route::Restart(to) => {
+            to.retain(is_there);
+            !to.is_empty()
+        }
+        Route::Reload | Route::Become(_) | Route::Drop => true,
+    });
 }
 
 /// What the selected services require that is not selected: who, and what.
@@ -102,10 +109,15 @@ mod tests {
 
     #[test]
     fn signals_go_only_to_what_is_left() {
-        let narrowed = narrow(bundle(), &select(&bundle(), "pipelock"));
+        let mut narrowed = narrow(bundle(), &select(&bundle(), "pipelock"));
+        drop_lost_routes(&mut narrowed);
         assert_eq!(names(&narrowed), "pipelock");
         let to = vec!["pipelock".to_owned()];
         let route = Route::Forward { to, as_signal: None };
         assert_eq!(narrowed.signals.values().collect::<Vec<_>>(), [&route]);
+
+        let mut narrowed = narrow(bundle(), &select(&bundle(), "git-gate"));
+        drop_lost_routes(&mut narrowed);
+        assert!(narrowed.signals.is_empty());
     }
 }
