@@ -355,12 +355,17 @@ fn wrong_usage_is_64_and_says_the_fix() {
     if !is_ours("usage") {
         return;
     }
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 14] = [
         (&[], "nothing to run: give a command after --"),
         (&["nginx"], "to run it: sidecar-init -- nginx"),
         (&["--frobnicate", "--", "true"], "unknown option --frobnicate"),
         (&["--grace", "soon", "--", "true"], "\"soon\" is no duration"),
         (&["--grace", "300000000000years", "--", "true"], "is too long; it is at most 1h"),
+        (&["--grace", "--", "true"], "--grace needs a value"),
+        (&["-q", "run", "-f", "x"], "'run' comes first, and its options after it"),
+        (&["-q", "status"], "'status' comes first"),
+        (&["-Vx"], "unexpected 'x'"),
+        (&["--version=3"], "unexpected '3'"),
         (&["--map", "TERM", "--", "true"], "write TERM=QUIT, or HUP= to drop HUP"),
         (&["--remap", "300=0", "--", "true"], "is not a remap rule"),
         (&["-f", "x", "--", "true"], "goes with run or check"),

@@ -64,7 +64,7 @@ pub fn parse(file: &str, text: &str) -> Result<Bundle, ConfigErrors> {
     let (table, syntax_errors) = DeTable::parse_recoverable(text);
     for error in &syntax_errors {
         let span = error.span().unwrap_or_default();
-        let hint = syntax_hint(text, span.start);
+        let hint = syntax_hint(text, span.start, error.message());
         complaints.add(span, format!("{}{hint}", error.message()));
     }
     // What else is wrong may follow from a broken line, and would only hide it.
@@ -75,9 +75,11 @@ pub fn parse(file: &str, text: &str) -> Result<Bundle, ConfigErrors> {
 }
 
 /// The parser takes a bare word for a number or a date, and says so.
-fn syntax_hint(text: &str, place: usize) -> &'static str {
+fn syntax_hint(text: &str, place: usize, message: &str) -> &'static str {
     let rest = text.get(place..).unwrap_or_default();
-    if rest.starts_with(|first: char| first.is_alphabetic() || first == '/') {
+    if message == "duplicate key" {
+        "; each key is there once"
+    } else if rest.starts_with(|first: char| first.is_alphabetic() || first == '/') {
         "; text goes in quotes, like name = \"web\""
     } else {
         ""

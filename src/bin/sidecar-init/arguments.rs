@@ -94,8 +94,10 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
         }
         match parser.next().map_err(|error| error.to_string())? {
             None => break,
-            Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Request::Help),
-            Some(Arg::Short('V') | Arg::Long("version")) => return Ok(Request::Version),
+            Some(Arg::Short('h') | Arg::Long("help")) => return alone(Request::Help, &mut parser),
+            Some(Arg::Short('V') | Arg::Long("version")) => {
+                return alone(Request::Version, &mut parser);
+            }
             Some(Arg::Value(word)) if first && word == "run" => mode = Mode::Run,
             Some(Arg::Value(word)) if first && word == "check" => mode = Mode::Check,
             Some(Arg::Value(word)) => {
@@ -118,13 +120,25 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
     request(mode, given)
 }
 
+/// What an option asks for that takes no value.
+fn alone(request: Request, parser: &mut Parser) -> Result<Request, String> {
+    match parser.optional_value() {
+        None => Ok(request),
+        Some(value) => Err(format!("unexpected '{}'", value.to_string_lossy())),
+    }
+}
+
 fn rest(parser: &mut Parser) -> Vec<OsString> {
     parser.raw_args().map(|raw| raw.skip(1).collect()).unwrap_or_default()
 }
 
 fn stray_word(word: &OsString, mode: Mode) -> String {
     let word = word.to_string_lossy();
+    let is_subcommand = ["run", "check"].contains(&&*word) || SUBCOMMANDS.contains(&&*word);
     match mode {
+        Mode::Command if is_subcommand => {
+            format!("'{word}' comes first, and its options after it: sidecar-init {word} ...")
+        }
         Mode::Command => {
             format!("'{word}' is no subcommand; to run it: sidecar-init -- {word} ...")
         }
@@ -265,7 +279,12 @@ fn log_mode(text: &str) -> Result<LogMode, String> {
 }
 
 fn value(name: &str, parser: &mut Parser) -> Result<OsString, String> {
-    parser.value().map_err(|_| format!("{} needs a value", dashed(name)))
+    let missing = || format!("{} needs a value", dashed(name));
+    // What comes after `--` is the command's.
+    if parser.try_raw_args().is_some_and(|raw| raw.peek().is_some_and(|next| next == "--")) {
+        return Err(missing());
+    }
+    parser.value().map_err(|_| missing())
 }
 
 fn path(name: &str, parser: &mut Parser) -> Result<PathBuf, String> {

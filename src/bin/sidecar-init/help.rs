@@ -34,7 +34,9 @@ Options of both ways to run:
 Options for one command:
   -g, --group               forward signals to the command's process group
   --map SIGNAL=[SIGNAL]     forward one signal as another, or drop it: TERM=QUIT,
-                            HUP=; may be repeated
+                            HUP=; may be repeated. TERM and INT begin the shutdown
+                            whatever they become (unless dropped), and so does
+                            what becomes one of them
   --parent-death-signal SIGNAL
                             what the command gets when sidecar-init dies
 
@@ -60,7 +62,8 @@ COMMAND gets the terminal, and its exit ends the bundle.
 
 Exit codes: the command's, or that of the first service that failed (128+n for
 signal n); 0 for a shutdown of a bundle that was asked for; 64 wrong usage; 65 no
-service selected; 78 wrong bundle file; 124 a service not ready in time or no longer
-well; 125 sidecar-init itself failed; 126 not executable; 127 not found. status and its
-siblings: 0, or 1 if the init says no or is not healthy, or 69 if none answers.
+service selected, or one left out that another requires; 78 wrong bundle file; 124 a
+service not ready in time or no longer well; 125 sidecar-init itself failed; 126 not
+executable; 127 not found. status and its siblings: 0, or 1 if the init says no or is
+not healthy, or 69 if none answers.
 ";

@@ -323,6 +323,8 @@ fn single_brackets_and_bare_words_get_a_hint() {
     );
     let bare = errors("[[service]]\nname = nginx\ncommand = [\"x\"]");
     assert!(bare[0].starts_with("b.toml:2:8: "), "{bare:?}");
+    let twice = errors(&with("nice = 1\nnice = 2"));
+    assert!(twice[0].ends_with(": duplicate key; each key is there once"), "{twice:?}");
     assert!(bare[0].ends_with("; text goes in quotes, like name = \"web\""), "{bare:?}");
 }
 
