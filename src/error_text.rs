@@ -3,7 +3,7 @@
 use std::io;
 
 /// The error's text without std's `(os error N)`.
-pub(crate) fn error_text(error: &io::Error) -> String {
+pub fn error_text(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::record::Record;
 use crate::signal::Signal;
 use crate::source::Source as BundleSource;
-use crate::supervisor::{Cause, Event, Supervisor};
+use crate::supervisor::{Cause, Event, ServiceId, Supervisor};
 use crate::sys::descriptors;
 use crate::sys::signals::{self, Received, Signals};
 use crate::termination_log;
@@ -130,6 +130,8 @@ pub struct Init {
     asked: BTreeSet<i32>,
     killing: bool,
     out_of_memory_kills: u64,
+    /// The last service that could not be started, and why.
+    last_refusal: Option<(ServiceId, String)>,
 }
 
 /// Work that was cut short so that nothing else has to wait for it.
@@ -204,6 +206,7 @@ impl Init {
             asked: BTreeSet::new(),
             killing: false,
             out_of_memory_kills: 0,
+            last_refusal: None,
         })
     }
 
@@ -361,11 +364,17 @@ impl Init {
             _ => None,
         };
         let service_ran = service.and_then(|id| self.history.last_lifetime(id));
+        let reason = match outcome.cause {
+            Cause::SpawnFailed(id, _) => self.last_refusal.take().filter(|(of, _)| *of == id),
+            _ => None,
+        };
         let record = Record {
+            bundle: (!self.plan.is_one_command).then(|| self.plan.bundle.name.clone()),
             names: self.plan.names(),
             is_one_command: self.plan.is_one_command,
             ran: self.started.elapsed(),
             service_ran,
+            reason: reason.map(|(_, reason)| reason),
             out_of_memory_kills: 0,
             code,
             outcome,

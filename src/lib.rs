@@ -31,7 +31,7 @@ pub mod bundle;
 mod cgroup;
 pub mod control;
 pub mod duration;
-mod error_text;
+pub mod error_text;
 pub mod exit;
 mod file;
 pub mod identity;

@@ -12,6 +12,8 @@ use crate::supervisor::{Cause, Outcome, ServiceId};
 pub struct Record {
     /// What the core says of it.
     pub outcome: Outcome,
+    /// What the bundle is called; one command has no such name.
+    pub bundle: Option<String>,
     /// The services' names, in the order of their ids.
     pub names: Vec<String>,
     /// Whether it was one command, which has no name that people would know.
@@ -20,6 +22,8 @@ pub struct Record {
     pub ran: Duration,
     /// How long the service that ended the bundle ran.
     pub service_ran: Option<Duration>,
+    /// Why the service that ended the bundle could not be started.
+    pub reason: Option<String>,
     /// How many processes the kernel killed for want of memory, as the control group counts them.
     pub out_of_memory_kills: u64,
     /// What the init exits with.
@@ -73,10 +77,12 @@ impl Record {
         let record: Value = json!({
             "time": time,
             "event": "ended",
+            "bundle": self.bundle,
             "cause": cause,
             "service": service.map(|id| self.name(id)),
             "service_code": code,
             "signal": signal,
+            "reason": self.reason,
             "service_ran_seconds": self.service_ran.map(|ran| ran.as_secs_f64()),
             "ran_seconds": self.ran.as_secs_f64(),
             "overran": self.overran(),
@@ -102,7 +108,11 @@ impl Record {
                 let ran = self.service_ran.map(|ran| format!(" after {}", span(ran)));
                 format!("{} {status}{}", self.subject(id), ran.unwrap_or_default())
             }
-            Cause::SpawnFailed(id, _) => format!("{} could not be started", self.subject(id)),
+            Cause::SpawnFailed(id, _) => {
+                let reason = self.reason.as_ref().map(|reason| format!(": {reason}"));
+                let reason = reason.unwrap_or_default();
+                format!("{} could not be started{reason}", self.subject(id))
+            }
             Cause::Unready(id) => format!("{} did not become ready in time", self.subject(id)),
             Cause::Unhealthy(id) => format!("{} failed its liveness check", self.subject(id)),
             Cause::Commanded(_) => format!("an operator asked for it after {}", span(self.ran)),
@@ -156,10 +166,12 @@ mod tests {
                 rest_overran: false,
                 forced: None,
             },
+            bundle: Some("shop".to_owned()),
             names: vec!["web".to_owned(), "redis".to_owned()],
             is_one_command: false,
             ran: Duration::from_millis(12_345),
             service_ran: Some(Duration::from_millis(192_900)),
+            reason: None,
             out_of_memory_kills: 0,
             code,
         }
@@ -172,11 +184,11 @@ mod tests {
             record(killed, 137).text(),
             "ended: service \"redis\" was killed by SIGKILL (signal 9) after 3m 12s; exit code 137"
         );
-        let failed = Cause::SpawnFailed(ServiceId(0), 127);
-        assert_eq!(
-            record(failed, 127).text(),
-            "ended: service \"web\" could not be started; exit code 127"
-        );
+        let mut failed = record(Cause::SpawnFailed(ServiceId(0), 127), 127);
+        let text = "ended: service \"web\" could not be started; exit code 127";
+        assert_eq!(failed.text(), text);
+        failed.reason = Some("command /x not found".to_owned());
+        assert_eq!(failed.text(), text.replace("started;", "started: command /x not found;"));
     }
 
     #[test]
@@ -204,6 +216,7 @@ mod tests {
         let killed = Cause::Exited(ServiceId(1), ExitStatus::Signal(Signal::KILL));
         let value: Value = serde_json::from_str(&record(killed, 137).json("now")).unwrap();
         assert_eq!(value["event"], "ended");
+        assert_eq!(value["bundle"], "shop");
         assert_eq!(value["service"], "redis");
         assert_eq!(value["signal"], "SIGKILL");
         assert_eq!(value["exit_code"], 137);

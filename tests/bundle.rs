@@ -144,10 +144,33 @@ fn a_service_that_cannot_start_takes_the_others_down() {
                 "service \"a\" started",
                 "service \"b\": command /nonexistent not found",
                 "service \"a\" is asked to end",
-                "ended: service \"b\" could not be started",
+                "ended: service \"b\" could not be started: command /nonexistent not found; exit code 127",
             ],
         );
         assert!(!ended.stderr.contains("\"c\""), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_command_that_is_not_found_is_no_exit_to_be_ignored() {
+    let broken = "[[service]]\nname = \"b\"\ncommand = [\"/nonexistent\"]\n\
+                  on-exit = \"ignore\"\n";
+    let file = bundle(&(polite("a") + broken));
+    assert_eq!(run(&mut bundle_command(Position::Child, &file)).code(), 127);
+}
+
+#[test]
+fn why_it_refused_to_start_is_in_the_termination_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let wrong = bundle("[[service]]\nname = \"a\"\ncommand = \"x\"\nnice = 99\n");
+    let right = bundle(&polite("a"));
+    for (file, only, code) in [(&wrong, "a", 78), (&right, "nosuch", 65)] {
+        let mut command = bundle_command(Position::Child, file);
+        let ended = run(command.arg("--termination-log").arg(&log).args(["--only", only]));
+        assert_eq!(ended.code(), code);
+        let log = std::fs::read_to_string(&log).unwrap();
+        assert!(!log.is_empty() && ended.stderr.ends_with(&log), "{log:?} {ended:?}");
     }
 }
 

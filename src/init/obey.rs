@@ -70,12 +70,13 @@ impl Init {
             }
             Err((code, reason)) => {
                 let text = match self.plan.is_one_command {
-                    true => reason,
+                    true => reason.clone(),
                     false => format!("service \"{}\": {reason}", self.plan.name(id)),
                 };
                 self.say(&text);
                 let more = json!({"code": code, "reason": text});
                 self.publish("start-failed", Some(id), more);
+                self.last_refusal = Some((id, reason));
                 self.facts.push(Event::SpawnFailed(id, code));
             }
         }

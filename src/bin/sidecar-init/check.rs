@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use sidecar_init::bundle::{Account, Bundle, LogMode, OnExit, Place, Route, Service};
 
 use crate::arguments::CheckRequest;
-use crate::run::{plan, print};
+use crate::run::{plan, print, refuse};
 
 /// Prints the plan of the bundle, or what is wrong with it.
 pub(crate) fn check(request: &CheckRequest) -> u8 {
     match plan(&request.source) {
         Ok(plan) if request.json => print(&format!("{:#}\n", as_json(&plan.bundle))),
         Ok(plan) => print(&table(&plan.bundle)),
-        Err(code) => code,
+        Err(refusal) => refuse(&refusal, None),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sidecar_init::control::{DEFAULT_SOCKETS, SOCKET_VARIABLE};
+use sidecar_init::error_text::error_text;
 use sidecar_init::sys::peer;
 
 use crate::client_arguments::{ClientRequest, View};
@@ -80,7 +81,7 @@ fn explain(socket: &Path, error: &std::io::Error) -> String {
         ErrorKind::PermissionDenied => {
             format!("{shown} is for root and the user that sidecar-init runs as")
         }
-        _ => format!("can't connect to {shown}: {error}"),
+        _ => format!("can't connect to {shown}: {}", error_text(error)),
     }
 }
 
@@ -103,7 +104,7 @@ fn receive(stream: &mut BufReader<UnixStream>) -> Result<Option<(String, Value)>
 }
 
 fn lost(error: std::io::Error) -> String {
-    format!("the connection broke: {error}")
+    format!("the connection broke: {}", error_text(&error))
 }
 
 fn ask(client: &ClientRequest) -> Result<u8, String> {

@@ -27,8 +27,8 @@ Options of both ways to run:
                             [env: SIDECAR_INIT_GRACE]
   --remap FROM=TO           end with code TO in place of FROM, e.g. 143=0; may be
                             repeated [env: SIDECAR_INIT_REMAP]
-  --termination-log FILE    write the closing record to FILE too, e.g.
-                            /dev/termination-log
+  --termination-log FILE    write the closing record, or why nothing could be run, to
+                            FILE too, e.g. /dev/termination-log
   -q, --quiet               say only what went wrong, and the closing record
 
 Options for one command:

@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sidecar_init::control::{DEFAULT_SOCKETS, NO_SOCKET, SOCKET_VARIABLE};
+use sidecar_init::error_text::error_text;
 use sidecar_init::exit::INIT_FAILED;
 use sidecar_init::init::{Init, Options, Socket};
 use sidecar_init::plan::Plan;
 use sidecar_init::source::{Refusal, Source};
+use sidecar_init::termination_log;
 
 use crate::arguments::{BundleRequest, CommandRequest, Common};
 
@@ -25,27 +27,31 @@ pub(crate) fn bundle(request: BundleRequest) -> u8 {
             // Reading the file took far more than what is kept of it.
             sidecar_init::sys::memory::give_back();
             let socket = socket(plan.bundle.socket.as_deref());
-            let options = Options {
-                source: Some(source),
-                socket,
-                ready_file: ready_file.map(absolute),
-                ..options(common)
-            };
+            let options = Options { source: Some(source), socket, ready_file, ..options(common) };
             start(plan, options)
         }
-        Err(code) => code,
+        Err(refusal) => refuse(&refusal, common.termination_log.as_deref()),
     }
 }
 
-/// Draws up the plan. Says what is wrong, and returns the code to exit with, if anything is.
-pub(crate) fn plan(source: &Source) -> Result<Plan, u8> {
+/// Draws up the plan, and says what is odd about it.
+pub(crate) fn plan(source: &Source) -> Result<Plan, Refusal> {
     let mut warnings = Vec::new();
     let plan = source.plan(&mut warnings);
     warnings.iter().for_each(|warning| complain(warning));
-    plan.map_err(|Refusal { code, reason }| {
-        complain(&reason);
-        code
-    })
+    plan
+}
+
+/// Says why nothing is run, also where the closing record would be; returns the code to exit with.
+pub(crate) fn refuse(refusal: &Refusal, termination_log: Option<&Path>) -> u8 {
+    complain(&refusal.reason);
+    if let Some(file) = termination_log
+        && let Err(error) = termination_log::write(file, in_our_name(&refusal.reason).trim_end())
+    {
+        let error = error_text(&error);
+        complain(&format!("can't write the termination log {}: {error}", file.display()));
+    }
+    refusal.code
 }
 
 /// Where the control socket is to be: where the environment or the file says, or as PID 1 at one
@@ -54,11 +60,7 @@ fn socket(in_file: Option<&str>) -> Option<Socket> {
     let in_environment = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
     match in_environment.or_else(|| in_file.map(OsString::from)) {
         Some(path) if path == NO_SOCKET => None,
-        Some(path) => {
-            // The init leaves its working directory. Only an empty path can't be made absolute.
-            let path = std::path::absolute(&path).unwrap_or_else(|_| path.into());
-            Some(Socket { places: vec![path], is_wanted: true })
-        }
+        Some(path) => Some(Socket { places: vec![absolute(path.into())], is_wanted: true }),
         None if std::process::id() == 1 => {
             let places = DEFAULT_SOCKETS.map(Into::into).to_vec();
             Some(Socket { places, is_wanted: false })
@@ -83,11 +85,12 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 fn start(plan: Plan, options: Options) -> u8 {
+    let termination_log = options.termination_log.clone();
     match Init::new(plan, options) {
         Ok(init) => init.run(),
         Err(error) => {
-            complain(&format!("can't start: {error}"));
-            INIT_FAILED
+            let reason = format!("can't start: {}", error_text(&error));
+            refuse(&Refusal { code: INIT_FAILED, reason }, termination_log.as_deref())
         }
     }
 }
@@ -101,8 +104,9 @@ pub(crate) fn print(text: &str) -> u8 {
 
 /// Says what is wrong, before there is an init that could.
 pub(crate) fn complain(text: &str) {
-    let mut stderr = std::io::stderr();
-    for line in text.lines() {
-        let _ = writeln!(stderr, "sidecar-init: {line}");
-    }
+    let _ = std::io::stderr().write_all(in_our_name(text).as_bytes());
+}
+
+fn in_our_name(text: &str) -> String {
+    text.lines().map(|line| format!("sidecar-init: {line}\n")).collect()
 }
