@@ -14,20 +14,18 @@ use crate::error_text::error_text;
 use crate::exit::Remap;
 use crate::log::{Channel, Logs, Voice};
 use crate::plan::Plan;
-use crate::record::Record;
 use crate::signal::Signal;
 use crate::source::Source as BundleSource;
-use crate::supervisor::{Cause, Event, ServiceId, Supervisor};
+use crate::supervisor::{Event, ServiceId, Supervisor};
 use crate::sys::descriptors;
 use crate::sys::signals::{self, Received, Signals};
-use crate::termination_log;
 
 mod announce;
 mod answer;
 mod checking;
 mod checks;
 mod control;
-mod flush;
+mod finish;
 mod helpers;
 mod history;
 mod hooks;
@@ -49,7 +47,6 @@ mod watchdogs;
 
 use checks::Checks;
 use control::Control;
-use flush::Patience;
 use helpers::Helpers;
 use history::History;
 use hooks::Hooks;
@@ -346,62 +343,6 @@ impl Init {
         }
         self.supervisor.tick(now, &mut orders);
         self.obey(orders);
-    }
-
-    /// Passes on what output is left, and says why it stopped.
-    fn finish(mut self, events: &mut Events) -> u8 {
-        if let Some(terminal) = &mut self.terminal {
-            terminal.take_back();
-        }
-        let Some(outcome) = self.supervisor.outcome() else { return crate::exit::INIT_FAILED };
-        let code = self.options.remap.apply(outcome.code);
-        let now = Instant::now();
-        let end = self.supervisor.end_at_the_latest().unwrap_or(now);
-        let mut patience = Patience::new(self.logs.written(), now, end);
-        self.flush_output(&mut patience, events);
-        let service = match outcome.cause {
-            Cause::Exited(id, _) => Some(id),
-            _ => None,
-        };
-        let service_ran = service.and_then(|id| self.history.last_lifetime(id));
-        let reason = match outcome.cause {
-            Cause::SpawnFailed(id, _) => self.last_refusal.take().filter(|(of, _)| *of == id),
-            _ => None,
-        };
-        let record = Record {
-            bundle: (!self.plan.is_one_command).then(|| self.plan.bundle.name.clone()),
-            names: self.plan.names(),
-            is_one_command: self.plan.is_one_command,
-            ran: self.started.elapsed(),
-            service_ran,
-            reason: reason.map(|(_, reason)| reason),
-            out_of_memory_kills: 0,
-            code,
-            outcome,
-        };
-        self.close(record, &mut patience, events);
-        code
-    }
-
-    fn close(&mut self, mut record: Record, patience: &mut Patience, events: &mut Events) {
-        if !record.is_worth_a_line() && self.options.termination_log.is_none() {
-            return;
-        }
-        let kills = crate::cgroup::out_of_memory_kills().unwrap_or(0);
-        record.out_of_memory_kills = kills.saturating_sub(self.out_of_memory_kills);
-        let line = self.logs.voice_record(&record);
-        if record.is_worth_a_line() {
-            self.logs.say_as_is(&line, self.poll.registry());
-            self.flush_words(patience, events);
-        }
-        // Last, so that whatever happens to the file, the record is out.
-        if let Some(file) = &self.options.termination_log
-            && let Err(error) = termination_log::write(file, &line)
-        {
-            let error = error_text(&error);
-            self.say(&format!("can't write the termination log {}: {error}", file.display()));
-            self.flush_words(patience, events);
-        }
     }
 
     /// Something an operator wants to know in any case.

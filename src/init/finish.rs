@@ -1,5 +1,5 @@
-//! What is still to be written when all is gone. Its readers are waited for, but not for ever:
-//! Docker kills 10 s after `docker stop`.
+//! What is still to be said when all is gone: the rest of the services' output, and why it
+//! stopped. Readers are waited for, but not for ever: Docker kills 10 s after `docker stop`.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,11 @@ use mio::Events;
 
 use super::Init;
 use super::token::Source;
+use crate::error_text::error_text;
 use crate::log::Channel;
+use crate::record::Record;
+use crate::supervisor::Cause;
+use crate::termination_log;
 
 /// How long readers of our output are waited for that do not read at all. Slow ones have as
 /// long as they read, within the shutdown's time.
@@ -15,7 +19,7 @@ const STALLED_READER_WAIT: Duration = Duration::from_secs(1);
 
 /// How long the readers are waited for, all in all.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+struct Patience {
     /// When it ends in any case.
     end: Instant,
     /// When it ends if they read nothing.
@@ -25,7 +29,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub(super) fn new(written: u64, now: Instant, end: Instant) -> Patience {
+    fn new(written: u64, now: Instant, end: Instant) -> Patience {
         Patience { end, give_up: now + STALLED_READER_WAIT, written }
     }
 
@@ -41,8 +45,64 @@ impl Patience {
 }
 
 impl Init {
+    /// Passes on what output is left, and says why it stopped.
+    pub(super) fn finish(mut self, events: &mut Events) -> u8 {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.take_back();
+        }
+        let Some(outcome) = self.supervisor.outcome() else { return crate::exit::INIT_FAILED };
+        let code = self.options.remap.apply(outcome.code);
+        let now = Instant::now();
+        let end = self.supervisor.end_at_the_latest().unwrap_or(now);
+        let mut patience = Patience::new(self.logs.written(), now, end);
+        self.flush_output(&mut patience, events);
+        let service = match outcome.cause {
+            Cause::Exited(id, _) => Some(id),
+            _ => None,
+        };
+        let service_ran = service.and_then(|id| self.history.last_lifetime(id));
+        let reason = match outcome.cause {
+            Cause::SpawnFailed(id, _) => self.last_refusal.take().filter(|(of, _)| *of == id),
+            _ => None,
+        };
+        let record = Record {
+            bundle: (!self.plan.is_one_command).then(|| self.plan.bundle.name.clone()),
+            names: self.plan.names(),
+            is_one_command: self.plan.is_one_command,
+            ran: self.started.elapsed(),
+            service_ran,
+            reason: reason.map(|(_, reason)| reason),
+            out_of_memory_kills: 0,
+            code,
+            outcome,
+        };
+        self.close(record, &mut patience, events);
+        code
+    }
+
+    fn close(&mut self, mut record: Record, patience: &mut Patience, events: &mut Events) {
+        if !record.is_worth_a_line() && self.options.termination_log.is_none() {
+            return;
+        }
+        let kills = crate::cgroup::out_of_memory_kills().unwrap_or(0);
+        record.out_of_memory_kills = kills.saturating_sub(self.out_of_memory_kills);
+        let line = self.logs.voice_record(&record);
+        if record.is_worth_a_line() {
+            self.logs.say_as_is(&line, self.poll.registry());
+            self.flush_words(patience, events);
+        }
+        // Last, so that whatever happens to the file, the record is out.
+        if let Some(file) = &self.options.termination_log
+            && let Err(error) = termination_log::write(file, &line)
+        {
+            let error = error_text(&error);
+            self.say(&format!("can't write the termination log {}: {error}", file.display()));
+            self.flush_words(patience, events);
+        }
+    }
+
     /// Passes on what the services have left in their pipes.
-    pub(super) fn flush_output(&mut self, patience: &mut Patience, events: &mut Events) {
+    fn flush_output(&mut self, patience: &mut Patience, events: &mut Events) {
         loop {
             let more = self.logs.finish(self.poll.registry());
             let is_done = !more && self.logs.is_flushed(&Channel::BOTH);
@@ -53,7 +113,7 @@ impl Init {
     }
 
     /// Passes on what the init itself has said.
-    pub(super) fn flush_words(&mut self, patience: &mut Patience, events: &mut Events) {
+    fn flush_words(&mut self, patience: &mut Patience, events: &mut Events) {
         while !self.logs.is_flushed(&[Channel::Stderr])
             && self.wait_for_readers(false, patience, events)
         {}
