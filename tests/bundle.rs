@@ -390,65 +390,6 @@ fn a_service_has_a_grace_of_its_own() {
 }
 
 #[test]
-fn check_prints_the_plan_and_every_mistake() {
-    let file = bundle(&polite("a"));
-    let path = file.path().to_str().unwrap();
-    let ended = run(init(Position::Child).args(["check", "-f", path]));
-    assert_eq!(ended.code(), 0);
-    assert!(ended.stdout.contains("SERVICE"), "{ended:?}");
-    let ended = run(init(Position::Child).args(["check", "--json", "-f", path]));
-    let plan: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(plan["services"][0]["name"], "a");
-
-    let file = bundle("[[service]]\nname = \"a\"\ncommand = \"x\"\nnice = 99\n");
-    let path = file.path().to_str().unwrap();
-    for command in ["check", "run"] {
-        let ended = run(init(Position::Child).args([command, "-f", path]));
-        assert_eq!(ended.code(), 78);
-        let places: Vec<&str> =
-            told(&ended.stderr).iter().map(|line| line.split(": ").next().unwrap()).collect();
-        assert_eq!(places, [format!("{path}:3:11"), format!("{path}:4:8")], "{ended:?}");
-    }
-    // What only the machine can tell has its place too.
-    let lookups = "user = \"nosuch\"\nsupplementary-groups = [0, \"none\"]\n\
-                   environment-file = [\"/nonexistent\", \"/nonexistent\"]\n";
-    let file = bundle(&service("a", "exec true", lookups));
-    let path = file.path().to_str().unwrap();
-    let ended = run(init(Position::Child).args(["check", "-f", path]));
-    assert_eq!(ended.code(), 78);
-    let lines = told(&ended.stderr);
-    assert!(lines[0].starts_with(&format!("{path}:4:8: user \"nosuch\" is not in")), "{lines:?}");
-    assert!(lines[1].starts_with(&format!("{path}:5:28: group \"none\" is not in")), "{lines:?}");
-    for (line, place) in lines[2..].iter().zip(["6:21", "6:37"]) {
-        let reason = "can't read the environment file /nonexistent: No such file or directory";
-        assert_eq!(*line, format!("{path}:{place}: {reason}"));
-    }
-    assert_eq!(lines.len(), 4, "{lines:?}");
-    let ended = run(init(Position::Child).args(["run", "-f", "/nonexistent.toml"]));
-    assert_eq!(ended.code(), 78);
-    assert!(ended.stderr.contains("/nonexistent.toml"), "{ended:?}");
-}
-
-#[test]
-fn what_could_hold_up_whoever_reads_it_is_refused_at_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let fifo = fifo.to_str().unwrap();
-    for command in ["run", "check"] {
-        for file in [fifo, "/dev/zero"] {
-            let ended = run(init(Position::Child).args([command, "-f", file]));
-            assert_eq!(ended.code(), 78);
-            assert!(ended.stderr.contains("it is no regular file"), "{ended:?}");
-        }
-        let file = bundle(&service("a", "true", &format!("environment-file = \"{fifo}\"")));
-        let ended = run(init(Position::Child).args([command, "-f", file.path().to_str().unwrap()]));
-        assert_eq!(ended.code(), 78);
-        assert!(ended.stderr.contains("it is no regular file"), "{ended:?}");
-    }
-}
-
-#[test]
 fn instances_are_as_many_as_the_environment_says() {
     let text = "[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo %i\"]\n\
                 on-exit = \"ignore\"\ninstances-env = \"WORKERS\"\n";

@@ -55,3 +55,31 @@ pub fn bits(name: &str) -> Option<u64> {
     }
     NAMES.iter().position(|known| *known == name).map(|bit| 1 << bit)
 }
+
+/// The names of these capabilities; `ALL` for every bit.
+pub fn names(bits: u64) -> Vec<&'static str> {
+    if bits == u64::MAX {
+        return vec!["ALL"];
+    }
+    NAMES
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| bits >> bit & 1 == 1)
+        .map(|(_, name)| *name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_bits_are_the_same_thing() {
+        for name in NAMES.into_iter().chain(["ALL"]) {
+            assert_eq!(bits(name).map(names), Some(vec![name]));
+        }
+        assert_eq!(names(0), [""; 0]);
+        assert_eq!(bits("cap_net_raw"), bits("NET_RAW"));
+        assert_eq!(bits("NOSUCH"), None);
+    }
+}

@@ -2,124 +2,94 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
-use sidecar_init::bundle::{Account, Bundle, LogMode, OnExit, Place, Route, Service};
+use serde_json::Value;
+use sidecar_init::bundle::Service;
+use sidecar_init::plan::Plan;
 
 use crate::arguments::CheckRequest;
+use crate::plan_json;
 use crate::run::{plan, print, refuse};
+
+/// What the table shows of each service, after its number and before its command.
+const COLUMNS: [&str; 5] = ["name", "user", "stop_signal", "on_exit", "log"];
 
 /// Prints the plan of the bundle, or what is wrong with it.
 pub(crate) fn check(request: &CheckRequest) -> u8 {
     match plan(&request.source) {
-        Ok(plan) if request.json => print(&format!("{:#}\n", as_json(&plan.bundle))),
-        Ok(plan) => print(&table(&plan.bundle)),
+        Ok(plan) if request.json => print(&format!("{:#}\n", plan_json::plan(&plan))),
+        Ok(plan) => print(&text(&plan)),
         Err(refusal) => refuse(&refusal, None),
     }
 }
 
-fn table(bundle: &Bundle) -> String {
+/// A table of the services, what else is set of each, and the routes.
+fn text(plan: &Plan) -> String {
+    let bundle = &plan.bundle;
     let grace = humantime::format_duration(bundle.grace);
     let mut text =
         format!("bundle {}: {} services, grace {grace}\n\n", bundle.name, bundle.services.len());
-    let mut rows =
-        vec![["#", "SERVICE", "USER", "STOP", "ON EXIT", "LOG", "COMMAND"].map(str::to_owned)];
-    for (number, service) in (1..).zip(&bundle.services) {
-        let user = service.identity.user.as_ref().map_or("-".to_owned(), account);
-        rows.push([
-            number.to_string(),
-            service.name.clone(),
-            user,
-            service.stop_signal.to_string(),
-            on_exit(service.on_exit).to_owned(),
-            log_mode(service.log).to_owned(),
-            command(service),
-        ]);
-    }
-    let width =
-        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    for row in &rows {
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(text, "{cell:width$}  ");
+    let whole = plan_json::plan(plan);
+    let services = whole["services"].as_array().map_or(&[][..], Vec::as_slice);
+    text.push_str(&table(services));
+    let plain = plan_json::service(&Service::default(), None, &Vec::new());
+    for service in services {
+        let settings = settings(service, &plain);
+        if !settings.is_empty() {
+            let _ = writeln!(text, "\n{}:\n{settings}", shown(&service["name"]));
         }
-        let _ = writeln!(text, "{}", row[6]);
     }
     for (signal, route) in &bundle.signals {
-        let _ = writeln!(text, "\n{signal}: {}", describe(route));
+        let _ = writeln!(text, "\n{signal}: {}", plan_json::describe(route));
     }
     text
 }
 
-fn describe(route: &Route) -> String {
-    match route {
-        Route::Forward { to, as_signal: None } => format!("to {}", to.join(", ")),
-        Route::Forward { to, as_signal: Some(signal) } => {
-            format!("to {} as {signal}", to.join(", "))
+fn table(services: &[Value]) -> String {
+    let title = ["#", "SERVICE", "USER", "STOP", "ON EXIT", "LOG", "COMMAND"];
+    let mut rows = vec![title.map(str::to_owned).to_vec()];
+    for (number, service) in (1..).zip(services) {
+        let cells = COLUMNS.iter().map(|column| shown(&service[*column]));
+        let command = service["command"].as_array().into_iter().flatten();
+        let command: Vec<String> = command.map(Value::to_string).collect();
+        rows.push(
+            [number.to_string()].into_iter().chain(cells).chain([command.join(" ")]).collect(),
+        );
+    }
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..title.len() - 1).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(text, "{cell:width$}  ");
         }
-        Route::Restart(services) => format!("restarts {}", services.join(", ")),
-        Route::Reload => "the bundle is read again".to_owned(),
-        Route::Become(signal) => format!("taken as {signal}: begins the shutdown"),
-        Route::Drop => "dropped".to_owned(),
+        let _ = writeln!(text, "{}", row[title.len() - 1]);
     }
+    text
 }
 
-fn as_json(bundle: &Bundle) -> Value {
-    let services: Vec<Value> = bundle
-        .services
-        .iter()
-        .map(|service| {
-            let words: Vec<_> = service.command.iter().map(|word| word.to_string_lossy()).collect();
-            json!({
-                "name": service.name,
-                "command": words,
-                "user": service.identity.user.as_ref().map(account),
-                "group": service.identity.group.as_ref().map(account),
-                "stop_signal": service.stop_signal.to_string(),
-                "grace_seconds": service.grace.map(|grace| grace.as_secs_f64()),
-                "on_exit": on_exit(service.on_exit),
-                "success_codes": service.success_codes,
-                "log": log_mode(service.log),
-            })
-        })
-        .collect();
-    let signals: serde_json::Map<String, Value> = bundle
-        .signals
-        .iter()
-        .map(|(signal, route)| (signal.to_string(), Value::String(describe(route))))
-        .collect();
-    json!({
-        "name": bundle.name,
-        "select_env": bundle.select_env,
-        "grace_seconds": bundle.grace.as_secs_f64(),
-        "services": services,
-        "signals": signals,
-    })
+/// What is not in the table, and not as it is for a service that only names its command.
+fn settings(service: &Value, plain: &Value) -> String {
+    let lines = service.as_object().into_iter().flatten().filter(|(key, value)| {
+        *key != "command" && !COLUMNS.contains(&&***key) && **value != plain[key]
+    });
+    let lines: Vec<String> =
+        lines.map(|(key, value)| format!("  {key}: {}", shown(value))).collect();
+    lines.join("\n")
 }
 
-fn account((account, _): &(Account, Place)) -> String {
-    match account {
-        Account::Name(name) => name.clone(),
-        Account::Id(id) => id.to_string(),
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Object(parts) => {
+            let is_set = |value: &Value| !value.is_null() && *value != Value::Array(Vec::new());
+            let parts = parts.iter().filter(|(_, value)| is_set(value));
+            let parts: Vec<String> =
+                parts.map(|(key, value)| format!("{key} {}", shown(value))).collect();
+            parts.join(", ")
+        }
+        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
     }
-}
-
-fn on_exit(on_exit: OnExit) -> &'static str {
-    match on_exit {
-        OnExit::Shutdown => "shutdown",
-        OnExit::Ignore => "ignore",
-    }
-}
-
-fn log_mode(log: LogMode) -> &'static str {
-    match log {
-        LogMode::Inherit => "inherit",
-        LogMode::Prefix => "prefix",
-        LogMode::Json => "json",
-    }
-}
-
-fn command(service: &Service) -> String {
-    let words: Vec<String> =
-        service.command.iter().map(|word| format!("{:?}", word.to_string_lossy())).collect();
-    words.join(" ")
 }

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod client_arguments;
 mod help;
+mod plan_json;
 mod run;
 
 use std::ffi::OsString;

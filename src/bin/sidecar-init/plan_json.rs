@@ -1,0 +1,216 @@
+//! The plan as JSON: everything that the file says and the machine has answered. Of variables only
+//! the names are shown, for their values may be secrets.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use sidecar_init::bundle::check::{Check, Probe, Readiness};
+use sidecar_init::bundle::environment::Variables;
+use sidecar_init::bundle::{
+    Account, EnvironmentPlan, LogFull, LogMode, OnEvent, OnExit, Place, ResourceLimit,
+    RestartPolicy, RestartWhen, Route, Service, ServiceType, WhenRequiredExits, capability,
+    resource,
+};
+use sidecar_init::identity::Resolved;
+use sidecar_init::plan::Plan;
+
+/// The whole plan.
+pub(crate) fn plan(plan: &Plan) -> Value {
+    let bundle = &plan.bundle;
+    let services: Vec<Value> = bundle
+        .services
+        .iter()
+        .zip(&plan.identities)
+        .zip(&plan.environment_files)
+        .map(|((service, who), files)| self::service(service, who.as_ref(), files))
+        .collect();
+    let signals: Map<String, Value> = bundle
+        .signals
+        .iter()
+        .map(|(signal, route)| (signal.to_string(), Value::String(describe(route))))
+        .collect();
+    json!({
+        "name": bundle.name,
+        "select_env": bundle.select_env,
+        "socket": bundle.socket,
+        "on_event": on_event(&bundle.on_event),
+        "grace_seconds": seconds(bundle.grace),
+        "in_file_order": plan.policy.in_file_order,
+        "directory": plan.directory,
+        "services": services,
+        "signals": signals,
+    })
+}
+
+/// One service, and who it runs as, if it is somebody else.
+pub(crate) fn service(service: &Service, who: Option<&Resolved>, files: &Variables) -> Value {
+    let groups = who.and_then(|who| who.credentials.as_ref()).map(|new| new.groups.clone());
+    let limits: Map<String, Value> = service.rlimits.iter().map(limit).collect();
+    let listen: Vec<String> = service.listen.iter().map(ToString::to_string).collect();
+    json!({
+        "name": service.name,
+        "command": words(&service.command),
+        "type": kind(service.kind),
+        "instance_of": service.instance_of,
+        "after": service.after,
+        "requires": service.requires,
+        "when_required_exits": when_required_exits(service.when_required_exits),
+        "working_directory": service.working_directory,
+        "environment": environment(&service.environment, files),
+        "user": service.identity.user.as_ref().map(account),
+        "group": service.identity.group.as_ref().map(account),
+        "user_id": who.map(|who| who.user),
+        "group_id": who.map(|who| who.group),
+        "group_ids": groups,
+        "umask": service.umask.map(|umask| format!("{umask:04o}")),
+        "rlimits": limits,
+        "nice": service.nice,
+        "oom_score_adj": service.oom_score_adj,
+        "no_new_privileges": service.no_new_privileges,
+        "drop_capabilities": capability::names(service.drop_capabilities),
+        "parent_death_signal": service.parent_death_signal.map(|signal| signal.to_string()),
+        "listen": listen,
+        "ready": service.readiness.as_ref().map(readiness),
+        "start_timeout_seconds": service.start_timeout.map(seconds),
+        "live": service.liveness.as_ref().map(check),
+        "watchdog_seconds": service.watchdog.map(seconds),
+        "restart": restart(&service.restart),
+        "stop_signal": service.stop_signal.to_string(),
+        "stop_command": service.stop_command.as_deref().map(words),
+        "drain_seconds": seconds(service.drain),
+        "grace_seconds": service.grace.map(seconds),
+        "on_exit": on_exit(service.on_exit),
+        "success_codes": service.success_codes,
+        "log": log_mode(service.log),
+        "log_full": log_full(service.log_full),
+    })
+}
+
+fn on_event(on_event: &OnEvent) -> Value {
+    let OnEvent { command, file, events } = on_event;
+    json!({"command": words(command), "file": file, "events": events})
+}
+
+fn environment(plan: &EnvironmentPlan, read: &Variables) -> Value {
+    let files: Vec<_> = plan.files.iter().map(|(file, _)| file).collect();
+    let in_files: Vec<_> = read.iter().map(|(name, _)| name.to_string_lossy()).collect();
+    let set: Vec<_> = plan.set.iter().map(|(name, _)| name).collect();
+    json!({"pass": plan.pass, "drop": plan.drop, "files": files, "in_files": in_files, "set": set})
+}
+
+fn readiness(readiness: &Readiness) -> Value {
+    match readiness {
+        Readiness::Check(check) => self::check(check),
+        Readiness::Log(text) => json!({"log": text}),
+        Readiness::Descriptor(number) => json!({"notify": format!("fd:{number}")}),
+        Readiness::Systemd => json!({"notify": "systemd"}),
+    }
+}
+
+fn check(check: &Check) -> Value {
+    let (kind, target, status) = match &check.probe {
+        Probe::Tcp(address) => ("tcp", json!(address.to_string()), None),
+        Probe::Unix(path) => ("unix", json!(path), None),
+        Probe::Http(target) => {
+            let url = format!("http://{}{}", target.host, target.path);
+            ("http", json!(url), target.status)
+        }
+        Probe::Exec(command) => ("exec", words(command), None),
+        Probe::File(path) => ("file", json!(path), None),
+    };
+    json!({
+        kind: target,
+        "status": status,
+        "period_seconds": seconds(check.period),
+        "timeout_seconds": seconds(check.timeout),
+        "failures": check.failures,
+    })
+}
+
+fn restart(policy: &RestartPolicy) -> Value {
+    let when = match policy.when {
+        RestartWhen::Never => return json!("never"),
+        RestartWhen::OnFailure => "on-failure",
+        RestartWhen::Always => "always",
+    };
+    json!({
+        "policy": when,
+        "max": policy.max,
+        "within_seconds": seconds(policy.within),
+        "delay_seconds": seconds(policy.delay),
+        "max_delay_seconds": seconds(policy.max_delay),
+    })
+}
+
+fn limit(limit: &ResourceLimit) -> (String, Value) {
+    let amount = |amount: Option<u64>| amount.map_or(json!("unlimited"), |amount| json!(amount));
+    let both = json!({"soft": amount(limit.soft), "hard": amount(limit.hard)});
+    (resource::name(limit.resource).to_owned(), both)
+}
+
+/// Where a signal goes, in words.
+pub(crate) fn describe(route: &Route) -> String {
+    match route {
+        Route::Forward { to, as_signal: None } => format!("to {}", to.join(", ")),
+        Route::Forward { to, as_signal: Some(signal) } => {
+            format!("to {} as {signal}", to.join(", "))
+        }
+        Route::Restart(services) => format!("restarts {}", services.join(", ")),
+        Route::Reload => "the bundle is read again".to_owned(),
+        Route::Become(signal) => format!("taken as {signal}: begins the shutdown"),
+        Route::Drop => "dropped".to_owned(),
+    }
+}
+
+fn words(words: &[OsString]) -> Value {
+    words.iter().map(|word| word.to_string_lossy()).collect()
+}
+
+fn seconds(span: Duration) -> f64 {
+    span.as_secs_f64()
+}
+
+fn account((account, _): &(Account, Place)) -> String {
+    match account {
+        Account::Name(name) => name.clone(),
+        Account::Id(id) => id.to_string(),
+    }
+}
+
+fn kind(kind: ServiceType) -> &'static str {
+    match kind {
+        ServiceType::Daemon => "daemon",
+        ServiceType::Oneshot => "oneshot",
+    }
+}
+
+fn when_required_exits(when: WhenRequiredExits) -> &'static str {
+    match when {
+        WhenRequiredExits::Keep => "keep",
+        WhenRequiredExits::Stop => "stop",
+        WhenRequiredExits::Restart => "restart",
+    }
+}
+
+fn on_exit(on_exit: OnExit) -> &'static str {
+    match on_exit {
+        OnExit::Shutdown => "shutdown",
+        OnExit::Ignore => "ignore",
+    }
+}
+
+fn log_mode(log: LogMode) -> &'static str {
+    match log {
+        LogMode::Inherit => "inherit",
+        LogMode::Prefix => "prefix",
+        LogMode::Json => "json",
+    }
+}
+
+fn log_full(full: LogFull) -> &'static str {
+    match full {
+        LogFull::Block => "block",
+        LogFull::Drop => "drop",
+    }
+}

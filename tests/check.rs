@@ -1,0 +1,114 @@
+//! What `sidecar-init check` says, and what `run` refuses in the same words.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use std::process::Command;
+
+use harness::{Position, bundle, init, run};
+
+fn service(name: &str, script: &str, more: &str) -> String {
+    format!("[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n{more}\n")
+}
+
+/// The lines of stderr that the init wrote, without its name.
+fn told(stderr: &str) -> Vec<&str> {
+    stderr.lines().filter_map(|line| line.strip_prefix("sidecar-init: ")).collect()
+}
+
+#[test]
+fn the_plan_has_everything_that_is_set() {
+    let keys = "user = 54321\ngroup = 54322\nsupplementary-groups = [7]\numask = \"0027\"\n\
+                rlimits = { core = \"unlimited\" }\nnice = 3\noom-score-adj = 5\n\
+                no-new-privileges = true\ndrop-capabilities = [\"NET_RAW\"]\n\
+                working-directory = \"/tmp\"\nenvironment-drop = [\"X_*\"]\n\
+                environment = { TOKEN = \"secret\" }\nstop-command = [\"bye\"]\n\
+                ready = { tcp = \":80\" }\nrestart = \"always\"\n";
+    let file = bundle(&(service("a", "true", keys) + &service("b", "true", "after = [\"a\"]")));
+    let path = file.path().to_str().unwrap();
+    let ended = run(init(Position::Child).args(["check", "--json", "-f", path]));
+    let plan: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let a = &plan["services"][0];
+    assert_eq!((&a["user_id"], &a["group_id"]), (&54321.into(), &54322.into()), "{a:#}");
+    assert_eq!(a["group_ids"], serde_json::json!([7]));
+    assert_eq!(a["rlimits"]["core"]["hard"], "unlimited");
+    assert_eq!(a["drop_capabilities"], serde_json::json!(["NET_RAW"]));
+    assert_eq!(a["environment"]["set"], serde_json::json!(["TOKEN"]));
+    assert_eq!((&a["ready"]["tcp"], &a["restart"]["max"]), (&"127.0.0.1:80".into(), &5.into()));
+    assert_eq!(plan["services"][1]["after"], serde_json::json!(["a"]));
+    assert_eq!(plan["in_file_order"], false);
+
+    let text = run(init(Position::Child).args(["check", "-f", path])).stdout;
+    for line in [
+        "  umask: 0027",
+        "  nice: 3",
+        "  working_directory: /tmp",
+        "  rlimits: core hard unlimited, soft unlimited",
+        "  environment: drop X_*, set TOKEN",
+        "  after: a",
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line:?} in {text}");
+    }
+    assert!(!text.contains("secret") && !ended.stdout.contains("secret"));
+    assert!(!text.contains("success_codes"), "what is not set is not shown: {text}");
+}
+
+#[test]
+fn check_prints_the_plan_and_every_mistake() {
+    let file = bundle(&service("a", "true", ""));
+    let path = file.path().to_str().unwrap();
+    let ended = run(init(Position::Child).args(["check", "-f", path]));
+    assert_eq!(ended.code(), 0);
+    assert!(ended.stdout.contains("SERVICE"), "{ended:?}");
+    let ended = run(init(Position::Child).args(["check", "--json", "-f", path]));
+    let plan: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(plan["services"][0]["name"], "a");
+
+    let file = bundle("[[service]]\nname = \"a\"\ncommand = \"x\"\nnice = 99\n");
+    let path = file.path().to_str().unwrap();
+    for command in ["check", "run"] {
+        let ended = run(init(Position::Child).args([command, "-f", path]));
+        assert_eq!(ended.code(), 78);
+        let places: Vec<&str> =
+            told(&ended.stderr).iter().map(|line| line.split(": ").next().unwrap()).collect();
+        assert_eq!(places, [format!("{path}:3:11"), format!("{path}:4:8")], "{ended:?}");
+    }
+    // What only the machine can tell has its place too.
+    let lookups = "user = \"nosuch\"\nsupplementary-groups = [0, \"none\"]\n\
+                   environment-file = [\"/nonexistent\", \"/nonexistent\"]\n";
+    let file = bundle(&service("a", "exec true", lookups));
+    let path = file.path().to_str().unwrap();
+    let ended = run(init(Position::Child).args(["check", "-f", path]));
+    assert_eq!(ended.code(), 78);
+    let lines = told(&ended.stderr);
+    assert!(lines[0].starts_with(&format!("{path}:4:8: user \"nosuch\" is not in")), "{lines:?}");
+    assert!(lines[1].starts_with(&format!("{path}:5:28: group \"none\" is not in")), "{lines:?}");
+    for (line, place) in lines[2..].iter().zip(["6:21", "6:37"]) {
+        let reason = "can't read the environment file /nonexistent: No such file or directory";
+        assert_eq!(*line, format!("{path}:{place}: {reason}"));
+    }
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    let ended = run(init(Position::Child).args(["run", "-f", "/nonexistent.toml"]));
+    assert_eq!(ended.code(), 78);
+    assert!(ended.stderr.contains("/nonexistent.toml"), "{ended:?}");
+}
+
+#[test]
+fn what_could_hold_up_whoever_reads_it_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let fifo = fifo.to_str().unwrap();
+    for command in ["run", "check"] {
+        for file in [fifo, "/dev/zero"] {
+            let ended = run(init(Position::Child).args([command, "-f", file]));
+            assert_eq!(ended.code(), 78);
+            assert!(ended.stderr.contains("it is no regular file"), "{ended:?}");
+        }
+        let file = bundle(&service("a", "true", &format!("environment-file = \"{fifo}\"")));
+        let ended = run(init(Position::Child).args([command, "-f", file.path().to_str().unwrap()]));
+        assert_eq!(ended.code(), 78);
+        assert!(ended.stderr.contains("it is no regular file"), "{ended:?}");
+    }
+}
