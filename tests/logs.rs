@@ -186,6 +186,16 @@ fn stdout_can_be_opened_again() {
 }
 
 #[test]
+fn inherited_output_of_another_user_can_be_written_to_but_not_opened_again() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let script = "echo plain; echo again > /dev/stdout || echo refused";
+    let ended = output(&service("a", script, "user = 12345\nlog = \"inherit\""));
+    assert_eq!(ended.stdout, "plain\nrefused\n", "as docs/bundle.md says: {ended:?}");
+}
+
+#[test]
 fn inherited_descriptors_stay_blocking() {
     let file = bundle(
         &service("a", "echo up; read x < /dev/zero", "")
