@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::sockets::bind_unix;
 use super::token::Source;
@@ -176,6 +177,17 @@ impl Control {
         self.clients.get_mut(&number)
     }
 
+    /// The client is to get its answer later.
+    pub(super) fn wait(&mut self, number: usize, waiting: Waiting) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        client.waiting = Some(waiting);
+        client.take_time();
+        // If it left right after its request, the poll has nothing more to say of it.
+        if client.has_left() {
+            self.clients.remove(&number);
+        }
+    }
+
     /// All clients that are not just asking.
     pub(super) fn listeners(&self) -> Vec<usize> {
         let is_listener = |client: &Client| client.mode != Mode::Asking || client.waiting.is_some();
@@ -263,14 +275,13 @@ impl Client {
         }
     }
 
-    fn has_left(&mut self) -> bool {
-        let mut buffer = [0; LONGEST_REQUEST];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => true,
-            // What it says now is not wanted.
-            Ok(_) => false,
-            Err(error) => !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock),
-        }
+    /// Whether nobody can take an answer any more: poll(2) says HUP when both directions are closed,
+    /// whatever is still to be read. One that has only said its last word is still there.
+    pub(super) fn has_left(&self) -> bool {
+        let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
+        let gone = PollFlags::HUP | PollFlags::ERR;
+        poll(&mut polled, Some(&Timespec::default())).is_ok()
+            && polled[0].revents().intersects(gone)
     }
 
     /// Writes what there is room for. Whether it is still there.

@@ -168,9 +168,8 @@ impl Init {
     }
 
     fn wait_for(&mut self, number: usize, waiting: Waiting) {
-        if let Some(client) = self.control.as_mut().and_then(|control| control.client(number)) {
-            client.waiting = Some(waiting);
-            client.take_time();
+        if let Some(control) = &mut self.control {
+            control.wait(number, waiting);
         }
     }
 
