@@ -448,3 +448,21 @@ fn one_that_waits_and_has_left_is_forgotten() {
     bundle.says("shutdown").success();
     bundle.ends_with(0);
 }
+
+#[test]
+fn one_that_has_waited_may_not_stay_for_ever() {
+    let bundle =
+        Controlled::new(Position::Child, &service("web", "ready = { file = \"/nosuch\" }"));
+    let mut client = BufReader::new(UnixStream::connect(bundle.socket()).unwrap());
+    client.get_ref().set_read_timeout(Some(harness::HANG)).unwrap();
+    let wait =
+        json!({"command": "wait", "service": "web", "for": "ready", "timeout_seconds": 0.01});
+    writeln!(client.get_mut(), "{wait}").unwrap();
+    let mut answer = String::new();
+    client.read_line(&mut answer).unwrap();
+    assert!(answer.contains("not in time"), "{answer}");
+    // It says nothing more, and is sent away.
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}

@@ -188,6 +188,13 @@ impl Control {
         }
     }
 
+    /// The client, which has waited, is about to get its answer, and may ask again.
+    pub(super) fn waited(&mut self, number: usize, now: Instant) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        client.waiting = None;
+        client.deadline = Some(now + PATIENCE);
+    }
+
     /// All clients that are not just asking.
     pub(super) fn listeners(&self) -> Vec<usize> {
         let is_listener = |client: &Client| client.mode != Mode::Asking || client.waiting.is_some();

@@ -225,10 +225,8 @@ impl Init {
                 }
                 (_, Some(waiting)) => {
                     if let Some(answer) = self.came_of(&waiting, now) {
-                        if let Some(control) = &mut self.control
-                            && let Some(client) = control.client(number)
-                        {
-                            client.waiting = None;
+                        if let Some(control) = &mut self.control {
+                            control.waited(number, now);
                         }
                         self.give(number, &answer, now);
                     }
