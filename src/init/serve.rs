@@ -19,7 +19,7 @@ impl Init {
     pub(super) fn serve(&mut self) {
         let Some(control) = &mut self.control else { return };
         let now = Instant::now();
-        if std::mem::take(&mut self.unfinished.clients) {
+        if std::mem::take(&mut self.unfinished.clients) || control.has_room_again(now) {
             self.unfinished.clients = control.accept(now, self.poll.registry());
         }
         if control.deadline().is_some_and(|deadline| deadline <= now) {
