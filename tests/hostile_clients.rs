@@ -292,3 +292,61 @@ fn a_mob_can_not_hold_up_grow_or_end_the_init() {
         assert!(ends.is_sorted(), "{ends:?}");
     }
 }
+
+/// Clients that ask for more than can be answered at once do so for ever, but a signal is not
+/// behind all of that.
+#[test]
+fn a_flood_of_questions_lets_signals_through() {
+    const CLIENTS: usize = 60;
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let script = harness::with_witness("exec WITNESS up USR1=usr1 TERM=!0");
+    let mut text = format!(
+        "[bundle]\nsocket = \"{}\"\n[signals]\nUSR1 = {{ to = [\"first\"] }}\n\
+         [[service]]\nname = \"first\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n",
+        socket.display()
+    );
+    for number in 0..150 {
+        text += &format!("[[service]]\nname = \"s{number}\"\ncommand = [\"sleep\", \"1000\"]\n");
+    }
+    let mut running = start_bundle(Position::Child, &text);
+    running.wait_for("[first] up");
+    let questions = "{\"command\": \"status\"}\n".repeat(150);
+    let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let flood = {
+        let (stop, answers) = (stop.clone(), answers.clone());
+        std::thread::spawn(move || {
+            let mut clients: Vec<UnixStream> = (0..CLIENTS)
+                .map(|_| {
+                    let mut client = UnixStream::connect(&socket).unwrap();
+                    client.write_all(questions.as_bytes()).unwrap();
+                    client.set_nonblocking(true).unwrap();
+                    client
+                })
+                .collect();
+            let mut buffer = vec![0; 1 << 16];
+            while !stop.load(Ordering::Relaxed) {
+                for client in &mut clients {
+                    let count = client.read(&mut buffer).unwrap_or(0);
+                    let lines = buffer[..count].iter().filter(|byte| **byte == b'\n').count();
+                    answers.fetch_add(lines, Ordering::Relaxed);
+                }
+            }
+        })
+    };
+    until("the flood rises", || (answers.load(Ordering::Relaxed) > CLIENTS).then_some(()));
+    for _ in 0..5 {
+        let before = answers.load(Ordering::Relaxed);
+        running.signal("USR1");
+        running.wait_for("[first] usr1");
+        let meanwhile = answers.load(Ordering::Relaxed) - before;
+        eprintln!("{meanwhile} answers came before the signal");
+        assert!(meanwhile < 2 * CLIENTS, "{meanwhile} answers were given first");
+    }
+    running.signal("TERM");
+    let ended = running.end();
+    stop.store(true, Ordering::Relaxed);
+    flood.join().unwrap();
+    assert_eq!(ended.code(), 0, "{}", ended.record());
+    assert!(!ended.record().contains("overran"), "{}", ended.record());
+}

@@ -13,6 +13,9 @@ use crate::supervisor::{End, Event, ServiceId, State, Target};
 
 /// How many requests of one client are answered before the others have their turn.
 const BATCH: usize = 16;
+/// How long answers are given before signals and exits have their turn. A status of hundreds of
+/// services takes milliseconds, and 64 clients may want a batch of them.
+const SHARE: Duration = Duration::from_millis(10);
 
 impl Init {
     /// Serves the clients of which the poll has reported something, and those who wait.
@@ -25,17 +28,21 @@ impl Init {
         if control.deadline().is_some_and(|deadline| deadline <= now) {
             control.expire(now);
         }
+        let until = Instant::now() + SHARE;
         for number in std::mem::take(&mut self.busy_clients) {
             if let Some(control) = &mut self.control {
                 control.went_on(number, now);
             }
-            self.answer_requests(number, now);
+            self.answer_requests(number, now, until);
         }
         self.serve_those_who_wait(now);
     }
 
-    fn answer_requests(&mut self, number: usize, now: Instant) {
+    fn answer_requests(&mut self, number: usize, now: Instant, until: Instant) {
         for _ in 0..BATCH {
+            if Instant::now() >= until {
+                break;
+            }
             let request = self.control.as_mut().and_then(|control| control.request(number, now));
             let Some(request) = request else { return };
             let answer = request
