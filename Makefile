@@ -11,7 +11,10 @@ BINARY := target/release/sidecar-init
 ISOLATED = $(shell unshare --pid --fork --mount-proc true 2>/dev/null && echo unshare --pid --fork --mount-proc --kill-child \
 	|| { unshare -Ur --pid --fork --mount-proc true 2>/dev/null && echo unshare -Ur --pid --fork --mount-proc --kill-child; })
 
-.PHONY: help build run test lint bench
+# What `make fuzz` gives each target, in seconds.
+SECONDS ?= 30
+
+.PHONY: help build run test fuzz lint bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -27,8 +30,18 @@ run: build ## a bundle of small services, as PID 1 of a new PID namespace; end i
 test: build ## every test
 	cargo test --workspace
 
+# RUSTC_BOOTSTRAP lets a stable compiler instrument the code, which else only a nightly one may.
+fuzz: ## the long form of the tests: fuzz each parser, SECONDS=30 each; needs cargo-fuzz
+	@command -v cargo-fuzz >/dev/null || { echo "fuzz: first run cargo install cargo-fuzz --locked" >&2; exit 1; }
+	@set -e; for target in bundle control notify probe; do \
+		mkdir -p fuzz/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir fuzz $$target fuzz/corpus/$$target fuzz/seeds/$$target \
+			-- -max_total_time=$(SECONDS) -max_len=8192; \
+	done
+
 lint: ## formatting, clippy and documentation, as CI wants them
 	cargo fmt --all --check
+	rustfmt --check fuzz/targets/*.rs
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --lib
 

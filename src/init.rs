@@ -45,6 +45,10 @@ mod tree;
 mod upward;
 mod watchdogs;
 
+// For the fuzz target and `tests/parsers.rs` alone, which see only what is public.
+#[doc(hidden)]
+pub use notification::{Said, parse as parse_notification};
+
 use checks::Checks;
 use control::Control;
 use helpers::Helpers;

@@ -141,7 +141,8 @@ fn request(target: &HttpTarget) -> String {
 
 /// The status of an answer that may not be complete yet (RFC 9112, section 4).
 pub fn status(received: &[u8]) -> Option<Result<u16, String>> {
-    let end = received.iter().position(|byte| *byte == b'\n');
+    // However it was cut into pieces on its way, the same answer is the same.
+    let end = received.iter().take(LONGEST_STATUS_LINE).position(|byte| *byte == b'\n');
     let line = match end {
         Some(end) => &received[..end],
         None if received.len() < LONGEST_STATUS_LINE => return None,
@@ -180,6 +181,8 @@ mod tests {
             assert!(matches!(status(wrong.as_bytes()), Some(Err(_))), "{wrong:?}");
         }
         assert!(matches!(status(&[b'x'; LONGEST_STATUS_LINE]), Some(Err(_))), "endless");
+        let late = format!("HTTP/1.1 200 {}\n", "x".repeat(LONGEST_STATUS_LINE));
+        assert!(matches!(status(late.as_bytes()), Some(Err(_))), "too long, though it ends");
     }
 
     #[test]

@@ -418,3 +418,51 @@ fn a_hook_that_can_not_work_is_said_and_holds_nothing_up() {
     let command = "can't run the command of `on-event`: command \"nosuch\" not found in PATH";
     assert!(ended.stderr.contains(command), "{ended:?}");
 }
+
+#[test]
+fn one_that_waits_and_has_left_is_forgotten() {
+    let bundle =
+        Controlled::new(Position::Child, &service("web", "ready = { file = \"/nosuch\" }"));
+    let init = bundle.running.pid();
+    // The one that it listens at is left.
+    let clients = || {
+        let links = std::fs::read_dir(format!("/proc/{init}/fd")).unwrap();
+        let links = links.filter_map(|link| std::fs::read_link(link.unwrap().path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("socket:")).count() - 1
+    };
+    harness::until("whoever looked for the socket is forgotten", || (clients() == 0).then_some(()));
+    // Stopped, the init meets the request and the end of the connection at once.
+    harness::kill(init, "STOP");
+    let mut client = UnixStream::connect(bundle.socket()).unwrap();
+    let wait = json!({"command": "wait", "service": "web", "for": "ready"});
+    writeln!(client, "{wait}").unwrap();
+    drop(client);
+    // And one that talks on, more than the init would read at once.
+    let mut client = UnixStream::connect(bundle.socket()).unwrap();
+    writeln!(client, "{wait}").unwrap();
+    client.write_all(&[b'x'; 20_000]).unwrap();
+    harness::kill(init, "CONT");
+    bundle.ask(&json!({"command": "status"}));
+    drop(client);
+    harness::until("both are forgotten", || (clients() == 0).then_some(()));
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
+fn one_that_has_waited_may_not_stay_for_ever() {
+    let bundle =
+        Controlled::new(Position::Child, &service("web", "ready = { file = \"/nosuch\" }"));
+    let mut client = BufReader::new(UnixStream::connect(bundle.socket()).unwrap());
+    client.get_ref().set_read_timeout(Some(harness::HANG)).unwrap();
+    let wait =
+        json!({"command": "wait", "service": "web", "for": "ready", "timeout_seconds": 0.01});
+    writeln!(client.get_mut(), "{wait}").unwrap();
+    let mut answer = String::new();
+    client.read_line(&mut answer).unwrap();
+    assert!(answer.contains("not in time"), "{answer}");
+    // It says nothing more, and is sent away.
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::sockets::bind_unix;
 use super::token::Source;
@@ -20,8 +21,11 @@ use crate::supervisor::ServiceId;
 use crate::sys::peer;
 
 /// How many clients there may be at once. One more sends the one away that has been silent the
-/// longest.
+/// longest, once that has had its turn.
 const MOST_CLIENTS: usize = 64;
+/// How long a client is safe from being sent away for another if it has not been answered yet.
+/// Otherwise a crowd that comes all at once would push out those who are just about to ask.
+const TURN: Duration = Duration::from_millis(100);
 /// How many are let in before the others have their turn.
 const BATCH: usize = 64;
 /// How long a client may take for a request, or for taking an answer.
@@ -58,7 +62,9 @@ pub(super) struct Client {
     pub(super) waiting: Option<Waiting>,
     /// When it is sent away, if it does nothing until then.
     deadline: Option<Instant>,
+    entered: Instant,
     last_heard: Instant,
+    was_answered: bool,
     /// Nothing more comes from it.
     is_done: bool,
 }
@@ -69,6 +75,8 @@ pub(super) struct Control {
     path: PathBuf,
     clients: BTreeMap<usize, Client>,
     next: usize,
+    /// Since when there has been no room for those who may be at the door.
+    crowded_since: Option<Instant>,
 }
 
 impl Control {
@@ -80,12 +88,23 @@ impl Control {
         listener.set_nonblocking(true)?;
         let fd = listener.as_raw_fd();
         registry.register(&mut SourceFd(&fd), Source::Listener.token(), Interest::READABLE)?;
-        Ok(Control { listener, path: path.to_owned(), clients: BTreeMap::new(), next: 0 })
+        Ok(Control {
+            listener,
+            path: path.to_owned(),
+            clients: BTreeMap::new(),
+            next: 0,
+            crowded_since: None,
+        })
     }
 
     /// Lets in who waits at the door, a batch at a time. Whether there may be more.
     pub(super) fn accept(&mut self, now: Instant, registry: &Registry) -> bool {
         for _ in 0..BATCH {
+            let is_crowded = self.room_from().is_some_and(|from| from > now);
+            self.crowded_since = is_crowded.then_some(now);
+            if is_crowded {
+                return false;
+            }
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 // One that has left again, accept(2).
@@ -107,9 +126,20 @@ impl Control {
         true
     }
 
+    /// Whether there is room for those who were left at the door.
+    pub(super) fn has_room_again(&self, now: Instant) -> bool {
+        self.crowded_since.is_some() && self.room_from().is_none_or(|from| from <= now)
+    }
+
+    /// When somebody may be sent away for one more; `None`: there is room without that.
+    fn room_from(&self) -> Option<Instant> {
+        let is_full = self.clients.len() >= MOST_CLIENTS;
+        is_full.then(|| self.dispensable().map(|(_, client)| client.safe_until()).min())?
+    }
+
     fn enter(&mut self, stream: UnixStream, now: Instant, registry: &Registry) {
         if self.clients.len() >= MOST_CLIENTS
-            && let Some(silent) = self.most_silent()
+            && let Some(silent) = self.most_silent(now)
         {
             self.clients.remove(&silent);
         }
@@ -130,19 +160,32 @@ impl Control {
                 mode: Mode::Asking,
                 waiting: None,
                 deadline: Some(now + PATIENCE),
+                entered: now,
                 last_heard: now,
+                was_answered: false,
                 is_done: false,
             };
             self.clients.insert(number, client);
         }
     }
 
-    fn most_silent(&self) -> Option<usize> {
-        // One that has a stream, or waits for something, is meant to be silent.
-        let asks = |client: &Client| client.mode == Mode::Asking && client.waiting.is_none();
-        let by_silence =
-            |(number, client): (&usize, &Client)| (!asks(client), client.last_heard, *number);
-        self.clients.iter().map(by_silence).min().map(|(_, _, number)| number)
+    fn most_silent(&self, now: Instant) -> Option<usize> {
+        self.dispensable()
+            .filter(|(_, client)| client.safe_until() <= now)
+            .min_by_key(|(number, client)| (client.last_heard, *number))
+            .map(|(number, _)| number)
+    }
+
+    /// Those of whom one may have to leave for a newcomer. One that has a stream, or waits for
+    /// something, is meant to be silent, so those are left alone; but not if they take the places of
+    /// all who ask, for nobody can tell which of them still listen.
+    fn dispensable(&self) -> impl Iterator<Item = (usize, &Client)> {
+        let asking = self.clients.values().filter(|client| client.asks()).count();
+        let are_rare = asking < self.clients.len() / 2;
+        self.clients
+            .iter()
+            .filter(move |(_, client)| client.asks() != are_rare)
+            .map(|(number, client)| (*number, client))
     }
 
     /// The next whole request of this client, if there is one and the last one is answered.
@@ -152,7 +195,7 @@ impl Control {
         now: Instant,
     ) -> Option<Result<Vec<u8>, String>> {
         let client = self.clients.get_mut(&number)?;
-        if client.mode != Mode::Asking || client.waiting.is_some() || !client.output.is_empty() {
+        if !client.asks() || !client.output.is_empty() {
             return None;
         }
         client.fill(now);
@@ -176,12 +219,29 @@ impl Control {
         self.clients.get_mut(&number)
     }
 
+    /// The client is to get its answer later.
+    pub(super) fn wait(&mut self, number: usize, waiting: Waiting) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        client.waiting = Some(waiting);
+        client.take_time();
+        // If it left right after its request, the poll has nothing more to say of it.
+        if client.has_left() {
+            self.clients.remove(&number);
+        }
+    }
+
+    /// The client, which has waited, is about to get its answer, and may ask again.
+    pub(super) fn waited(&mut self, number: usize, now: Instant) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        client.waiting = None;
+        client.deadline = Some(now + PATIENCE);
+    }
+
     /// All clients that are not just asking.
     pub(super) fn listeners(&self) -> Vec<usize> {
-        let is_listener = |client: &Client| client.mode != Mode::Asking || client.waiting.is_some();
         self.clients
             .iter()
-            .filter(|(_, client)| is_listener(client))
+            .filter(|(_, client)| !client.asks())
             .map(|(number, _)| *number)
             .collect()
     }
@@ -197,6 +257,7 @@ impl Control {
     pub(super) fn give(&mut self, number: usize, bytes: &[u8], now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         client.output.extend_from_slice(bytes);
+        client.was_answered = true;
         if !client.flush(now) || (client.mode != Mode::Asking && client.output.len() > MOST_WAITING)
         {
             self.clients.remove(&number);
@@ -207,20 +268,20 @@ impl Control {
     pub(super) fn went_on(&mut self, number: usize, now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         // Whoever gets a stream or waits has nothing to say any more; it may leave.
-        let is_gone = client.mode != Mode::Asking || client.waiting.is_some();
-        let is_gone = is_gone && client.has_left();
+        let is_gone = !client.asks() && client.has_left();
         if is_gone || !client.flush(now) {
             self.clients.remove(&number);
         }
     }
 
-    /// When the next client has used up its time.
+    /// When the next client has used up its time, or there is room for one more.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let until = |client: &Client| {
             let waiting = client.waiting.as_ref().and_then(|waiting| waiting.until);
             [client.deadline, waiting].into_iter().flatten().min()
         };
-        self.clients.values().filter_map(until).min()
+        let room = self.crowded_since.map(|since| self.room_from().unwrap_or(since));
+        self.clients.values().filter_map(until).chain(room).min()
     }
 
     /// Sends those away that have used up their time.
@@ -239,6 +300,17 @@ impl Client {
     /// Gets a stream, or an answer that takes its time: there is no hurry.
     pub(super) fn take_time(&mut self) {
         self.deadline = None;
+    }
+
+    /// Whether it gets nothing without asking again.
+    fn asks(&self) -> bool {
+        self.mode == Mode::Asking && self.waiting.is_none()
+    }
+
+    /// Until when it is not sent away for another.
+    fn safe_until(&self) -> Instant {
+        let had_its_turn = !self.asks() || (self.was_answered && self.output.is_empty());
+        if had_its_turn { self.entered } else { self.entered + TURN }
     }
 
     fn fill(&mut self, now: Instant) {
@@ -263,14 +335,13 @@ impl Client {
         }
     }
 
-    fn has_left(&mut self) -> bool {
-        let mut buffer = [0; LONGEST_REQUEST];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => true,
-            // What it says now is not wanted.
-            Ok(_) => false,
-            Err(error) => !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock),
-        }
+    /// Whether nobody can take an answer any more: poll(2) says HUP when both directions are closed,
+    /// whatever is still to be read. One that has only said its last word is still there.
+    pub(super) fn has_left(&self) -> bool {
+        let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
+        let gone = PollFlags::HUP | PollFlags::ERR;
+        poll(&mut polled, Some(&Timespec::default())).is_ok()
+            && polled[0].revents().intersects(gone)
     }
 
     /// Writes what there is room for. Whether it is still there.
@@ -286,10 +357,7 @@ impl Client {
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
         }
-        !(self.is_done
-            && self.input.is_empty()
-            && self.mode == Mode::Asking
-            && self.waiting.is_none())
+        !(self.is_done && self.input.is_empty() && self.asks())
     }
 }
 
@@ -298,3 +366,6 @@ fn is_allowed(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     peer::of_connection(stream.as_fd()).is_ok_and(|peer| peer.user == own || peer.user == 0)
 }
+
+#[cfg(test)]
+mod tests;

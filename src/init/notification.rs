@@ -28,9 +28,12 @@ pub(super) enum Channel {
 
 /// Something that a service has said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub enum Said {
+    /// It is ready.
     Ready,
+    /// It wants more time, from now on.
     Extend(Duration),
+    /// How it is, in its own words.
     Status(String),
     /// It is alive (`WATCHDOG=1`).
     Alive,
@@ -133,7 +136,7 @@ fn read_socket(socket: &UnixDatagram) -> Heard {
 
 /// The assignments of a datagram, one a line, that mean something here; others are passed over,
 /// as sd_notify(3) asks.
-pub(super) fn parse(datagram: &[u8]) -> Vec<Said> {
+pub fn parse(datagram: &[u8]) -> Vec<Said> {
     let text = String::from_utf8_lossy(datagram);
     let said = |line: &str| match line.split_once('=')? {
         ("READY", "1") => Some(Said::Ready),

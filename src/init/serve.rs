@@ -13,29 +13,36 @@ use crate::supervisor::{End, Event, ServiceId, State, Target};
 
 /// How many requests of one client are answered before the others have their turn.
 const BATCH: usize = 16;
+/// How long answers are given before signals and exits have their turn. A status of hundreds of
+/// services takes milliseconds, and 64 clients may want a batch of them.
+const SHARE: Duration = Duration::from_millis(10);
 
 impl Init {
     /// Serves the clients of which the poll has reported something, and those who wait.
     pub(super) fn serve(&mut self) {
         let Some(control) = &mut self.control else { return };
         let now = Instant::now();
-        if std::mem::take(&mut self.unfinished.clients) {
+        if std::mem::take(&mut self.unfinished.clients) || control.has_room_again(now) {
             self.unfinished.clients = control.accept(now, self.poll.registry());
         }
         if control.deadline().is_some_and(|deadline| deadline <= now) {
             control.expire(now);
         }
+        let until = Instant::now() + SHARE;
         for number in std::mem::take(&mut self.busy_clients) {
             if let Some(control) = &mut self.control {
                 control.went_on(number, now);
             }
-            self.answer_requests(number, now);
+            self.answer_requests(number, now, until);
         }
         self.serve_those_who_wait(now);
     }
 
-    fn answer_requests(&mut self, number: usize, now: Instant) {
+    fn answer_requests(&mut self, number: usize, now: Instant, until: Instant) {
         for _ in 0..BATCH {
+            if Instant::now() >= until {
+                break;
+            }
             let request = self.control.as_mut().and_then(|control| control.request(number, now));
             let Some(request) = request else { return };
             let answer = request
@@ -168,9 +175,8 @@ impl Init {
     }
 
     fn wait_for(&mut self, number: usize, waiting: Waiting) {
-        if let Some(client) = self.control.as_mut().and_then(|control| control.client(number)) {
-            client.waiting = Some(waiting);
-            client.take_time();
+        if let Some(control) = &mut self.control {
+            control.wait(number, waiting);
         }
     }
 
@@ -226,10 +232,8 @@ impl Init {
                 }
                 (_, Some(waiting)) => {
                     if let Some(answer) = self.came_of(&waiting, now) {
-                        if let Some(control) = &mut self.control
-                            && let Some(client) = control.client(number)
-                        {
-                            client.waiting = None;
+                        if let Some(control) = &mut self.control {
+                            control.waited(number, now);
                         }
                         self.give(number, &answer, now);
                     }

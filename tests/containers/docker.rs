@@ -6,13 +6,33 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What the containers are made of.
-pub const IMAGE: &str = "sidecar-init-test:base";
-static CHECK: Once = Once::new();
+/// What containers are made of, and the packages in it.
+pub struct Image {
+    pub name: &'static str,
+    packages: &'static str,
+    made: Once,
+}
+
+pub static BASE: Image = Image {
+    name: "sidecar-init-test:base",
+    packages: "ca-certificates,curl,git,nginx-light,procps,redis-server,util-linux",
+    made: Once::new(),
+};
+/// Larger: for those tests only that need its servers.
+pub static SERVERS: Image = Image {
+    name: "sidecar-init-test:servers",
+    packages: "ca-certificates,curl,nginx-light,postgresql,procps,redis-server,s6,util-linux",
+    made: Once::new(),
+};
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether there is an engine; makes the image at the first call.
+/// Whether there is an engine; makes the usual image at the first call.
 pub fn is_there() -> bool {
+    has(&BASE)
+}
+
+/// Whether there is an engine; makes this image at the first call.
+pub fn has(image: &Image) -> bool {
     let engine = Command::new("docker").arg("info").output();
     if !engine.is_ok_and(|output| output.status.success()) {
         assert!(std::env::var_os("CI").is_none(), "CI must have a Docker engine");
@@ -21,9 +41,10 @@ pub fn is_there() -> bool {
         );
         return false;
     }
-    CHECK.call_once(|| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/containers/base-image.sh");
-        assert!(Command::new(script).status().unwrap().success(), "the test image can't be made");
+    image.made.call_once(|| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/containers/image.sh");
+        let made = Command::new(script).args([image.name, image.packages]).status();
+        assert!(made.unwrap().success(), "the image {} can't be made", image.name);
         assert!(binary().exists(), "{} is missing; run `make build`", binary().display());
     });
     true
@@ -50,17 +71,27 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 impl Container {
-    /// `docker run -d OPTIONS IMAGE sidecar-init ARGUMENTS`
+    /// `docker run -d OPTIONS IMAGE sidecar-init ARGUMENTS`, from the usual image.
     pub fn start(options: &[&str], arguments: &[&str]) -> Container {
+        let arguments = [&["/sidecar-init"], arguments].concat();
+        Container::start_from(BASE.name, options, &arguments)
+    }
+
+    /// `docker run -d OPTIONS IMAGE COMMAND`
+    pub fn start_from(image: &str, options: &[&str], command: &[&str]) -> Container {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("sidecar-init-test-{}-{number}", std::process::id());
         let mount = format!("{}:/sidecar-init:ro", binary().display());
         let fixed = ["run", "-d", "--network", "none", "--name", &name, "-v", &mount];
-        let arguments = [&fixed, options, &[IMAGE, "/sidecar-init"], arguments].concat();
+        let arguments = [&fixed, options, &[image], command].concat();
         let output = docker(&arguments);
         let container = Container { name: name.clone() };
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
         container
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Waits for its end; its exit code as Docker tells it.

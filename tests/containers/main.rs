@@ -1,6 +1,6 @@
 //! The static binary in real containers: what `docker run`, `stop`, `kill` and `inspect` see.
 //!
-//! Needs a Docker engine and the image of `base-image.sh`. Without them the tests are skipped,
+//! Needs a Docker engine and the images of `image.sh`. Without them the tests are skipped,
 //! loudly; with `CI` set they fail instead.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
@@ -8,7 +8,11 @@
 mod docker;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod health;
+mod real_servers;
 mod seccomp;
+#[path = "../server_stories/mod.rs"]
+mod server_stories;
 mod servers;
 mod settings;
 mod terminal;

@@ -12,7 +12,7 @@ fn keys_and_window_reach_the_command_in_a_container() {
     let mount = format!("{}:/sidecar-init:ro", docker::binary().display());
     for init in [&[][..], &["--init"]] {
         let options = ["docker", "run", "--rm", "-it", "--network", "none", "-v", &mount];
-        let command = [docker::IMAGE, "/sidecar-init", "--", "sh", "-c", REPORTER];
+        let command = [docker::BASE.name, "/sidecar-init", "--", "sh", "-c", REPORTER];
         let arguments = [&options, init, &command].concat();
         let mut screen = Screen::start(Position::Child, &arguments);
         screen.wait_for("ready");

@@ -1,0 +1,8 @@
+//! Requests on the control socket.
+
+#![no_main]
+
+#[path = "../promises.rs"]
+mod promises;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| promises::control(input));
