@@ -237,7 +237,7 @@ impl Init {
             match Control::open(path, self.poll.registry()) {
                 Ok(control) => {
                     self.control = Some(control);
-                    return self.logs.keep();
+                    return self.logs.keep(self.plan.bundle.services.len());
                 }
                 Err(error) => refusals.push((path, error_text(&error))),
             }

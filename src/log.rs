@@ -103,9 +103,11 @@ impl Logs {
         }
     }
 
-    /// From here on the last that each service writes is kept.
-    pub fn keep(&mut self) {
-        self.rings = Some(Vec::new());
+    /// From here on the last that each of so many services writes is kept.
+    pub fn keep(&mut self, services: usize) {
+        let rings = self.rings.get_or_insert_default();
+        rings.resize_with(services.max(rings.len()), Ring::default);
+        rings.iter_mut().for_each(|ring| ring.keep(ring::share(services)));
     }
 
     /// What the service has written from this byte on, as far as it is kept, and the number of
@@ -118,7 +120,7 @@ impl Logs {
     /// Another service has this id from now on.
     pub fn forget(&mut self, id: ServiceId) {
         if let Some(ring) = self.rings.as_mut().and_then(|rings| rings.get_mut(id.0)) {
-            *ring = Ring::default();
+            ring.forget();
         }
     }
 
@@ -301,11 +303,7 @@ impl Logs {
     }
 
     fn take_ring(&mut self, id: ServiceId) -> Option<Ring> {
-        let rings = self.rings.as_mut()?;
-        if rings.len() <= id.0 {
-            rings.resize_with(id.0 + 1, Ring::default);
-        }
-        Some(std::mem::take(&mut rings[id.0]))
+        self.rings.as_mut()?.get_mut(id.0).map(std::mem::take)
     }
 
     fn put_ring_back(&mut self, id: ServiceId, ring: Option<Ring>) {

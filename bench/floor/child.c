@@ -57,7 +57,8 @@ int main(int argc, char **argv) {
         close(gate[1]);
         for (;;) pause();
     }
-    if (!strcmp(mode, "lines")) { /* this many lines of 100 bytes */
+    if (!strcmp(mode, "notify")) (void)!write(3, "\n", 1); /* ready, as s6 wants to hear it */
+    if (!strcmp(mode, "lines") || !strcmp(mode, "talk")) { /* this many lines of 100 bytes */
         static char block[100 * 640];
         for (int i = 0; i < 640; i++) { memset(block + i * 100, 'x', 99); block[i * 100 + 99] = '\n'; }
         for (int i = 0; i < count / 640; i++)
@@ -66,6 +67,7 @@ int main(int argc, char **argv) {
                 if (n <= 0) return 1;
                 done += (size_t)n;
             }
+        if (!strcmp(mode, "talk")) for (;;) pause();
         return 0;
     }
     /* sleep, or a service's name, which s6 passes on: says that it runs, and waits for its end */

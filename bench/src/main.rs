@@ -5,10 +5,15 @@ mod bundle;
 mod early;
 mod log;
 mod one_command;
+mod order;
 mod orphans;
 mod peers;
+mod probes;
 mod processes;
+mod requests;
+mod restarts;
 mod statistics;
+mod supervisors;
 mod table;
 
 use table::Table;
@@ -18,7 +23,8 @@ Measures sidecar-init (target/release/sidecar-init, or SIDECAR_INIT_STATIC) besi
 
 Usage: bench [--quick] [METRIC]...
 
-Metrics: start memory idle signal exit orphans early services log stalled
+Metrics: start memory idle signal exit orphans early services order rings restarts probes
+         requests log stalled
 Without a metric: all of them. --quick: fewer repetitions, for a look.
 The report goes to stdout, progress to stderr. Run it as root, for it makes PID namespaces.
 ";
@@ -37,7 +43,7 @@ fn main() {
     let quick = arguments.len() < before;
     let peers = peers::installed();
     println!("{}\n", peers::machine());
-    let metrics: [(&str, Metric); 10] = [
+    let metrics: [(&str, Metric); 15] = [
         ("start", one_command::start),
         ("memory", one_command::memory),
         ("idle", one_command::idle),
@@ -46,6 +52,11 @@ fn main() {
         ("orphans", orphans::orphans),
         ("early", early::early),
         ("services", bundle::services),
+        ("order", order::order),
+        ("rings", requests::rings),
+        ("restarts", restarts::restarts),
+        ("probes", probes::probes),
+        ("requests", requests::requests),
         ("log", log::throughput),
         ("stalled", log::stalled),
     ];

@@ -7,8 +7,9 @@ use rustix::process::Signal;
 
 use crate::peers::{Init, Peers};
 use crate::processes::{
-    Measured, as_pid_1, children, memory as memory_of, now, signal as send, sleeps, until,
+    Folder, Measured, as_pid_1, children, memory as memory_of, now, signal as send, sleeps, until,
 };
+use crate::requests::bundle_with_socket;
 use crate::statistics::{median, percentile};
 use crate::table::Table;
 
@@ -109,16 +110,21 @@ pub fn memory(peers: &Peers, quick: bool) -> Table {
     table
 }
 
+/// The inits, and a bundle that can be asked.
 pub fn idle(peers: &Peers, quick: bool) -> Table {
     let seconds = if quick { 3 } else { 10 };
-    let all: Vec<Measured> = peers.inits.iter().map(|init| running(peers, init, "sleep")).collect();
+    let mut all: Vec<(&str, Measured)> =
+        peers.inits.iter().map(|init| (init.name, running(peers, init, "sleep"))).collect();
+    let folder = Folder::new();
+    let bundle = bundle_with_socket(peers, &folder, 100);
+    all.push(("sidecar-init, 100 services and a control socket", bundle));
     std::thread::sleep(Duration::from_millis(500));
-    let before: Vec<f64> = all.iter().map(|measured| sleeps(measured.pid())).collect();
+    let before: Vec<f64> = all.iter().map(|(_, measured)| sleeps(measured.pid())).collect();
     std::thread::sleep(Duration::from_secs(seconds));
     let mut table =
         Table::new(&format!("Wakeups while idle, in {seconds} s"), &["init", "wakeups"]);
-    for ((init, measured), before) in peers.inits.iter().zip(&all).zip(before) {
-        table.row(init.name, &[format!("{:.0}", sleeps(measured.pid()) - before)]);
+    for ((name, measured), before) in all.iter().zip(before) {
+        table.row(name, &[format!("{:.0}", sleeps(measured.pid()) - before)]);
     }
     table
 }

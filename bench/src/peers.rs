@@ -15,8 +15,11 @@ pub struct Peers {
     pub ours: PathBuf,
     pub child: String,
     pub noop: String,
+    pub stamp: String,
     pub floor_bundle: PathBuf,
     pub floor_prefix: PathBuf,
+    pub floor_probe: PathBuf,
+    pub floor_restart: PathBuf,
 }
 
 /// Ours, the floor, and whichever peers are installed; compiles the C programs.
@@ -63,8 +66,11 @@ pub fn installed() -> Peers {
         ours,
         child: compile("child").to_string_lossy().into_owned(),
         noop: compile_with("noop", &["-nostdlib"]).to_string_lossy().into_owned(),
+        stamp: compile("stamp").to_string_lossy().into_owned(),
         floor_bundle: compile("bundle"),
         floor_prefix: compile("prefix"),
+        floor_probe: compile("probe"),
+        floor_restart: compile("restart"),
     }
 }
 

@@ -3,8 +3,12 @@
 use std::fs;
 use std::io::Read;
 use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 /// A process that is killed when the measurement is over.
 pub struct Measured {
@@ -12,7 +16,7 @@ pub struct Measured {
     pub stdout: ChildStdout,
 }
 
-/// A child that does not outlive its owner.
+/// A child that does not outlive its owner, and nor does what it has started.
 pub struct Guarded(Child);
 
 impl Measured {
@@ -50,9 +54,19 @@ impl Measured {
     }
 }
 
+impl Guarded {
+    /// Starts it without input, and with its output thrown away.
+    pub fn start(command: &mut Command) -> Guarded {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Guarded(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+}
+
 impl Drop for Guarded {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        for pid in tree(self.0.id()) {
+            signal(pid, Signal::KILL);
+        }
         let _ = self.0.wait();
     }
 }
@@ -71,6 +85,29 @@ impl DerefMut for Guarded {
     }
 }
 
+/// A folder that is gone when the measurement is over.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("bench-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A command in a PID namespace of its own, whose PID 1 it becomes.
 pub fn as_pid_1() -> Command {
     let mut command = Command::new("unshare");
@@ -84,7 +121,7 @@ pub fn now() -> f64 {
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
-pub fn signal(pid: u32, signal: rustix::process::Signal) {
+pub fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
     let _ = rustix::process::kill_process(pid, signal);
 }
@@ -111,6 +148,19 @@ pub fn memory(pid: u32, field: &str) -> f64 {
 pub fn processor_time(pid: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
     text.split_whitespace().next().and_then(|time| time.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// Runs it to its end; the time that it has spent on a processor, in nanoseconds.
+pub fn cost(command: &mut Command) -> f64 {
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a pid");
+    // As long as it is not reaped the kernel still shows what it has used.
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(pid), look).expect("it ends");
+    let time = processor_time(child.id());
+    let status = child.wait().expect("it has ended");
+    assert!(status.success(), "{command:?}: {status}");
+    time
 }
 
 /// How often it went to sleep by itself.

@@ -55,6 +55,9 @@ impl Init {
             self.logs.forget(*id);
             self.remnants.forget(*id);
         }
+        if self.control.is_some() {
+            self.logs.keep(self.plan.bundle.services.len());
+        }
         self.supervisor.reload(self.plan.policy.clone(), &changes, Instant::now());
         Ok(changes)
     }

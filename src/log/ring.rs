@@ -2,8 +2,15 @@
 
 use std::collections::VecDeque;
 
-/// How much of a service's output is kept, in bytes.
-const KEPT: usize = 32 * 1024;
+/// How much of a service's output is kept at the most, in bytes.
+const MOST_KEPT: usize = 32 * 1024;
+/// How much is kept of all services together; where they are many, each has an equal share.
+const KEPT_OF_ALL: usize = 512 * 1024;
+
+/// How much is kept of each of so many services.
+pub(super) fn share(services: usize) -> usize {
+    (KEPT_OF_ALL / services.max(1)).clamp(1, MOST_KEPT)
+}
 
 /// The end of a stream of bytes.
 #[derive(Debug, Default)]
@@ -11,25 +18,47 @@ pub(super) struct Ring {
     bytes: VecDeque<u8>,
     /// How many bytes there were in all.
     total: u64,
+    /// How many are kept.
+    kept: usize,
 }
 
 impl Ring {
+    /// Keeps so many bytes from here on.
+    pub(super) fn keep(&mut self, kept: usize) {
+        self.kept = kept;
+        self.make_room(0);
+        self.bytes.shrink_to(kept);
+    }
+
+    /// Begins anew.
+    pub(super) fn forget(&mut self) {
+        *self = Ring { kept: self.kept, ..Ring::default() };
+    }
+
     /// Keeps a line, which has no newline at its end.
     pub(super) fn push(&mut self, line: &[u8]) {
-        let kept = &line[..line.len().min(KEPT - 1)];
-        self.make_room(kept.len() + 1);
-        self.bytes.extend(kept);
+        let line = &line[..line.len().min(self.kept.saturating_sub(1))];
+        let wanted = line.len() + 1;
+        self.make_room(wanted);
+        let (length, capacity) = (self.bytes.len(), self.bytes.capacity());
+        if length + wanted > capacity {
+            // Doubled, as it would be anyway, but not beyond what is kept.
+            let capacity = (2 * capacity).min(self.kept).max(length + wanted);
+            self.bytes.reserve_exact(capacity - length);
+        }
+        self.bytes.extend(line);
         self.bytes.push_back(b'\n');
-        self.total += kept.len() as u64 + 1;
+        self.total += wanted as u64;
     }
 
     /// Forgets as many of the oldest lines as it takes.
     fn make_room(&mut self, wanted: usize) {
-        let too_many = (self.bytes.len() + wanted).saturating_sub(KEPT);
+        let too_many = (self.bytes.len() + wanted).saturating_sub(self.kept);
         if too_many > 0 {
-            let rest_of_line = self.bytes.iter().skip(too_many - 1).position(|byte| *byte == b'\n');
+            let mut rest = self.bytes.iter().skip(too_many.saturating_sub(1));
+            let rest_of_line = rest.position(|byte| *byte == b'\n');
             let end = rest_of_line.map_or(self.bytes.len(), |rest| too_many + rest);
-            self.bytes.drain(..end);
+            self.bytes.drain(..end.min(self.bytes.len()));
         }
     }
 
@@ -46,9 +75,39 @@ impl Ring {
 mod tests {
     use super::*;
 
+    const KEPT: usize = MOST_KEPT;
+
+    fn ring() -> Ring {
+        let mut ring = Ring::default();
+        ring.keep(KEPT);
+        ring
+    }
+
+    #[test]
+    fn many_services_share_what_is_kept() {
+        assert_eq!(share(0), MOST_KEPT);
+        assert_eq!(share(16), MOST_KEPT);
+        assert_eq!(share(1000) * 1000, KEPT_OF_ALL / 1000 * 1000);
+        assert_eq!(share(usize::MAX), 1);
+    }
+
+    #[test]
+    fn a_smaller_share_holds_at_once() {
+        let mut ring = ring();
+        for number in 0..100 {
+            ring.push(format!("line {number}").as_bytes());
+        }
+        ring.keep(16);
+        assert_eq!(ring.since(0).0, b"line 98\nline 99\n");
+        assert!(ring.bytes.capacity() <= 16);
+        ring.push(b"one that is longer than all that is kept");
+        assert_eq!(ring.since(0).0, b"one that is lon\n");
+        assert!(ring.bytes.capacity() <= 16);
+    }
+
     #[test]
     fn the_end_is_kept_from_a_whole_line_on() {
-        let mut ring = Ring::default();
+        let mut ring = ring();
         ring.push(b"one");
         ring.push(b"two");
         assert_eq!(ring.since(0), (b"one\ntwo\n".to_vec(), 8));
@@ -64,10 +123,10 @@ mod tests {
 
     #[test]
     fn it_never_grows_beyond_its_size() {
-        let mut ring = Ring::default();
+        let mut ring = ring();
         for size in [1, KEPT - 1, KEPT, KEPT + 1, 3 * KEPT, 7] {
             ring.push(&vec![b'a'; size]);
-            assert!(ring.bytes.len() <= KEPT);
+            assert!(ring.bytes.capacity() <= KEPT);
             let (kept, next) = ring.since(0);
             assert_eq!((kept.last(), next), (Some(&b'\n'), ring.total));
         }
