@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
@@ -33,7 +34,7 @@ pub struct Plan {
     /// Whether it is one command, for which the init is to be as transparent as it can.
     pub is_one_command: bool,
     /// What the core decides by.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// What is to take the place of a service when its process has ended.
     replacements: BTreeMap<ServiceId, Definition>,
 }
@@ -86,7 +87,7 @@ impl Plan {
             directory: PathBuf::new(),
             foreground: Some(id),
             is_one_command: true,
-            policy,
+            policy: policy.into(),
             replacements: BTreeMap::new(),
         }
     }
@@ -139,7 +140,7 @@ impl Plan {
             directory,
             foreground,
             is_one_command: false,
-            policy,
+            policy: policy.into(),
             replacements: BTreeMap::new(),
         })
     }

@@ -45,7 +45,7 @@ impl Attempt {
     pub fn start(probe: &Probe) -> Option<io::Result<Attempt>> {
         match probe {
             Probe::Tcp(address) => Some(Attempt::tcp(*address, None)),
-            Probe::Http(target) => Some(Attempt::tcp(target.address, Some(target.clone()))),
+            Probe::Http(target) => Some(Attempt::tcp(target.address, Some((**target).clone()))),
             Probe::Unix(path) => Some(Attempt::unix(path)),
             Probe::Exec(_) | Probe::File(_) => None,
         }

@@ -15,6 +15,7 @@
 //! then on nothing is started, and one deadline holds for everything; see
 //! `supervisor/shutdown.rs`.
 
+mod census;
 mod event;
 mod lifecycle;
 mod order;
@@ -28,10 +29,12 @@ pub use lifecycle::{End, State};
 pub use policy::{Otherwise, Policy, ServicePolicy, SignalRoute};
 pub use reload::Changes;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::exit::{CHECK_FAILED, ExitStatus, INIT_FAILED};
 use crate::signal::Signal;
+use census::Census;
 use lifecycle::{Ending, Service};
 use order::Order;
 use shutdown::Phase;
@@ -58,7 +61,7 @@ pub struct Outcome {
 /// The state machine of one bundle.
 #[derive(Debug)]
 pub struct Supervisor {
-    policy: Policy,
+    policy: Arc<Policy>,
     order: Order,
     services: Vec<Service>,
     phase: Phase,
@@ -70,8 +73,7 @@ pub struct Supervisor {
     first_code: Option<u8>,
     /// The first exit of a service with leave to exit that was a failure.
     first_failure: Option<(ServiceId, ExitStatus)>,
-    /// How many services have a process, or are about to.
-    alive: usize,
+    census: Census,
     /// How often TERM or INT asked for the end.
     requests: u32,
     /// Whether the sweep began in this tick, so that nobody knows yet whether anything is left.
@@ -89,10 +91,13 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// A bundle of which nothing has been started.
-    pub fn new(policy: Policy) -> Supervisor {
+    pub fn new(policy: impl Into<Arc<Policy>>) -> Supervisor {
+        let policy = policy.into();
+        let services: Vec<Service> = policy.services.iter().map(|_| Service::default()).collect();
         Supervisor {
             order: Order::new(&policy),
-            services: policy.services.iter().map(|_| Service::default()).collect(),
+            census: Census::of(services.iter().map(|service| service.state)),
+            services,
             random: policy.seed,
             policy,
             phase: Phase::Up,
@@ -101,7 +106,6 @@ impl Supervisor {
             is_unannounced: false,
             first_code: None,
             first_failure: None,
-            alive: 0,
             requests: 0,
             sweeps_since_now: false,
             overran: Vec::new(),
@@ -254,8 +258,8 @@ impl Supervisor {
     fn next_due(&self) -> Option<Instant> {
         let services = self.services.iter().filter_map(|service| service.state.until());
         let own = match self.phase {
-            Phase::Up | Phase::Stopping { .. } => services.min(),
-            Phase::Sweeping { .. } | Phase::Killing { .. } | Phase::Down => None,
+            Phase::Up | Phase::Stopping { .. } if self.census.timed > 0 => services.min(),
+            _ => None,
         };
         own.into_iter().chain(self.phase.due()).min()
     }

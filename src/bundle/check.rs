@@ -13,7 +13,7 @@ pub enum Probe {
     /// A connection to this Unix stream socket is accepted.
     Unix(PathBuf),
     /// A GET of this is answered with a status of success.
-    Http(HttpTarget),
+    Http(Box<HttpTarget>),
     /// This command exits with code 0, run as the service itself would be.
     Exec(Vec<OsString>),
     /// This file is there.

@@ -8,6 +8,7 @@ mod section;
 mod service;
 mod signals;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -145,11 +146,12 @@ fn services_of<'text>(
         return Vec::new();
     }
     let mut services = Vec::<Service>::new();
+    let mut names = BTreeSet::new();
     let mut named = Vec::new();
     for (table, span) in tables {
-        if let Some((service, names)) = service::service(table, span.clone(), defaults, complaints)
+        if let Some((service, others)) = service::service(table, span.clone(), defaults, complaints)
         {
-            if services.iter().any(|other| other.name == service.name) {
+            if !names.insert(service.name.clone()) {
                 let message = format!(
                     "a second service with the name \"{}\"; names are unique",
                     service.name
@@ -157,7 +159,7 @@ fn services_of<'text>(
                 complaints.add(service::name_span(table, span.clone()), message);
             }
             services.push(service);
-            named.push(names);
+            named.push(others);
         }
     }
     order::check(&services, &named, complaints);

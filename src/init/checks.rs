@@ -164,18 +164,23 @@ impl Checks {
                 false => Err(format!("{} is not there", path.display())),
             },
             _ => match Attempt::start(&probe) {
-                Some(Ok(attempt)) => {
-                    let source = attempt.as_raw_fd();
-                    let token = Source::Check(id, purpose).token();
-                    let interest = Interest::READABLE | Interest::WRITABLE;
-                    let registered = registry.register(&mut SourceFd(&source), token, interest);
-                    running.trying = Trying::Connection(attempt);
-                    self.due.insert((running.until, key));
-                    match registered {
-                        Ok(()) => return self.advance(id, purpose, now, verdicts),
-                        Err(error) => Err(error_text(&error)),
+                Some(Ok(mut attempt)) => match attempt.advance() {
+                    // A neighbour of ours accepts at once, and the poll need not know.
+                    Progress::Done(result) => result,
+                    Progress::Pending => {
+                        let source = attempt.as_raw_fd();
+                        let token = Source::Check(id, purpose).token();
+                        let interest = Interest::READABLE | Interest::WRITABLE;
+                        match registry.register(&mut SourceFd(&source), token, interest) {
+                            Ok(()) => {
+                                running.trying = Trying::Connection(attempt);
+                                self.due.insert((running.until, key));
+                                return;
+                            }
+                            Err(error) => Err(error_text(&error)),
+                        }
                     }
-                }
+                },
                 Some(Err(error)) => Err(error_text(&error)),
                 None => Ok(()),
             },

@@ -42,6 +42,8 @@ impl History {
         if past.runs.len() == RUNS {
             past.runs.pop_front();
         }
+        // Most services run once; the room for four that a deque begins with would be wasted.
+        past.runs.reserve_exact(1);
         past.runs.push_back(Run { started: now, ready: None, asked: None, ended: None });
         past.count += 1;
         past.said = None;

@@ -8,7 +8,7 @@ use super::Init;
 use crate::exit::{ExitStatus, INIT_FAILED};
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId};
-use crate::sys::wait::ended_child;
+use crate::sys::wait::{Seen, ended_child};
 
 /// How many zombies are reaped before signals and deadlines have their turn. A storm of orphans
 /// takes more turns, and none of them long.
@@ -51,16 +51,25 @@ impl Init {
         }
         let mut has_polled = false;
         for _ in 0..BATCH {
-            if let Some(id) = self.ended_service() {
-                // It has ended since the poll, and perhaps another one before it: wait(2) does
-                // not say in which order, but the poll does.
-                if !std::mem::replace(&mut has_polled, true) {
-                    self.poll_again();
+            // The kernel goes through all children in a wait for any of them; once is enough.
+            let reaped = match self.look_at_children() {
+                Seen::Ended(pid) => {
+                    if let Some(id) = self.processes.service(pid) {
+                        // It has ended since the poll, and perhaps another one before it: wait(2)
+                        // does not say in which order, but the poll does.
+                        if !std::mem::replace(&mut has_polled, true) {
+                            self.poll_again();
+                        }
+                        self.reap_service(id);
+                        continue;
+                    }
+                    waitpid(Some(pid), WaitOptions::NOHANG)
                 }
-                self.reap_service(id);
-                continue;
-            }
-            match wait(WaitOptions::NOHANG) {
+                Seen::NoneEnded => Ok(None),
+                Seen::NoChild => Err(rustix::io::Errno::CHILD),
+                Seen::Nothing => wait(WaitOptions::NOHANG),
+            };
+            match reaped {
                 Ok(Some((pid, status))) => self.reaped(pid, exit_status(status)),
                 Ok(None) => return self.kill_newcomers(),
                 Err(rustix::io::Errno::INTR) => {}
@@ -79,12 +88,10 @@ impl Init {
         }
     }
 
-    /// A service that has ended and is next to be reaped; its group is to be looked after first.
-    fn ended_service(&self) -> Option<ServiceId> {
-        if self.plan.is_one_command {
-            return None;
-        }
-        self.processes.service(ended_child()?)
+    /// Who is next to be reaped: the group of a service that has ended is to be looked after
+    /// before that.
+    fn look_at_children(&self) -> Seen {
+        if self.plan.is_one_command { Seen::Nothing } else { ended_child() }
     }
 
     fn reaped(&mut self, pid: Pid, status: ExitStatus) {

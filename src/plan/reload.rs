@@ -1,10 +1,12 @@
 //! A new plan in place of the one that runs. Services keep their ids, by which the core and the
 //! reactor know them; what has changed about one that runs waits until its process has ended.
 
+use std::sync::Arc;
+
 use crate::bundle::environment::Variables;
 use crate::bundle::{Identity, Place, Service};
 use crate::identity::Resolved;
-use crate::supervisor::{Changes, ServiceId, ServicePolicy, SignalRoute};
+use crate::supervisor::{Changes, Policy, ServiceId, ServicePolicy, SignalRoute};
 
 use super::Plan;
 
@@ -54,13 +56,13 @@ impl Plan {
         self.bundle.grace = new.bundle.grace;
         self.bundle.on_event = new.bundle.on_event;
         self.bundle.signals = new.bundle.signals;
-        self.policy = new.policy;
-        for route in self.policy.signals.values_mut() {
+        let mut policy = Arc::unwrap_or_clone(new.policy);
+        for route in policy.signals.values_mut() {
             if let SignalRoute::Forward(to, ..) | SignalRoute::Restart(to) = route {
                 to.iter_mut().for_each(|id| *id = ids[id.0]);
             }
         }
-        self.policy.services = policies;
+        self.policy = Arc::new(Policy { services: policies, ..policy });
         changes
     }
 

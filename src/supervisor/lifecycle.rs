@@ -140,7 +140,7 @@ enum Turn {
 impl Supervisor {
     /// Starts the next service whose turn has come, if none is just being started.
     pub(super) fn start_next(&mut self, orders: &mut Vec<Action>) {
-        if self.services.iter().any(|service| service.state == State::Spawning) {
+        if self.census.spawning > 0 || self.census.waiting == 0 {
             return;
         }
         for place in 0..self.order.start.len() {
@@ -506,7 +506,7 @@ impl Supervisor {
 
     /// Goes on with every service whose time in a state is over.
     pub(super) fn expire(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Up | Phase::Stopping { .. }) {
+        if !matches!(self.phase, Phase::Up | Phase::Stopping { .. }) || self.census.timed == 0 {
             return;
         }
         for index in 0..self.services.len() {
@@ -544,7 +544,7 @@ impl Supervisor {
             State::Gone(end) => end != End::Stopped || policy.is_retired,
             _ => false,
         };
-        if self.alive == 0 && self.services.iter().zip(&self.policy.services).all(is_over) {
+        if self.census.alive == 0 && self.services.iter().zip(&self.policy.services).all(is_over) {
             self.begin_shutdown(Cause::AllExited(self.first_failure), now);
         }
     }
@@ -558,8 +558,8 @@ impl Supervisor {
     /// The only door through which a service changes its state.
     pub(super) fn set(&mut self, id: ServiceId, state: State) {
         if let Some(service) = self.services.get_mut(id.0) {
-            self.alive -= usize::from(service.state.is_alive());
-            self.alive += usize::from(state.is_alive());
+            self.census.leave(service.state);
+            self.census.enter(state);
             service.state = state;
             self.unsettled = true;
         }

@@ -1,8 +1,10 @@
 //! Another bundle in place of the one that runs: what is new starts, what is gone stops, what has
 //! changed restarts, and the rest is left alone.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::census::Census;
 use super::event::ServiceId;
 use super::lifecycle::{End, Ending, Service, State};
 use super::order::Order;
@@ -30,22 +32,25 @@ impl Changes {
 impl Supervisor {
     /// Goes on by another policy, in which every service has kept its id. Does nothing once the
     /// shutdown has begun.
-    pub fn reload(&mut self, policy: Policy, changes: &Changes, now: Instant) {
+    pub fn reload(&mut self, policy: impl Into<Arc<Policy>>, changes: &Changes, now: Instant) {
         if self.phase != Phase::Up {
             return;
         }
-        self.order = Order::new(&policy);
-        self.services.resize_with(policy.services.len(), Service::default);
-        self.policy = policy;
+        self.policy = policy.into();
+        self.order = Order::new(&self.policy);
+        self.services.resize_with(self.policy.services.len(), Service::default);
+        self.census = Census::of(self.services.iter().map(|service| service.state));
         for id in &changes.stopped {
             self.stop_requested(*id, Ending::Stop);
         }
         for id in &changes.started {
-            let service = &mut self.services[id.0];
-            match service.state {
-                State::Gone(_) => *service = Service::default(),
+            match self.state(*id) {
+                State::Gone(_) => {
+                    self.set(*id, State::Waiting);
+                    self.services[id.0] = Service::default();
+                }
                 // It is back before it was gone.
-                state if state.is_alive() => service.ending = Some(Ending::Restart),
+                state if state.is_alive() => self.services[id.0].ending = Some(Ending::Restart),
                 _ => {}
             }
         }

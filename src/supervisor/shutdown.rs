@@ -127,9 +127,10 @@ impl Supervisor {
         let deadline = now + self.policy.grace;
         self.end_at_the_latest = Some(deadline + KILL_WAIT);
         // One that was being stopped has no more time than all the others.
-        for service in &mut self.services {
-            if let State::Stopping { kill_at } = &mut service.state {
-                *kill_at = kill_at.filter(|kill_at| *kill_at < deadline);
+        for index in 0..self.services.len() {
+            if let State::Stopping { kill_at } = self.services[index].state {
+                let kill_at = kill_at.filter(|kill_at| *kill_at < deadline);
+                self.set(ServiceId(index), State::Stopping { kill_at });
             }
         }
         self.phase = Phase::Stopping { deadline, stage: Stage::Begun, advance_at: deadline };
@@ -168,7 +169,7 @@ impl Supervisor {
         deadline: Instant,
         orders: &mut Vec<Action>,
     ) {
-        if self.alive == 0 {
+        if self.census.alive == 0 {
             self.phase = Phase::Sweeping { deadline };
             orders.push(Action::TerminateRest);
             return;
@@ -178,7 +179,7 @@ impl Supervisor {
             Stage::Number(number) => Some(number),
             Stage::Rest { alive } => {
                 // What a service leaves behind that has just ended was not among the strays.
-                if self.alive < alive {
+                if self.census.alive < alive {
                     self.terminate_rest(deadline, orders);
                 }
                 return;
@@ -211,7 +212,7 @@ impl Supervisor {
 
     fn terminate_rest(&mut self, deadline: Instant, orders: &mut Vec<Action>) {
         orders.push(Action::TerminateRest);
-        let stage = Stage::Rest { alive: self.alive };
+        let stage = Stage::Rest { alive: self.census.alive };
         self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
     }
 

@@ -6,16 +6,30 @@ use rustix::process::Pid;
 
 use super::process_ids::positive;
 
-/// The child that would be reaped next; `None` if there is none, or waitid(2) is forbidden.
-pub fn ended_child() -> Option<Pid> {
+/// What a look at all children has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// This one has ended, and would be reaped next.
+    Ended(Pid),
+    /// They all live.
+    NoneEnded,
+    /// There is none, dead or alive.
+    NoChild,
+    /// waitid(2) is forbidden.
+    Nothing,
+}
+
+/// Looks for a child that has ended.
+pub fn ended_child() -> Seen {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: the kernel writes at most one siginfo_t into a live variable of that type.
     let done = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) };
     if done != 0 {
-        return None;
+        let error = std::io::Error::last_os_error().raw_os_error();
+        return if error == Some(libc::ECHILD) { Seen::NoChild } else { Seen::Nothing };
     }
     // SAFETY: all zeroes are a valid siginfo_t, and so is what the kernel has written; its pid
     // is 0 if no child has ended, waitid(2).
-    positive(unsafe { info.assume_init_ref().si_pid() })
+    positive(unsafe { info.assume_init_ref().si_pid() }).map_or(Seen::NoneEnded, Seen::Ended)
 }

@@ -264,7 +264,7 @@ fn probe(section: &mut Section) -> Option<Probe> {
                 "`http` is a URL like http://127.0.0.1:8080/health; names are not looked up",
             );
         }
-        return target.map(|target| Probe::Http(check::HttpTarget { status, ..target }));
+        return target.map(|target| Probe::Http(check::HttpTarget { status, ..target }.into()));
     }
     if section.get("exec").is_some() {
         return Some(Probe::Exec(super::service::words(section, "exec")));

@@ -1,5 +1,7 @@
 //! Whether the order that the services ask for is one.
 
+use std::collections::BTreeMap;
+
 use super::errors::Complaints;
 use super::life::Named;
 use super::section::nearest;
@@ -8,11 +10,13 @@ use crate::bundle::Service;
 /// Complains of names that no service has, and of a cycle, all of it.
 pub(super) fn check(services: &[Service], named: &[Named], complaints: &mut Complaints) {
     let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
+    // The first of a name that is there twice, which is an error of its own.
+    let by_name: BTreeMap<&str, usize> = names.iter().copied().zip(0..names.len()).rev().collect();
     let mut edges = vec![Vec::new(); services.len()];
     for (index, Named { after, requires }) in named.iter().enumerate() {
         for (name, span) in after.iter().chain(requires) {
-            match names.iter().position(|known| known == name) {
-                Some(other) => edges[index].push((other, span.clone())),
+            match by_name.get(&**name) {
+                Some(other) => edges[index].push((*other, span.clone())),
                 None => {
                     let fix = match nearest(name, &names) {
                         Some(near) => format!("did you mean \"{near}\"?"),
