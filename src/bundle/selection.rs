@@ -1,6 +1,6 @@
 //! Narrows a bundle to some of its services. Pure.
 
-use super::{Bundle, Route, Service};
+use super::{Bundle, Route, Service, ServiceType};
 
 /// What a text such as `egress, pipelock` selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,13 +12,16 @@ pub struct Selection {
 }
 
 /// What `text` selects: names between commas, in any order, with white space around them, more
-/// than once or not. A text without a name selects every service.
+/// than once or not. A text without a name selects every service. The oneshots that a selected
+/// service requires come along, and what these require in turn: who says which daemons are to run
+/// does not have to know what has to be prepared for them.
 pub fn select(bundle: &Bundle, text: &str) -> Selection {
     let wanted: Vec<&str> =
         text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name);
-    let services = bundle.services.iter().enumerate();
-    let kept = services.filter(|(_, service)| is_wanted(&service.name)).map(|(index, _)| index);
+    let services = bundle.services.iter();
+    let named = services.map(|service| is_wanted(&service.name)).collect();
+    let kept = with_required_oneshots(bundle, named);
     let mut unknown = Vec::new();
     for name in &wanted {
         let known = bundle.services.iter().any(|service| service.name == *name);
@@ -26,7 +29,23 @@ pub fn select(bundle: &Bundle, text: &str) -> Selection {
             unknown.push((*name).to_owned());
         }
     }
-    Selection { kept: kept.collect(), unknown }
+    Selection { kept, unknown }
+}
+
+/// The places of those that are kept and of the oneshots they require.
+fn with_required_oneshots(bundle: &Bundle, mut kept: Vec<bool>) -> Vec<usize> {
+    let places = || 0..bundle.services.len();
+    let mut to_visit: Vec<usize> = places().filter(|place| kept[*place]).collect();
+    while let Some(place) = to_visit.pop() {
+        for (other, service) in bundle.services.iter().enumerate() {
+            let is_required = bundle.services[place].requires.contains(&service.name);
+            if is_required && service.kind == ServiceType::Oneshot && !kept[other] {
+                kept[other] = true;
+                to_visit.push(other);
+            }
+        }
+    }
+    places().filter(|place| kept[*place]).collect()
 }
 
 /// The bundle with only the selected services.
@@ -105,6 +124,36 @@ mod tests {
         let selection = select(&bundle(), "web,egress,web");
         assert_eq!(selection, Selection { kept: vec![0], unknown: vec!["web".to_owned()] });
         assert!(kept("web").is_empty());
+    }
+
+    #[test]
+    fn required_oneshots_come_along_and_required_daemons_do_not() {
+        let text = r#"
+            [[service]]
+            name = "keys"
+            type = "oneshot"
+            command = ["true"]
+            [[service]]
+            name = "ca"
+            type = "oneshot"
+            command = ["true"]
+            requires = ["keys"]
+            [[service]]
+            name = "pipelock"
+            command = ["true"]
+            requires = ["ca"]
+            [[service]]
+            name = "supervise"
+            command = ["true"]
+            requires = ["pipelock"]
+        "#;
+        let bundle = super::super::toml::parse("bundle.toml", text).unwrap();
+        let kept = |text: &str| select(&bundle, text).kept;
+        assert_eq!(kept("pipelock"), [0, 1, 2]);
+        assert_eq!(kept("ca"), [0, 1]);
+        assert_eq!(kept("supervise"), [3]);
+        let left_out = missing(&bundle, &select(&bundle, "supervise"));
+        assert_eq!(left_out, [("supervise".to_owned(), "pipelock".to_owned())]);
     }
 
     #[test]
