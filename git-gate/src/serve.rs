@@ -78,7 +78,12 @@ async fn run(config: Config, file: PathBuf) -> io::Result<()> {
         acceptors.push(tokio::spawn(accept(listener, shared.clone(), session, http::refuse)));
     }
     let names: Vec<&str> = shared.config.upstreams.iter().map(|one| one.name.as_str()).collect();
-    journal::note("serving", "", &json!({ "repositories": names, "listen": addresses }));
+    let mut serving = json!({ "repositories": names, "listen": addresses });
+    if names.is_empty() {
+        let file = file.display();
+        serving["note"] = format!("{file} has no [[upstream]]: everything is refused").into();
+    }
+    journal::note("serving", "", &serving);
     tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
     journal::note("ending", "", &json!({}));
     for acceptor in acceptors.drain(1..) {

@@ -41,9 +41,6 @@ fn config<'text>(top: &DeTable<'text>, complaints: &mut Complaints<'text>) -> Co
     let table = table(&mut section, "gate").unwrap_or(&empty);
     let upstreams = tables(&mut section, "upstream");
     let gate = gate::gate(table, complaints);
-    if upstreams.is_empty() {
-        complaints.add(0..0, "there is no [[upstream]]; give at least one, with a name and a url");
-    }
     let upstreams = upstream::upstreams(&upstreams, &gate.protocols, complaints);
     Config { gate, upstreams }
 }

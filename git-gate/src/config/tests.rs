@@ -17,6 +17,11 @@ fn errors(text: &str) -> String {
 }
 
 #[test]
+fn without_upstreams_there_is_nothing_to_serve() {
+    assert!(parse("upstreams.toml", "# none yet\n").unwrap().upstreams.is_empty());
+}
+
+#[test]
 fn one_upstream_is_enough() {
     let config = parse("upstreams.toml", SMALLEST).unwrap();
     assert_eq!(config.gate.root, Path::new("/git"));
@@ -72,8 +77,7 @@ fn everything_that_is_wrong_is_said_with_its_place() {
 }
 
 #[test]
-fn nothing_to_mirror_is_an_error() {
-    assert!(errors("").contains("there is no [[upstream]]"));
+fn upstreams_are_tables_with_names_of_their_own() {
     assert!(errors("upstream = 3\n").contains("[[upstream]]"));
     assert!(errors(&format!("{SMALLEST}{SMALLEST}")).contains("a second upstream"));
     assert!(errors("name = \n").starts_with("upstreams.toml:1:"));
