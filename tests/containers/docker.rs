@@ -31,14 +31,22 @@ pub fn is_there() -> bool {
     has(&BASE)
 }
 
-/// Whether there is an engine; makes this image at the first call.
-pub fn has(image: &Image) -> bool {
+/// Whether there is an engine; says loudly that tests are skipped if not.
+pub fn has_engine() -> bool {
     let engine = Command::new("docker").arg("info").output();
-    if !engine.is_ok_and(|output| output.status.success()) {
+    let answers = engine.is_ok_and(|output| output.status.success());
+    if !answers {
         assert!(std::env::var_os("CI").is_none(), "CI must have a Docker engine");
         eprintln!(
             "######## SKIPPED: no Docker engine answers, so nothing is tested in a real container ########"
         );
+    }
+    answers
+}
+
+/// Whether there is an engine; makes this image at the first call.
+pub fn has(image: &Image) -> bool {
+    if !has_engine() {
         return false;
     }
     image.made.call_once(|| {
@@ -61,6 +69,12 @@ pub struct Container {
     name: String,
 }
 
+/// For a container or network of this test process.
+pub fn unique_name() -> String {
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("sidecar-init-test-{}-{number}", std::process::id())
+}
+
 /// Runs `docker ARGUMENTS` to its end.
 pub fn docker(arguments: &[&str]) -> Output {
     Command::new("docker").args(arguments).output().unwrap()
@@ -79,11 +93,16 @@ impl Container {
 
     /// `docker run -d OPTIONS IMAGE COMMAND`
     pub fn start_from(image: &str, options: &[&str], command: &[&str]) -> Container {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sidecar-init-test-{}-{number}", std::process::id());
         let mount = format!("{}:/sidecar-init:ro", binary().display());
-        let fixed = ["run", "-d", "--network", "none", "--name", &name, "-v", &mount];
+        let fixed = ["--network", "none", "-v", &mount];
         let arguments = [&fixed, options, &[image], command].concat();
+        Container::make(&["run", "-d"], &arguments)
+    }
+
+    /// `docker VERB --name NAME ARGUMENTS`, where the verb is one that makes a container.
+    pub fn make(verb: &[&str], arguments: &[&str]) -> Container {
+        let name = unique_name();
+        let arguments = [verb, &["--name", &name], arguments].concat();
         let output = docker(&arguments);
         let container = Container { name: name.clone() };
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
@@ -151,7 +170,7 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        docker(&["rm", "-f", &self.name]);
+        docker(&["rm", "-f", "-v", &self.name]);
     }
 }
 
