@@ -14,7 +14,10 @@ ISOLATED = $(shell unshare --pid --fork --mount-proc true 2>/dev/null && echo un
 # What `make fuzz` gives each target, in seconds.
 SECONDS ?= 30
 
-.PHONY: help build run test fuzz lint bench
+# The sidecars' image.
+IMAGE ?= claude-bottle-sidecars
+
+.PHONY: help build run test fuzz lint bench image sidecars
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,3 +50,12 @@ lint: ## formatting, clippy and documentation, as CI wants them
 
 bench: build ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
 	cargo run --release -q -p bench -- $(BENCH)
+
+image: ## the sidecars' image; LOCAL_BASES=1 makes its bases first, where no registry answers
+	arguments="$(if $(LOCAL_BASES),$$(sidecars/local_bases.sh))" && \
+		docker build $$arguments -f Dockerfile.sidecars -t $(IMAGE) .
+
+sidecars: ## run that image as it is, closed to everything; end it with Ctrl-C
+	docker run --rm -it --name sidecars --read-only --cap-drop ALL \
+		--cap-add CHOWN --cap-add KILL --cap-add SETGID --cap-add SETPCAP --cap-add SETUID \
+		--security-opt no-new-privileges $(IMAGE)

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Gives each volume that still belongs to root to the service that writes to it. Docker makes the
+# directories of bind mounts, and of volumes that a base image declares, for root.
+set -eu
+
+# own DIRECTORY USER GROUP MODE
+own() {
+    owner=$(stat -c %u "$1") || exit 78
+    [ "$owner" = 0 ] || return 0
+    # The mode first: without CAP_FOWNER nobody but the owner may change it.
+    if ! { chmod "$4" "$1" && chown "$2:$3" "$1"; }; then
+        echo "volumes: $1 belongs to root, and can't be given to $2; let the container keep the" \
+            "capability CHOWN, or chown the directory to $(id -u "$2")" >&2
+        exit 78
+    fi
+}
+own /home/mitmproxy/.mitmproxy mitmproxy mitmproxy 0700
+own /var/lib/egress mitmproxy mitmproxy 0755
+own /var/lib/pipelock pipelock pipelock 0755
+own /git git-gate git-gate 0750
+# The operator's commands run as root, which without CAP_DAC_OVERRIDE can write as its group only.
+own /run/supervise supervise root 2770

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# agent_image.sh NAME: makes the image of the tests' agent and of their upstream: Debian trixie, the
+# clients that an agent has, and from PyPI and npm those of other people. Does nothing if it is there.
+set -euo pipefail
+image=$1
+if docker image inspect "$image" >/dev/null 2>&1; then
+    exit 0
+fi
+echo "making $image from Debian, PyPI and npm, which takes some minutes" >&2
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+"${PYTHON:-python3}" -m pip download --quiet --python-version 3.13 --only-binary=:all: \
+    --dest "$scratch/wheels" \
+    mcp==2.3.0 'httpx[http2]==0.28.1' websockets==17.4 hypercorn==0.18.0 trustme==1.2.1 >&2
+npm install --silent --no-audit --no-fund --prefix "$scratch/inspector" \
+    @modelcontextprotocol/inspector@2.12.0 >&2
+mmdebstrap --quiet --variant=minbase \
+    --include=ca-certificates,curl,git,iproute2,nodejs,openssh-client,openssh-server,openssl,python3,python3-venv \
+    --customize-hook="copy-in $scratch/wheels /tmp" \
+    --customize-hook="copy-in $scratch/inspector /opt" \
+    --customize-hook='chroot "$1" useradd --create-home agent' \
+    --customize-hook='chroot "$1" python3 -m venv /opt/python' \
+    --customize-hook='chroot "$1" /opt/python/bin/pip install --quiet --no-index --find-links /tmp/wheels mcp "httpx[http2]" websockets hypercorn trustme' \
+    --customize-hook='rm -r "$1/tmp/wheels"' \
+    trixie - | docker import - "$image" >/dev/null

@@ -1,0 +1,15 @@
+//! The sidecars' image in a real container, with an agent on an internal network and a pretended web
+//! behind it.
+//!
+//! Needs a Docker engine, the image (`make image`, or `IMAGE` names another) and root, whom the
+//! operator's files have to belong to. Without engine or image the tests are skipped, loudly; with
+//! `CI` set they fail instead.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "../containers/docker.rs"]
+#[allow(dead_code)]
+mod docker;
+mod web;
+#[allow(dead_code)]
+mod world;

@@ -1,0 +1,107 @@
+"""The web behind the sidecars: every name, HTTP/1.1, HTTP/2 and WebSockets, with TLS and without.
+
+Prints a JSON object for each request as it arrived. Its answers never repeat a request's headers:
+what the agent sees of a token was not shown to it from here.
+
+upstream.py DIRECTORY   puts the certificate of its CA there, as upstream-ca.pem
+"""
+
+import asyncio
+import hashlib
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import trustme
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+NAMES = ("api.example.com", "late.example.com", "raw.example.com", "denied.example.com")
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+# Set by a request for /v1/release: the second event of /v1/events waits for it.
+released = asyncio.Event()
+
+
+async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Answers one request."""
+    if scope["type"] == "lifespan":
+        return
+    path = scope["path"]
+    if scope["type"] == "websocket":
+        note(scope, path, 0, "")
+        await echo(receive, send)
+        return
+    size, digest = await body(receive)
+    note(scope, path, size, digest)
+    if path == "/v1/events":
+        await start(send, "text/event-stream")
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        await released.wait()
+        await send({"type": "http.response.body", "body": b"data: 2\n\n"})
+        return
+    if path == "/v1/release":
+        released.set()
+    await start(send, "text/plain")
+    await send({"type": "http.response.body", "body": f"reached {path}\n".encode()})
+
+
+async def body(receive: Receive) -> tuple[int, str]:
+    """Its size, and what it was."""
+    size, digest = 0, hashlib.sha256()
+    while True:
+        message = await receive()
+        part = message.get("body", b"")
+        size += len(part)
+        digest.update(part)
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return size, digest.hexdigest()
+
+
+def note(scope: dict[str, Any], path: str, size: int, digest: str) -> None:
+    """Prints what arrived."""
+    headers = {key.decode(): value.decode("latin-1") for key, value in scope["headers"]}
+    seen = {"scheme": scope["scheme"], "http": scope["http_version"], "path": path}
+    seen |= {"method": scope.get("method", "GET"), "query": scope["query_string"].decode()}
+    seen |= {"host": headers.get("host", ""), "headers": headers, "size": size, "sha256": digest}
+    print(json.dumps(seen), flush=True)
+
+
+async def start(send: Send, content_type: str) -> None:
+    """The head of an answer."""
+    headers = [(b"content-type", content_type.encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+async def echo(receive: Receive, send: Send) -> None:
+    """A WebSocket that sends back what comes."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        text, data = message.get("text"), message.get("bytes")
+        await send({"type": "websocket.send", "text": text, "bytes": data})
+
+
+def main() -> None:
+    """Until it is killed."""
+    directory = Path(sys.argv[1])
+    authority = trustme.CA()
+    certificate = authority.issue_cert(*NAMES)
+    key, chain = Path("/tmp/key.pem"), Path("/tmp/chain.pem")
+    certificate.private_key_pem.write_to_path(str(key))
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(str(chain), append=True)
+    authority.cert_pem.write_to_path(str(directory / "upstream-ca.pem"))
+    config = Config()
+    config.bind, config.insecure_bind = ["0.0.0.0:443"], ["0.0.0.0:80"]
+    config.certfile, config.keyfile = str(chain), str(key)
+    config.accesslog = config.errorlog = None
+    served: Any = application
+    asyncio.run(serve(served, config, mode="asgi"))
+
+
+main()

@@ -1,0 +1,340 @@
+//! Everything that one test needs: two networks, the sidecars on both, an agent on the inner one,
+//! and the web on the outer one.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::docker::{Container, docker, has_engine, text, unique_name};
+
+const AGENT_IMAGE: &str = "claude-bottle-test:agent";
+/// What egress puts into requests for api.example.com.
+pub const TOKEN: &str = "t0ken-of-the-operator";
+/// Far more than anything takes; a hang is what it catches.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// The capabilities of `examples/sidecars/compose.yaml`.
+pub const HARDENED: [&str; 14] = [
+    "--read-only",
+    "--cap-drop",
+    "ALL",
+    "--cap-add",
+    "CHOWN",
+    "--cap-add",
+    "KILL",
+    "--cap-add",
+    "SETGID",
+    "--cap-add",
+    "SETPCAP",
+    "--cap-add",
+    "SETUID",
+    "--security-opt=no-new-privileges",
+];
+const ROUTES: &str = "\
+routes:
+  - host: api.example.com
+    paths: [\"/v1/\"]
+    auth: {scheme: bearer, token_env: EGRESS_TOKEN_1}
+  - host: raw.example.com
+";
+
+/// The image under test.
+pub fn image() -> String {
+    std::env::var("IMAGE").unwrap_or_else(|_| "claude-bottle-sidecars".to_owned())
+}
+
+/// Whether there is what the tests need.
+pub fn is_there() -> bool {
+    static PREPARED: Once = Once::new();
+    if !has_engine() {
+        return false;
+    }
+    let image = image();
+    if !docker(&["image", "inspect", &image]).status.success() {
+        assert!(std::env::var_os("CI").is_none(), "CI must have the image {image}; run make image");
+        eprintln!("######## SKIPPED: there is no image {image}; make image makes it ########");
+        return false;
+    }
+    PREPARED.call_once(|| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sidecars/agent_image.sh");
+        let made = std::process::Command::new(script).arg(AGENT_IMAGE).status();
+        assert!(made.unwrap().success(), "the image {AGENT_IMAGE} can't be made");
+        if !has_real_pipelock() {
+            eprintln!(
+                "######## A STAND-IN takes pipelock's place in {image}: nothing that is tested \
+                 here is proved of pipelock ########"
+            );
+        }
+    });
+    true
+}
+
+/// Whether the image has pipelock itself.
+pub fn has_real_pipelock() -> bool {
+    let pipelock = ["run", "--rm", "--network=none", "--entrypoint=pipelock", &image(), "version"];
+    !text(&docker(&pipelock).stdout).contains("STAND-IN")
+}
+
+/// Tries until it succeeds.
+pub fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(done) = attempt() {
+            return done;
+        }
+        assert!(start.elapsed() < DEADLINE, "this does not come: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a command in a container.
+pub fn exec(container: &Container, options: &[&str], command: &[&str]) -> Said {
+    let arguments = [&["exec"], options, &[container.name()], command].concat();
+    let output = docker(&arguments);
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    }
+}
+
+/// How the sidecars are started.
+pub struct Setup {
+    folder: tempfile::TempDir,
+    options: Vec<String>,
+}
+
+impl Setup {
+    /// Routes for api.example.com with a token and raw.example.com without, whose TLS pipelock
+    /// leaves alone; no repositories.
+    pub fn new() -> Setup {
+        let setup = Setup { folder: tempfile::tempdir().unwrap(), options: Vec::new() };
+        // The containers' users have to get through it.
+        fs::set_permissions(setup.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        for folder in ["egress", "git-gate", "creds", "certificate", "web"] {
+            fs::create_dir(setup.path(folder)).unwrap();
+        }
+        setup.write("egress/routes.yaml", ROUTES);
+        setup.write("pipelock.yaml", &pipelock_config(&["api.example.com", "raw.example.com"]));
+        setup.write("git-gate/upstreams.toml", "");
+        setup.write("git-gate/approved-fingerprints", "");
+        setup
+            .environment("EGRESS_TOKEN_1", TOKEN)
+            .environment("SSL_CERT_FILE", "/web/upstream-ca.pem")
+    }
+
+    /// A file or folder that the sidecars see.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes such a file.
+    pub fn write(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    /// A key of the git gate's: for its user alone.
+    pub fn write_key(&self, name: &str, content: &str) {
+        self.write(name, content);
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+        chown(self.path(name), Some(903), Some(903)).unwrap();
+    }
+
+    /// A variable of the sidecars' container.
+    pub fn environment(self, name: &str, value: &str) -> Setup {
+        self.option(&format!("--env={name}={value}"))
+    }
+
+    /// Another bundle.
+    pub fn bundle(self, text: &str) -> Setup {
+        self.write("bundle.toml", text);
+        let file = self.path("bundle.toml");
+        self.option(&format!("--volume={}:/etc/sidecar-init/bundle.toml:ro", file.display()))
+    }
+
+    /// An option of `docker run`.
+    pub fn option(mut self, option: &str) -> Setup {
+        self.options.push(option.to_owned());
+        self
+    }
+
+    /// The sidecars' container, not started yet, on this network.
+    fn create(&self, network: &str) -> Container {
+        let mut arguments: Vec<String> = HARDENED.map(str::to_owned).into();
+        arguments.push(format!("--network={network}"));
+        for alias in ["egress", "git-gate", "supervise"] {
+            arguments.push(format!("--network-alias={alias}"));
+        }
+        for (from, to) in [
+            ("egress", "/etc/egress"),
+            ("pipelock.yaml", "/etc/pipelock.yaml"),
+            ("git-gate", "/etc/git-gate"),
+            ("creds", "/git-gate/creds:ro"),
+            ("certificate", "/var/lib/egress"),
+            ("web", "/web:ro"),
+        ] {
+            arguments.push(format!("--volume={}:{to}", self.path(from).display()));
+        }
+        arguments.extend(self.options.iter().cloned());
+        arguments.push(image());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Container::make(&["create"], &arguments)
+    }
+
+    /// Starts the web, the sidecars and the agent, and waits until all are ready.
+    pub fn start(self) -> World {
+        let world = self.start_without_waiting();
+        world.wait_until_healthy();
+        world
+    }
+
+    /// The same, and does not wait for the sidecars.
+    pub fn start_without_waiting(self) -> World {
+        let networks = [Network::new(&["--internal"]), Network::new(&[])];
+        let [inside, outside] = &networks;
+        let web = web(self.folder.path(), outside);
+        let sidecars = self.create(&inside.0);
+        let connected = docker(&["network", "connect", &outside.0, sidecars.name()]);
+        assert!(connected.status.success(), "{}", text(&connected.stderr));
+        let started = docker(&["start", sidecars.name()]);
+        assert!(started.status.success(), "{}", text(&started.stderr));
+        let agent = agent(&self.path("certificate"), inside);
+        World { agent, sidecars, web, setup: self, _networks: networks }
+    }
+}
+
+/// The shipped configuration, with these hosts; the web's addresses are private ones.
+pub fn pipelock_config(hosts: &[&str]) -> String {
+    let shipped = include_str!("../../sidecars/pipelock.yaml");
+    let listed: String = hosts.iter().map(|host| format!("  - {host}\n")).collect();
+    shipped
+        .replace("  - nothing.invalid\n", &listed)
+        .replace("passthrough_domains: []", "passthrough_domains: [raw.example.com]")
+        + "\nssrf:\n  ip_allowlist: [\"172.16.0.0/12\", \"192.168.0.0/16\", \"10.0.0.0/8\"]\n"
+}
+
+/// A Docker network that goes with the test.
+struct Network(String);
+
+impl Network {
+    fn new(options: &[&str]) -> Network {
+        let name = unique_name();
+        let made = docker(&[&["network", "create"], options, &[&name]].concat());
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        Network(name)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        docker(&["network", "rm", &self.0]);
+    }
+}
+
+fn web(folder: &Path, outside: &Network) -> Container {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sidecars/upstream.py");
+    let names = ["api", "late", "raw", "denied", "git"];
+    let mut arguments = vec![format!("--network={}", outside.0)];
+    arguments.extend(names.map(|name| format!("--network-alias={name}.example.com")));
+    arguments.push(format!("--volume={}:/web", folder.join("web").display()));
+    arguments.push(format!("--volume={script}:/upstream.py:ro"));
+    arguments.push(AGENT_IMAGE.to_owned());
+    arguments.extend(["/opt/python/bin/python", "/upstream.py", "/web"].map(str::to_owned));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let web = Container::make(&["run", "-d"], &arguments);
+    let certificate = folder.join("web/upstream-ca.pem");
+    until("the web is there", || certificate.exists().then_some(()));
+    web
+}
+
+fn agent(certificate: &Path, inside: &Network) -> Container {
+    let network = format!("--network={}", inside.0);
+    let volume = format!("--volume={}:/certificate:ro", certificate.display());
+    let mut arguments =
+        vec![&*network, &volume, "--dns=127.0.0.1", "--cap-drop=ALL", "--user=agent"];
+    arguments.extend([
+        "--env=HTTP_PROXY=http://egress:9099",
+        "--env=HTTPS_PROXY=http://egress:9099",
+        "--env=http_proxy=http://egress:9099",
+        "--env=https_proxy=http://egress:9099",
+        "--env=NO_PROXY=supervise,git-gate",
+        "--env=no_proxy=supervise,git-gate",
+        "--env=SSL_CERT_FILE=/certificate/ca.pem",
+        "--env=CURL_CA_BUNDLE=/certificate/ca.pem",
+        "--env=REQUESTS_CA_BUNDLE=/certificate/ca.pem",
+        "--env=NODE_EXTRA_CA_CERTS=/certificate/ca.pem",
+        "--env=GIT_SSL_CAINFO=/certificate/ca.pem",
+        "--env=HOME=/tmp",
+        "--env=PATH=/opt/python/bin:/opt/inspector/node_modules/.bin:/usr/bin:/bin",
+        AGENT_IMAGE,
+        "sleep",
+        "infinity",
+    ]);
+    Container::make(&["run", "-d"], &arguments)
+}
+
+/// The containers of one test; all of it goes when the test ends.
+pub struct World {
+    pub agent: Container,
+    pub sidecars: Container,
+    pub web: Container,
+    pub setup: Setup,
+    // Last, as a network goes only when nothing is on it.
+    _networks: [Network; 2],
+}
+
+impl World {
+    /// Waits until `sidecar-init health` is content.
+    pub fn wait_until_healthy(&self) {
+        until("the sidecars are healthy", || {
+            let running = self.sidecars.inspect(".State.Running") == "true";
+            assert!(running, "{}{}", self.sidecars.stdout(), self.sidecars.stderr());
+            (exec(&self.sidecars, &[], &["sidecar-init", "health"]).code == 0).then_some(())
+        });
+    }
+
+    /// Runs a command as the agent.
+    pub fn agent(&self, command: &[&str]) -> Said {
+        exec(&self.agent, &[], command)
+    }
+
+    /// Runs a script of Python as the agent.
+    pub fn agent_python(&self, script: &str, arguments: &[&str]) -> Said {
+        self.agent(&[&["python", "-c", script], arguments].concat())
+    }
+
+    /// curl as the agent: what it prints, with the status of HTTP behind it.
+    pub fn curl(&self, arguments: &[&str]) -> Said {
+        let fixed = ["curl", "-sS", "--max-time", "60", "-w", "\n%{http_code}"];
+        self.agent(&[&fixed, arguments].concat())
+    }
+
+    /// The operator's command in the sidecars' container.
+    pub fn operator(&self, command: &[&str]) -> Said {
+        exec(&self.sidecars, &[], command)
+    }
+
+    /// What reached the web, in its order.
+    pub fn seen(&self) -> Vec<Value> {
+        let lines = self.web.stdout();
+        lines.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+    }
+
+    /// egress's decisions, and what else its log says.
+    pub fn egress_log(&self) -> Vec<Value> {
+        let lines = self.sidecars.stdout();
+        let own = lines.lines().filter_map(|line| line.strip_prefix("[egress] "));
+        own.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
