@@ -40,14 +40,19 @@ impl ConfigFile {
         &self.path
     }
 
-    /// Writes the new text, if the file is still as it was read.
-    pub fn replace(&self, new: &str) -> Result<(), String> {
-        if ConfigFile::read(&self.path)?.text != self.text {
-            return Err(format!(
-                "{} has been changed in the meantime; look at the proposal again",
-                self.path.display()
-            ));
+    /// Refuses if it is no longer as it was read.
+    pub fn require_unchanged(&self) -> Result<(), String> {
+        if ConfigFile::read(&self.path)?.text == self.text {
+            return Ok(());
         }
+        Err(format!(
+            "{} has been changed in the meantime; look at the proposal again",
+            self.path.display()
+        ))
+    }
+
+    /// Writes the new text. If that fails half of it may be there.
+    pub fn replace(&self, new: &str) -> Result<(), String> {
         self.write(new).map_err(|error| format!("{}: {error}", self.path.display()))
     }
 
@@ -127,9 +132,10 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\n");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-        assert!(file.replace("newer\n").unwrap_err().contains("changed in the meantime"));
+        assert!(file.require_unchanged().unwrap_err().contains("changed in the meantime"));
         file.restore().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\n");
+        file.require_unchanged().unwrap();
     }
 
     #[test]

@@ -111,6 +111,10 @@ async fn carry_out(
     plan: &Plan,
     decision: &Decision,
 ) -> Result<(), String> {
+    if let (Some(file), Some(_)) = (&plan.file, &plan.text) {
+        // Before anything is to be brought back: what it says now is not ours to undo.
+        file.require_unchanged()?;
+    }
     // From here on a signal is no end but a failure, since the file has to be brought back.
     let mut interruption = Interruption::listen()?;
     let changed = match (&plan.file, &plan.text) {

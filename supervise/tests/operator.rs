@@ -87,6 +87,21 @@ fn a_reload_that_fails_brings_the_old_file_back() {
 }
 
 #[test]
+fn what_was_changed_after_it_was_shown_stays_so() {
+    let world = World::new();
+    world.write("etc/routes.yaml", ROUTES);
+    let id = world.serve().client().propose("api.example.com");
+    let plan = world.plan(&id);
+    let by_hand = ROUTES.replace("mirror", "cache");
+    world.write("etc/routes.yaml", &by_hand);
+    let problem = world.approve(&id, &plan).unwrap_err();
+    assert!(problem.contains("routes.yaml has been changed in the meantime; "), "{problem}");
+    assert_eq!(world.read("etc/routes.yaml"), by_hand);
+    assert_eq!(world.read("init.log"), "");
+    assert_eq!(world.audited().last().unwrap(), "approval-failed");
+}
+
+#[test]
 fn an_approval_that_is_interrupted_brings_the_old_file_back() {
     let mut world = World::new();
     world.write("etc/routes.yaml", ROUTES);

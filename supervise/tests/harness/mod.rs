@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stand_ins::Proxies;
+use supervise::decide::{self, Plan};
+use supervise::proposal::{Proposal, ProposalId};
+use supervise::queue::Queue;
+use supervise::settings::Settings;
 
 /// No step of a test takes this long unless something hangs.
 pub const HANG: Duration = Duration::from_secs(60);
@@ -114,6 +118,28 @@ impl World {
         let said = self.operator(arguments);
         assert_eq!(said.code, 0, "{said:?}");
         serde_json::from_str(&said.stdout).unwrap()
+    }
+
+    fn settings(&self) -> Settings {
+        let value = |name: &str| self.variables.iter().find(|(known, _)| known == name);
+        Settings::read(&|name| value(name).map(|(_, value)| value.clone())).unwrap()
+    }
+
+    fn proposal(&self, id: &str) -> Proposal {
+        let id = ProposalId::try_from(id.to_owned()).unwrap();
+        Queue::new(self.path("run/queue")).find(&id).unwrap().unwrap().proposal
+    }
+
+    /// What `approve` shows, and waits with for the operator.
+    pub fn plan(&self, id: &str) -> Plan {
+        Plan::make(&self.settings(), &self.proposal(id).request).unwrap()
+    }
+
+    /// What `approve` does once the operator has said yes.
+    pub fn approve(&self, id: &str, plan: &Plan) -> Result<(), String> {
+        let (settings, queue) = (self.settings(), Queue::new(self.path("run/queue")));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(decide::approve(&settings, &queue, &self.proposal(id), plan, None))
     }
 
     pub fn serve(&self) -> Server {
