@@ -50,7 +50,7 @@ fn add_route(route: &Route, text: &str) -> Result<Option<String>, String> {
 }
 
 fn add_host(host: &HostPattern, text: &str) -> Result<Option<String>, String> {
-    if is_listed(host, &hosts(text)?) {
+    if is_covered(host, &hosts(text)?) {
         return Ok(None);
     }
     append_item(text, PIPELOCK_KEY, &Item::Text(host.as_str())).map(Some)
@@ -70,7 +70,7 @@ pub fn objection(request: &Request, text: &str) -> Option<String> {
             }
             true
         }
-        Request::PipelockHost { host } => is_listed(host, &hosts(text).ok()?),
+        Request::PipelockHost { host } => is_covered(host, &hosts(text).ok()?),
         Request::GitleaksException { .. } => new_text(request, text) == Ok(None),
         Request::Capability { .. } => false,
     };
@@ -85,8 +85,8 @@ fn collision(route: &Route, overlap: &str) -> String {
     )
 }
 
-fn is_listed(host: &HostPattern, hosts: &[String]) -> bool {
-    hosts.iter().any(|old| old.eq_ignore_ascii_case(host.as_str()))
+fn is_covered(host: &HostPattern, hosts: &[String]) -> bool {
+    hosts.iter().any(|old| host.is_covered_by(old))
 }
 
 /// The routes in the text of routes.yaml.
@@ -124,8 +124,8 @@ pub fn warnings(request: &Request, text: &str) -> Vec<String> {
             }
         }
         Request::PipelockHost { host } if host.is_wildcard() => {
-            let base = host.as_str().trim_start_matches("*.");
-            warnings.push(format!("{host} stands for every name below it, and for {base} itself"));
+            let name = host.name();
+            warnings.push(format!("{host} stands for every name below it, and for {name} itself"));
         }
         Request::GitleaksException { repository, .. } => warnings.push(format!(
             "from then on this text can be pushed to {}: be sure that it is no secret",
@@ -195,6 +195,10 @@ mod tests {
         let host = |host: &str| Request::PipelockHost { host: host.to_owned().try_into().unwrap() };
         let text = "mode: strict\napi_allowlist: [\"a.example.com\"]\n";
         assert_eq!(new_text(&host("A.example.com"), text), Ok(None));
+        assert_eq!(
+            new_text(&host("a.b.example.com"), "api_allowlist: ['*.example.com']"),
+            Ok(None)
+        );
         assert_eq!(
             new_text(&host("b.example.com"), text).unwrap().unwrap(),
             "mode: strict\napi_allowlist: [\"a.example.com\", b.example.com]\n"

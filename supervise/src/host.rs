@@ -26,6 +26,24 @@ impl HostPattern {
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with("*.")
     }
+
+    /// The name, or what the wildcard stands before.
+    pub fn name(&self) -> &str {
+        self.0.strip_prefix("*.").unwrap_or(&self.0)
+    }
+
+    /// Whether an entry of pipelock's list lets all of it through. There a wildcard stands for the
+    /// names below and for the name itself, and neither case nor the root's dot matters.
+    pub fn is_covered_by(&self, entry: &str) -> bool {
+        let entry = entry.to_ascii_lowercase();
+        let entry = entry.strip_suffix('.').unwrap_or(&entry);
+        let is_below = |base: &str| {
+            self.name()
+                .strip_suffix(base)
+                .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        self.0 == entry || entry.strip_prefix("*.").is_some_and(is_below)
+    }
 }
 
 impl fmt::Display for HostPattern {
@@ -174,6 +192,29 @@ mod tests {
         }
         assert!(parse(&format!("{}.com", "a".repeat(64))).is_err());
         assert!(parse(&format!("{}com", "a.".repeat(126))).is_err());
+    }
+
+    #[test]
+    fn pipelocks_entries_cover_what_they_let_through() {
+        for (host, entry, covered) in [
+            ("api.example.com", "API.Example.com", true),
+            ("api.example.com", "api.example.com.", true),
+            ("api.example.com", "*.example.com", true),
+            ("a.b.example.com", "*.Example.com", true),
+            ("example.com", "*.example.com", true),
+            ("*.example.com", "*.example.com", true),
+            ("*.api.example.com", "*.example.com", true),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", "*.api.example.com", false),
+            ("api.example.com", "example.com", false),
+            ("badexample.com", "*.example.com", false),
+            ("example.com", "*.api.example.com", false),
+            ("api.example.com", "*", false),
+            ("api.example.com", "", false),
+        ] {
+            let pattern = HostPattern::try_from(host.to_owned()).unwrap();
+            assert_eq!(pattern.is_covered_by(entry), covered, "{host} by {entry}");
+        }
     }
 
     #[test]

@@ -78,21 +78,13 @@ async fn wait_for_route(settings: &Settings, route: &Route) -> Result<(), String
 }
 
 /// pipelock tells nobody which hosts it allows, but its answer to a CONNECT does: 403 and
-/// "allowlist" while the host is not on its list. A wildcard names no host to ask for, so there
-/// only its health is asked.
+/// "allowlist" while the host is not on its list. A wildcard is tried with a name below it; whether
+/// there is one of that name does not matter, as the list is looked at first.
 async fn wait_for_host(settings: &Settings, host: &HostPattern) -> Result<(), String> {
-    let address = &settings.pipelock;
-    let tunnel = format!("{host}:443");
-    let health = format!("http://{address}/health");
+    let below = if host.is_wildcard() { "supervise-asks." } else { "" };
+    let tunnel = format!("{below}{}:443", host.name());
     until(settings.reload_timeout, async |left| {
-        if host.is_wildcard() {
-            return match ask(address, "GET", &health, left).await {
-                Ok(answer) if answer.status == 200 => Ok(()),
-                Ok(answer) => Err(format!("pipelock: /health has status {}", answer.status)),
-                Err(problem) => Err(format!("pipelock: {problem}")),
-            };
-        }
-        match ask(address, "CONNECT", &tunnel, left).await {
+        match ask(&settings.pipelock, "CONNECT", &tunnel, left).await {
             Ok(answer) if answer.status == 403 && answer.body.contains("allowlist") => {
                 Err(format!("pipelock still refuses: {}", one_line(answer.body.trim())))
             }

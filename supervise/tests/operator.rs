@@ -87,6 +87,19 @@ fn a_reload_that_fails_brings_the_old_file_back() {
 }
 
 #[test]
+fn a_wildcard_that_pipelock_does_not_take_up_is_not_approved() {
+    let mut world = World::new();
+    world.write("etc/pipelock.yaml", "api_allowlist: [example.com]\n");
+    let arguments = json!({"host": "*.example.com", "justification": "x"});
+    let answer = world.serve().client().tool("propose_pipelock_host", arguments);
+    world.set("SUPERVISE_RELOAD_TIMEOUT", "300ms");
+    world.write("ignore", "");
+    let said = world.operator(&["approve", answer["id"].as_str().unwrap()]);
+    assert!(said.code == 1 && said.stderr.contains("pipelock still refuses: "), "{said:?}");
+    assert_eq!(world.read("etc/pipelock.yaml"), "api_allowlist: [example.com]\n");
+}
+
+#[test]
 fn what_was_changed_after_it_was_shown_stays_so() {
     let world = World::new();
     world.write("etc/routes.yaml", ROUTES);
