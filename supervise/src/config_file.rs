@@ -35,6 +35,11 @@ impl ConfigFile {
         self.text.as_deref().unwrap_or_default()
     }
 
+    /// Whether there was one.
+    pub fn is_there(&self) -> bool {
+        self.text.is_some()
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -56,13 +61,16 @@ impl ConfigFile {
         self.write(new).map_err(|error| format!("{}: {error}", self.path.display()))
     }
 
-    /// Brings back what it said.
-    pub fn restore(&self) -> Result<(), String> {
-        let restored = match &self.text {
-            Some(text) => self.write(text),
-            None => std::fs::remove_file(&self.path),
-        };
-        restored.map_err(|error| format!("{}: {error}", self.path.display()))
+    /// Brings back what it said; false if it says so anyway.
+    pub fn restore(&self) -> io::Result<bool> {
+        if self.require_unchanged().is_ok() {
+            return Ok(false);
+        }
+        match &self.text {
+            Some(text) => self.write(text)?,
+            None => std::fs::remove_file(&self.path)?,
+        }
+        Ok(true)
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
@@ -133,8 +141,9 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
         assert!(file.require_unchanged().unwrap_err().contains("changed in the meantime"));
-        file.restore().unwrap();
+        assert!(file.restore().unwrap());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\n");
+        assert!(!file.restore().unwrap());
         file.require_unchanged().unwrap();
     }
 
@@ -143,9 +152,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("routes.yaml");
         let file = ConfigFile::read(&path).unwrap();
-        assert_eq!(file.text(), "");
+        assert!(!file.is_there());
         file.replace("new\n").unwrap();
-        file.restore().unwrap();
+        assert!(file.restore().unwrap());
         assert!(!path.exists());
     }
 

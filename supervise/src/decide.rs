@@ -1,70 +1,21 @@
 //! The operator's decision, carried out: all of it, or nothing of it.
 //!
-//! The file is changed, the proxy reloads, the reload is seen, and only then the decision is
-//! written. Whatever fails before that brings the old file back, and the proposal stays pending.
+//! The files are changed, the proxies reload, the reloads are seen, and only then the decision is
+//! written. Whatever fails before that brings the old files back, and the proposal stays pending.
 
 use std::fs::File;
-use std::path::Path;
 use std::time::SystemTime;
 
 use rustix::fs::FlockOperation;
 
 use crate::audit::{Audit, Note};
-use crate::change::{new_text, warnings};
-use crate::config_file::ConfigFile;
-use crate::diff::unified;
 use crate::interruption::Interruption;
-use crate::proposal::{Decision, Entry, Proposal, Request, Timestamp, Verdict};
+use crate::plan::Plan;
+use crate::proposal::{Decision, Entry, Proposal, Timestamp, Verdict};
 use crate::queue::Queue;
 use crate::reload;
 use crate::settings::Settings;
 use crate::text::Justification;
-
-/// What an approval would do, from the files as they are now.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The file that would change, as it is.
-    file: Option<ConfigFile>,
-    /// Its new text, if it has to change.
-    text: Option<String>,
-    /// What to look at before.
-    pub warnings: Vec<String>,
-    /// The change, empty if there is none.
-    pub diff: String,
-}
-
-impl Plan {
-    /// Makes it.
-    pub fn make(settings: &Settings, request: &Request) -> Result<Self, String> {
-        let Some(path) = file_of(settings, request) else {
-            let warnings = warnings(request, "");
-            return Ok(Plan { file: None, text: None, warnings, diff: String::new() });
-        };
-        let file = ConfigFile::read(path)?;
-        let text = new_text(request, file.text())
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        let diff = text
-            .as_ref()
-            .map(|text| unified(&path.to_string_lossy(), file.text(), text))
-            .unwrap_or_default();
-        let warnings = warnings(request, file.text());
-        Ok(Plan { file: Some(file), text, warnings, diff })
-    }
-
-    /// The file that would change.
-    pub fn path(&self) -> Option<&Path> {
-        self.file.as_ref().map(ConfigFile::path)
-    }
-}
-
-fn file_of<'a>(settings: &'a Settings, request: &Request) -> Option<&'a Path> {
-    match request {
-        Request::EgressRoute { .. } => Some(&settings.routes),
-        Request::PipelockHost { .. } => Some(&settings.pipelock_config),
-        Request::GitleaksException { .. } => Some(&settings.fingerprints),
-        Request::Capability { .. } => None,
-    }
-}
 
 /// Keeps other operators away while one decides; the lock ends with the process at the latest.
 pub fn lock(queue: &Queue) -> Result<File, String> {
@@ -94,7 +45,7 @@ pub async fn approve(
     require_pending(queue, proposal)?;
     audit.add(&Note::Approving(proposal, &by))?;
     let decision = decision(proposal, Verdict::Approved, &by, note);
-    if let Err(problem) = carry_out(settings, queue, proposal, plan, &decision).await {
+    if let Err(problem) = carry_out(settings, queue, plan, &decision).await {
         let noted = audit.add(&Note::ApprovalFailed(proposal, &by, &problem));
         let unnoted = noted.err().map(|error| format!("; {error}")).unwrap_or_default();
         return Err(format!("{problem}; the proposal stays pending{unnoted}"));
@@ -107,54 +58,74 @@ pub async fn approve(
 async fn carry_out(
     settings: &Settings,
     queue: &Queue,
-    proposal: &Proposal,
     plan: &Plan,
     decision: &Decision,
 ) -> Result<(), String> {
-    if let (Some(file), Some(_)) = (&plan.file, &plan.text) {
-        // Before anything is to be brought back: what it says now is not ours to undo.
-        file.require_unchanged()?;
-    }
-    // From here on a signal is no end but a failure, since the file has to be brought back.
+    // Before anything is to be brought back: what a file says now is not ours to undo.
+    plan.changes.iter().try_for_each(|change| change.file.require_unchanged())?;
+    // From here on a signal is no end but a failure, since the files have to be brought back.
     let mut interruption = Interruption::listen()?;
-    let changed = match (&plan.file, &plan.text) {
-        (Some(file), Some(text)) => Some((file, file.replace(text))),
-        _ => None,
-    };
-    let result = match &changed {
-        Some((_, Err(problem))) => Err(problem.clone()),
-        _ => tokio::select! {
-            result = reload::reload(settings, &proposal.request) => result,
+    let result = match replace(plan) {
+        Ok(()) => tokio::select! {
+            result = reload(settings, plan) => result,
             () = interruption.comes() => Err("interrupted".to_owned()),
         },
+        Err(problem) => Err(problem),
     };
-    let result = result.and_then(|()| queue.decide(decision));
-    let (Err(problem), Some((file, replaced))) = (&result, changed) else { return result };
-    if replaced.is_err() && ConfigFile::read(file.path()).is_ok_and(|now| now.text() == file.text())
-    {
-        return Err(problem.clone());
+    match result.and_then(|()| queue.decide(decision)) {
+        Ok(()) => Ok(()),
+        Err(problem) => Err(undo(settings, plan, problem).await),
     }
-    Err(undo(settings, proposal, file, problem).await)
 }
 
-async fn undo(
-    settings: &Settings,
-    proposal: &Proposal,
-    file: &ConfigFile,
-    problem: &str,
-) -> String {
-    let path = file.path().display();
-    if let Err(error) = file.restore() {
-        return format!("{problem}; and {path} could not be restored: {error}");
+fn replace(plan: &Plan) -> Result<(), String> {
+    plan.changes.iter().try_for_each(|change| match &change.text {
+        Some(text) => change.file.replace(text).map_err(|problem| change.failure(&problem)),
+        None => Ok(()),
+    })
+}
+
+async fn reload(settings: &Settings, plan: &Plan) -> Result<(), String> {
+    for change in &plan.changes {
+        let reloaded = reload::reload(settings, &change.request).await;
+        reloaded.map_err(|problem| change.failure(&problem))?;
     }
-    // The proxy may have read the new file, or may still do so.
-    match reload::tell(settings, &proposal.request).await {
-        Ok(()) => format!("{problem}; {path} has been restored"),
-        Err(error) => format!(
-            "{problem}; {path} has been restored, but whether the old state is in force is \
-             unknown: {error}"
-        ),
+    Ok(())
+}
+
+/// Brings the files back, has them read again, and tells what became of it. The door that opens
+/// last closes first.
+async fn undo(settings: &Settings, plan: &Plan, problem: String) -> String {
+    let mut told = problem;
+    let mut restored = Vec::new();
+    for change in plan.changes.iter().rev().filter(|change| change.text.is_some()) {
+        match change.file.restore() {
+            Ok(true) => restored.push(change),
+            Ok(false) => {}
+            Err(error) => {
+                let path = change.file.path().display();
+                told.push_str(&format!("; and {path} could not be restored: {error}"));
+            }
+        }
     }
+    let paths: Vec<_> =
+        restored.iter().map(|change| change.file.path().to_string_lossy()).collect();
+    match paths.len() {
+        0 => return told,
+        1 => told.push_str(&format!("; {} has been restored", paths[0])),
+        _ => told.push_str(&format!("; {} have been restored", paths.join(" and "))),
+    }
+    // The proxies may have read the new files, or may still do so.
+    let mut unsure = Vec::new();
+    for change in restored {
+        unsure.extend(reload::tell(settings, &change.request).await.err());
+    }
+    if !unsure.is_empty() {
+        let problems = unsure.join("; ");
+        told.push_str(", but whether the old state is in force is unknown: ");
+        told.push_str(&problems);
+    }
+    told
 }
 
 /// Writes the decision against it.

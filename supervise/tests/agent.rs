@@ -4,7 +4,6 @@
 
 mod harness;
 
-use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use harness::{World, until};
@@ -75,7 +74,7 @@ fn a_proposal_waits_for_the_operator_and_the_retried_request_passes() {
     let mut world = World::new();
     world.set("SUPERVISE_WAIT", "60s");
     let server = world.serve();
-    assert_eq!(ask_through_egress(&world), 403);
+    assert_eq!(world.proxies.ask_as_agent("api.example.com"), 403);
     let client = server.client();
     let waiting = std::thread::spawn(move || {
         let arguments = json!({"host": "api.example.com", "justification": "the build needs it",
@@ -92,7 +91,7 @@ fn a_proposal_waits_for_the_operator_and_the_retried_request_passes() {
     let answer = waiting.join().unwrap();
     assert_eq!(answer["status"], "approved", "{answer}");
     assert_eq!(answer["note"], "for this week");
-    assert_eq!(ask_through_egress(&world), 200);
+    assert_eq!(world.proxies.ask_as_agent("api.example.com"), 200);
     assert_eq!(
         world.read("etc/routes.yaml"),
         "routes:\n  - host: api.example.com\n    paths: [\"/v1/\"]\n    methods: [GET]\n    \
@@ -109,16 +108,6 @@ fn a_proposal_waits_for_the_operator_and_the_retried_request_passes() {
     assert_eq!(allowed["egress_source"], "egress");
     assert_eq!(allowed["egress_routes"][0]["host"], "api.example.com");
     server.stop();
-}
-
-/// The agent's own request, through the proxy.
-fn ask_through_egress(world: &World) -> u16 {
-    let mut stream = TcpStream::connect(&world.proxies.egress).unwrap();
-    let request = "GET http://api.example.com/v1/ HTTP/1.1\r\nhost: api.example.com\r\n\r\n";
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 #[test]

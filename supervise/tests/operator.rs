@@ -28,7 +28,7 @@ fn show_prints_exactly_what_approve_then_changes() {
     );
     assert!(shown.stdout.ends_with(&diff), "{}", shown.stdout);
     assert!(shown.stdout.starts_with(&format!("proposal {id} pending: egress route\n")));
-    assert_eq!(world.json(&["show", &id, "--json"])["diff"], diff[1..]);
+    assert_eq!(world.json(&["show", &id, "--json"])["changes"][0]["diff"], diff[1..]);
     assert_eq!(world.read("etc/routes.yaml"), ROUTES);
     // By the beginning of its id.
     let said = world.operator(&["approve", &id[..6]]);

@@ -3,7 +3,8 @@
 use std::io::{BufRead, IsTerminal};
 
 use serde_json::json;
-use supervise::decide::{self, Plan};
+use supervise::decide;
+use supervise::plan::Plan;
 use supervise::proposal::{Entry, Request};
 use supervise::queue::Queue;
 use supervise::settings::Settings;
@@ -32,6 +33,9 @@ pub(crate) async fn approve(settings: &Settings, choice: &Choice) -> Result<(), 
         choice,
         "approved",
         match &entry.proposal.request {
+            Request::EgressRoute { .. } if plan.changes.len() > 1 => {
+                "in force, as egress and pipelock say"
+            }
             Request::EgressRoute { .. } => "in force, as egress says",
             Request::PipelockHost { .. } => "in force, as pipelock says",
             Request::GitleaksException { .. } => "in force from the next push on",

@@ -1,9 +1,9 @@
 //! `supervise show`: one proposal, and exactly what would change.
 
 use serde_json::json;
-use supervise::decide::Plan;
 use supervise::diff::coloured;
 use supervise::paint::Paint;
+use supervise::plan::{Change, Plan};
 use supervise::proposal::{Entry, Request};
 use supervise::queue::Queue;
 use supervise::settings::Settings;
@@ -37,13 +37,16 @@ fn object(entry: &Entry, plan: Option<&Result<Plan, String>>) -> serde_json::Val
     match plan {
         Some(Ok(plan)) => {
             object["warnings"] = json!(plan.warnings);
-            object["file"] = json!(plan.path());
-            object["diff"] = json!(plan.diff);
+            object["changes"] = plan.changes.iter().map(change_json).collect();
         }
         Some(Err(problem)) => object["problem"] = json!(problem),
         None => {}
     }
     object
+}
+
+fn change_json(change: &Change) -> serde_json::Value {
+    json!({"file": change.file.path(), "diff": change.diff})
 }
 
 /// What is known of the proposal. The agent's own words stand behind a bar, so that no line of
@@ -89,12 +92,13 @@ pub(super) fn plan_text(plan: &Plan, paint: Paint) -> String {
     for warning in &plan.warnings {
         text.push_str(&format!("  {} {}\n", paint.yellow("note:"), one_line(warning)));
     }
-    match plan.path() {
-        None => {}
-        Some(path) if plan.diff.is_empty() => {
-            text.push_str(&format!("\n{} says so already\n", one_line(&path.to_string_lossy())));
+    for change in &plan.changes {
+        if change.diff.is_empty() {
+            let path = change.file.path().to_string_lossy();
+            text.push_str(&format!("\n{} says so already\n", one_line(&path)));
+        } else {
+            text.push_str(&format!("\n{}", coloured(&change.diff, paint)));
         }
-        Some(_) => text.push_str(&format!("\n{}", coloured(&plan.diff, paint))),
     }
     text
 }

@@ -72,8 +72,8 @@ impl Tools {
     #[tool(description = "Ask the operator to let you reach a host through the egress proxy, \
                           after it refused you with status 403. Waits a while for the decision; \
                           `pending` means that the proposal stays and you can ask with \
-                          proposal_status. Once approved, retry your request. pipelock may have \
-                          to allow the host as well: see propose_pipelock_host.")]
+                          proposal_status. Once approved, retry your request: pipelock, behind \
+                          that proxy, then allows the host as well.")]
     async fn propose_egress_route(
         &self,
         Parameters(mut parameters): Parameters<EgressRoute>,
@@ -87,9 +87,9 @@ impl Tools {
     }
 
     #[tool(description = "Ask the operator to add a host to the list of pipelock, the scanner \
-                          behind the egress proxy. Needed when the egress proxy allows a request \
-                          and pipelock refuses it because the domain is not in its allowlist. \
-                          Waits like propose_egress_route.")]
+                          behind the egress proxy. Needed only where the egress proxy has a route \
+                          already and pipelock refuses because the domain is not in its \
+                          allowlist: an approved propose_egress_route does both. Waits like it.")]
     async fn propose_pipelock_host(
         &self,
         Parameters(parameters): Parameters<PipelockHost>,

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stand_ins::Proxies;
-use supervise::decide::{self, Plan};
+use supervise::decide;
+use supervise::plan::Plan;
 use supervise::proposal::{Proposal, ProposalId};
 use supervise::queue::Queue;
 use supervise::settings::Settings;
