@@ -1,13 +1,14 @@
 //! What an approval would change: the text of one file, before and after, and what is to be said
 //! about it.
 
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use crate::finding::approved;
 use crate::host::HostPattern;
 use crate::proposal::Request;
 use crate::route::{ListedRoute, Route};
-use crate::yaml::{Item, append_item, parse};
+use crate::yaml::{Item, append_item, list};
 
 /// The key of pipelock's list of hosts.
 pub const PIPELOCK_KEY: &str = "api_allowlist";
@@ -91,20 +92,30 @@ fn is_covered(host: &HostPattern, hosts: &[String]) -> bool {
 
 /// The routes in the text of routes.yaml.
 pub fn routes(text: &str) -> Result<Vec<ListedRoute>, String> {
-    match parse(text)?.get(ROUTES_KEY) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(list) => serde_json::from_value(list.clone())
-            .map_err(|error| format!("`{ROUTES_KEY}` is no list of routes: {error}")),
-    }
+    Ok(numbered_routes(text)?.into_iter().map(|(_, route)| route).collect())
+}
+
+/// The same, each with its line.
+pub fn numbered_routes(text: &str) -> Result<Vec<(usize, ListedRoute)>, String> {
+    items(text, ROUTES_KEY, "route, such as `- host: api.example.com`")
 }
 
 /// The hosts in the text of pipelock's configuration.
 pub fn hosts(text: &str) -> Result<Vec<String>, String> {
-    match parse(text)?.get(PIPELOCK_KEY) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(list) => serde_json::from_value(list.clone())
-            .map_err(|error| format!("`{PIPELOCK_KEY}` is no list of hosts: {error}")),
-    }
+    let hosts = items(text, PIPELOCK_KEY, "host, such as `- api.example.com`")?;
+    Ok(hosts.into_iter().map(|(_, host)| host).collect())
+}
+
+fn items<T: DeserializeOwned>(
+    text: &str,
+    key: &str,
+    what: &str,
+) -> Result<Vec<(usize, T)>, String> {
+    let read = |(line, value)| {
+        let item = serde_json::from_value(value);
+        item.map(|item| (line, item)).map_err(|error| format!("line {line}: no {what}: {error}"))
+    };
+    list(text, key)?.into_iter().map(read).collect()
 }
 
 /// What an operator should not overlook. `text` is the file as it is.
@@ -234,9 +245,22 @@ mod tests {
 
     #[test]
     fn files_of_another_shape_are_told() {
-        for text in ["routes: 5", "routes: [a]", "routes: [{paths: [/]}]", "routes: [{host: 5}]"] {
-            assert!(routes(text).unwrap_err().contains("no list of routes"), "{text}");
+        for (text, expected) in [
+            ("routes: 5", "line 1: `routes` is no list; "),
+            ("a: 1\nroutes:\n  b: 1", "line 3: `routes` is no list; "),
+            ("routes: [a]", "line 1: no route, such as `- host: api.example.com`: "),
+            ("routes:\n- host: a.example.com\n- paths: [/]", "line 3: no route, such as "),
+            ("routes: [{host: 5}]", "line 1: no route, such as "),
+            ("- host: a.example.com", "its top level is no mapping; begin the list with `routes:`"),
+        ] {
+            let error = routes(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text}: {error}");
         }
-        assert!(hosts("api_allowlist: {}").unwrap_err().contains("no list of hosts"));
+        for text in ["api_allowlist: {}", "api_allowlist: [5]", "[a.example.com]"] {
+            assert!(hosts(text).is_err(), "{text}");
+        }
+        for text in ["", "# none\n", "routes:\n", "routes: []\n", "other: 1\n"] {
+            assert_eq!(routes(text), Ok(Vec::new()), "{text}");
+        }
     }
 }

@@ -12,7 +12,7 @@ const MAX_LENGTH: usize = 253;
 const MAX_LABEL: usize = 63;
 
 /// An exact host, or all below a domain.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostPattern(String);
 

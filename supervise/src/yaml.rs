@@ -11,10 +11,29 @@ use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use serde_json::{Map, Number, Value};
 
 /// Reads a file of one document; an empty one is an empty mapping.
-pub fn parse(text: &str) -> Result<Value, String> {
+fn parse(text: &str) -> Result<Value, String> {
     match document(text)? {
         Some(root) => value(&root),
         None => Ok(Value::Object(Map::new())),
+    }
+}
+
+/// The items of the list that the top-level key holds, each with its line; none without the key.
+pub fn list(text: &str, key: &str) -> Result<Vec<(usize, Value)>, String> {
+    let Some(root) = document(text)? else { return Ok(Vec::new()) };
+    let YamlData::Mapping(entries) = &root.data else {
+        return Err(format!("its top level is no mapping; begin the list with `{key}:`"));
+    };
+    let found = entries.iter().find(|(name, _)| name.data.as_str() == Some(key));
+    match found.map(|(_, content)| (content, &content.data)) {
+        None | Some((_, YamlData::Value(Scalar::Null))) => Ok(Vec::new()),
+        Some((_, YamlData::Sequence(items))) => {
+            items.iter().map(|item| Ok((item.span.start.line(), value(item)?))).collect()
+        }
+        Some((other, _)) => {
+            let line = other.span.start.line();
+            Err(format!("line {line}: `{key}` is no list; write one item a line, each behind `- `"))
+        }
     }
 }
 

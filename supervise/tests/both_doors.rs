@@ -219,7 +219,7 @@ fn a_file_of_pipelocks_that_is_not_understood_is_told() {
     };
     for (text, expected) in [
         ("mode: strict\napi_allowlist: [oops\n", "line "),
-        ("api_allowlist: {}\n", "no list of hosts"),
+        ("api_allowlist: {}\n", "line 1: `api_allowlist` is no list"),
         ("api_allowlist: &all [a.example.com]\n", "can't be changed safely"),
         ("a: 1\n---\nb: 1\n", "more than one document"),
     ] {

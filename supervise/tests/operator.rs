@@ -262,7 +262,7 @@ fn a_change_that_can_not_be_made_is_told() {
     let id = world.serve().client().propose("api.example.com");
     for (text, expected) in [
         ("routes: [oops\n", "line "),
-        ("routes: {}\n", "no list of routes"),
+        ("routes: {}\n", "line 1: `routes` is no list"),
         ("routes: &all [{host: a.example.com}]\n", "can't be changed safely"),
         ("routes: [{host: api.example.com, paths: [/v1/]}]\n", "a route for GET /v1/ already"),
     ] {
