@@ -1,6 +1,7 @@
 //! From argv to what is asked for.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -11,15 +12,18 @@ usage:
   supervise serve                  the MCP server for the agent
   supervise list [--all]           what waits for you, and what went wrong with the sidecars
   supervise show ID                one proposal, and what would change
-  supervise approve ID             do it: change the file, reload, make sure, tell the agent
+  supervise approve ID             do it: change the files, reload, make sure, tell the agent
   supervise reject ID              do not
   supervise watch                  what comes in, live
+  supervise pipelock-config [HOST...]
+                                   print a pipelock.yaml that allows these hosts
 
 options:
   -n, --note TEXT                  approve, reject: what to tell the agent
   -y, --yes                        approve: do not ask, also on a terminal
   -a, --all                        list: what was decided, too
-      --json                       for programs
+      --routes FILE                pipelock-config: and the hosts of this routes.yaml; - is stdin
+      --json                       list, show, approve, reject, watch: for programs
   -h, --help
   -V, --version
 
@@ -37,6 +41,7 @@ pub(crate) enum Request {
     Approve(Choice),
     Reject(Choice),
     Watch { json: bool },
+    PipelockConfig { routes: Option<PathBuf>, hosts: Vec<String> },
 }
 
 /// A decision.
@@ -52,6 +57,7 @@ pub(crate) struct Choice {
 struct Given {
     words: Vec<String>,
     note: Option<String>,
+    routes: Option<PathBuf>,
     yes: bool,
     all: bool,
     json: bool,
@@ -68,6 +74,9 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
             Arg::Short('n') | Arg::Long("note") => given.note = Some(text(parser.value())?),
             Arg::Short('y') | Arg::Long("yes") => given.yes = true,
             Arg::Short('a') | Arg::Long("all") => given.all = true,
+            Arg::Long("routes") => {
+                given.routes = Some(parser.value().map_err(|error| error.to_string())?.into());
+            }
             Arg::Long("json") => given.json = true,
             Arg::Value(word) => given.words.push(text(Ok(word))?),
             other => return Err(other.unexpected().to_string()),
@@ -81,35 +90,40 @@ fn text(value: Result<OsString, lexopt::Error>) -> Result<String, String> {
 }
 
 fn request(given: Given) -> Result<Request, String> {
-    let mut words = given.words.iter().map(String::as_str);
+    let mut words = given.words.into_iter();
     let command = words.next().ok_or("a command is missing")?;
-    let takes_id = match command {
-        "serve" | "list" | "watch" => false,
-        "show" | "approve" | "reject" => true,
+    let words: Vec<String> = words.collect();
+    let most = match command.as_str() {
+        "serve" | "list" | "watch" => 0,
+        "show" | "approve" | "reject" => 1,
+        "pipelock-config" => usize::MAX,
         other => return Err(format!("'{other}' is no command")),
     };
-    let id = match (takes_id, words.next()) {
-        (true, None) => return Err(format!("{command} needs the id of a proposal")),
-        (true, Some(id)) => id.to_owned(),
-        (false, None) => String::new(),
-        (false, Some(word)) => return Err(format!("unexpected '{word}' after {command}")),
-    };
-    if let Some(word) = words.next() {
-        return Err(format!("unexpected '{word}'; one proposal at a time"));
+    match words.get(most) {
+        Some(word) if most == 0 => return Err(format!("unexpected '{word}' after {command}")),
+        Some(word) => return Err(format!("unexpected '{word}'; one proposal at a time")),
+        None if most == 1 && words.is_empty() => {
+            return Err(format!("{command} needs the id of a proposal"));
+        }
+        None => {}
     }
+    let command = command.as_str();
     let decides = matches!(command, "approve" | "reject");
     for (option, is_given, fits) in [
         ("--note", given.note.is_some(), decides),
         ("--yes", given.yes, command == "approve"),
         ("--all", given.all, command == "list"),
-        ("--json", given.json, command != "serve"),
+        ("--routes", given.routes.is_some(), command == "pipelock-config"),
+        ("--json", given.json, !matches!(command, "serve" | "pipelock-config")),
     ] {
         if is_given && !fits {
             return Err(format!("{option} does not go with {command}"));
         }
     }
-    let Given { note, yes, all, json, .. } = given;
+    let Given { note, routes, yes, all, json, .. } = given;
+    let id = words.first().cloned().unwrap_or_default();
     Ok(match command {
+        "pipelock-config" => Request::PipelockConfig { routes, hosts: words },
         "serve" => Request::Serve,
         "list" => Request::List { json, all },
         "watch" => Request::Watch { json },
@@ -137,6 +151,12 @@ mod tests {
             Ok(Request::Reject(Choice { id: "ab".to_owned(), note, yes: false, json: false }))
         );
         assert_eq!(parse(&["whatever", "--help"]), Ok(Request::Help));
+        let hosts = vec!["a.example.com".to_owned(), "b.example.com".to_owned()];
+        let routes = Some(PathBuf::from("-"));
+        assert_eq!(
+            parse(&["pipelock-config", "a.example.com", "--routes", "-", "b.example.com"]),
+            Ok(Request::PipelockConfig { routes, hosts })
+        );
     }
 
     #[test]
@@ -150,6 +170,9 @@ mod tests {
             (&["serve", "--json"], "--json does not go with serve"),
             (&["show", "a", "--yes"], "--yes does not go with show"),
             (&["list", "--nope"], "--nope"),
+            (&["list", "--routes", "x"], "--routes does not go with list"),
+            (&["pipelock-config", "--json"], "--json does not go with pipelock-config"),
+            (&["pipelock-config", "--routes"], "--routes"),
         ] {
             let error = parse(words).unwrap_err();
             assert!(error.contains(expected), "{words:?}: {error}");

@@ -248,7 +248,11 @@ mod tests {
         for (text, expected) in [
             ("routes: 5", "line 1: `routes` is no list; "),
             ("a: 1\nroutes:\n  b: 1", "line 3: `routes` is no list; "),
-            ("routes: [a]", "line 1: no route, such as `- host: api.example.com`: "),
+            (
+                "routes: [a]",
+                "line 1: no route, such as `- host: api.example.com`: invalid type: string \"a\", \
+                 expected a mapping with a host",
+            ),
             ("routes:\n- host: a.example.com\n- paths: [/]", "line 3: no route, such as "),
             ("routes: [{host: 5}]", "line 1: no route, such as "),
             ("- host: a.example.com", "its top level is no mapping; begin the list with `routes:`"),

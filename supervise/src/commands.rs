@@ -2,6 +2,7 @@
 
 pub(crate) mod decide;
 pub(crate) mod list;
+pub(crate) mod pipelock_config;
 pub(crate) mod show;
 pub(crate) mod watch;
 
@@ -22,6 +23,11 @@ pub(crate) fn say(text: &str) -> Result<(), String> {
             _ => format!("stdout: {error}"),
         }
     })
+}
+
+/// Writes a line to stderr. Nobody is told if that fails.
+pub(crate) fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "supervise: {}", one_line(text));
 }
 
 pub(crate) fn paint() -> Paint {

@@ -38,8 +38,13 @@ pub fn read_bounded(path: &Path, max: u64) -> io::Result<String> {
 
 fn read(file: File, max: u64) -> io::Result<String> {
     require_regular(&file)?;
+    read_all(file, max)
+}
+
+/// All of it, as text of at most so many bytes.
+pub fn read_all(from: impl Read, max: u64) -> io::Result<String> {
     let mut text = String::new();
-    let size = file.take(max + 1).read_to_string(&mut text)?;
+    let size = from.take(max + 1).read_to_string(&mut text)?;
     if size as u64 > max {
         return Err(io::Error::other(format!("it is larger than {max} bytes")));
     }

@@ -3,7 +3,6 @@
 mod arguments;
 mod commands;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use arguments::Request;
@@ -42,14 +41,15 @@ async fn perform(request: Request, settings: Settings) -> Result<(), String> {
         Request::Approve(choice) => commands::decide::approve(&settings, &choice).await,
         Request::Reject(choice) => commands::decide::reject(&settings, &choice),
         Request::Watch { json } => commands::watch::run(&settings, json).await,
+        Request::PipelockConfig { routes, hosts } => {
+            commands::pipelock_config::run(routes.as_deref(), hosts)
+        }
     }
 }
 
 fn fail(code: u8, problem: &str) -> ExitCode {
     if !problem.is_empty() {
-        let problem = supervise::text::one_line(problem);
-        // Nobody is told if that fails.
-        let _ = writeln!(std::io::stderr(), "supervise: {problem}");
+        commands::warn(problem);
     }
     ExitCode::from(code)
 }

@@ -315,6 +315,7 @@ impl TryFrom<String> for TokenVariable {
 /// A route that is there already.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(crate = "schemars")]
+#[serde(expecting = "a mapping with a host")]
 pub struct ListedRoute {
     /// Where to.
     pub host: String,

@@ -26,7 +26,7 @@ impl Item<'_> {
     }
 
     /// In block style, one key a line.
-    fn block(&self, indent: usize) -> String {
+    pub fn block(&self, indent: usize) -> String {
         let Item::Fields(fields) = self else {
             return format!("{:indent$}- {}\n", "", self.flow());
         };
