@@ -2,8 +2,9 @@
 """NOT pipelock: what stands in its place in local images where the real one can't be had.
 
 A forward proxy that shows that the bundle is wired up as it should be. It knows pipelock's
-allow-list, its CA, its passthrough domains, its signals and one single pattern of a secret. It
-has no SSRF guard, and proves nothing about what pipelock finds. It is for tests alone.
+allow-list, its CA, its passthrough domains, its signals and one single pattern of a secret, and
+refuses in its words. It has no SSRF guard, does not look into answers, and proves nothing about
+what pipelock finds. It is for tests alone.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from ruamel.yaml import YAML
 
 NOTICE = "STAND-IN, NOT PIPELOCK: it finds one kind of key only, and is for tests alone"
 SECRET = re.compile(rb"AKIA[A-Z0-9]{16}")
+IGNORED = (b"authorization",)
 DEFAULT_MAX_BODY = 5 * 1024 * 1024
 
 
@@ -78,6 +80,13 @@ def deny(flow: http.HTTPFlow, reason: str) -> None:
     say(f'blocked {flow.request.method} {flow.request.host}: "{reason}"')
 
 
+def deny_all(flow: http.HTTPFlow) -> None:
+    """Answers while the kill switch is on."""
+    flow.request.stream = False
+    fields = {"Content-Type": "application/json"}
+    flow.response = http.Response.make(503, '{"error":"kill_switch_active"}\n', fields)
+
+
 class StandIn:
     """The addon."""
 
@@ -105,14 +114,14 @@ class StandIn:
         say(f"kill switch: {'on' if self._denies_all else 'off'}")
 
     def _refusal(self, host: str) -> str | None:
-        if self._denies_all:
-            return "kill switch active"
         return None if self.config.allows(host) else f"domain not in allowlist: {host}"
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
         """A tunnel is asked for."""
         refusal = self._refusal(flow.request.host)
-        if refusal:
+        if self._denies_all:
+            deny_all(flow)
+        elif refusal:
             deny(flow, f"CONNECT blocked: {refusal}")
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
@@ -127,8 +136,20 @@ class StandIn:
             flow.response = http.Response.make(200, '{"status": "healthy"}\n')
             return
         refusal = self._refusal(flow.request.host)
-        if refusal:
+        headers = flow.request.headers
+        # What would upgrade the connection, or compress the answer.
+        for name in ("upgrade", "accept-encoding"):
+            headers.pop(name, None)
+        if self._denies_all:
+            deny_all(flow)
+        elif refusal:
             deny(flow, f"blocked: {refusal}")
+        elif any(SECRET.search(value) for name, value in headers.fields if name.lower() not in IGNORED):
+            deny(flow, "blocked: request header contains secret")
+        elif SECRET.search(flow.request.path.encode()):
+            deny(flow, "blocked: core DLP match: AWS Access ID (critical)")
+        elif "content-encoding" in headers:
+            deny(flow, "blocked: compressed request body cannot be scanned")
         elif int(flow.request.headers.get("content-length", 0)) > self.config.max_body:
             deny(flow, f"blocked: request body exceeds max_body_bytes ({self.config.max_body})")
 
