@@ -61,6 +61,12 @@ pub(crate) fn mirror_settings<'a>(
         .collect();
     pairs.push(("core.hooksPath".to_owned(), gate.hooks().into()));
     pairs.push(("receive.maxInputSize".to_owned(), gate.limits.push.to_string().into()));
+    // Sent while a client waits for the gate's work, whose silence would else end the session.
+    // Five seconds is git's own choice.
+    let keep_alive = (gate.times.idle.as_secs() / 3).clamp(1, 5).to_string();
+    for key in ["receive.keepAlive", "uploadpack.keepAlive"] {
+        pairs.push((key.to_owned(), keep_alive.clone().into()));
+    }
     for (key, value) in [
         // Bigger ones are streamed to the disk, not held in memory.
         ("core.bigFileThreshold", "32m"),

@@ -98,3 +98,16 @@ fn that_takes_long_is_waited_for_and_the_client_hears_of_it() {
     let said = client.push(&["origin", "main"]);
     assert!(said.contains("git-gate: still scanning, 3 of 3 objects"), "{said}");
 }
+
+/// git's own signs of life come every five seconds, unless it is told otherwise.
+#[test]
+fn that_takes_longer_than_a_client_may_be_silent() {
+    let script = "[ $1 = stdin ] && sleep 4; exec REAL \"$@\"";
+    let gate = "idle-timeout = \"3s\"";
+    let settings = Settings { gate, gitleaks: Some(script), ..Settings::default() };
+    let Some(world) = World::with(&settings) else { return };
+    let client = world.client("client");
+    client.commit("a", "1\n");
+    client.push(&["origin", "main"]);
+    assert!(world.refs(&world.upstream()).contains(&client.head()));
+}
