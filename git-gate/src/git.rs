@@ -163,7 +163,10 @@ pub(crate) fn push(
     arguments.extend(["--".to_owned(), upstream.url.clone()]);
     arguments.extend(updates.iter().map(Update::refspec));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    remote_command(gate, upstream, environment, &arguments)
+    // It forbids to change refs, and an upstream on the same disk would obey it.
+    let mut environment = environment.to_vec();
+    environment.retain(|(name, _)| name != "GIT_QUARANTINE_PATH");
+    remote_command(gate, upstream, &environment, &arguments)
 }
 
 /// `git daemon` for one connection, on stdin and stdout.

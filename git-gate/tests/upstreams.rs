@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::{Client, Settings, World, text};
+use harness::{Client, Gate, Settings, World, text};
 
 #[test]
 fn every_fetch_sees_what_upstream_has_now() {
@@ -79,6 +79,27 @@ fn an_upstream_that_goes_away_during_the_scan_declines_the_push() {
     assert!(!output.status.success(), "{said}");
     assert!(said.contains("refused: upstream did not take the push: the connection was refused"));
     assert!(!world.refs(&world.mirror()).contains(&client.head()));
+}
+
+/// git tells it of the quarantine, unless it is kept from that; over ssh nothing would.
+#[test]
+fn an_upstream_on_the_same_disk_takes_a_push() {
+    let Some(world) = World::begin() else { return };
+    let (folder, gitleaks) = (world.path(""), harness::gitleaks().unwrap());
+    let config = format!(
+        "[gate]\nroot = \"{0}/near\"\nlisten = \"127.0.0.1:0\"\nhttp-listen = \"off\"\n\
+         gitleaks = \"{1}\"\nprotocols = [\"file\"]\n\
+         [[upstream]]\nname = \"app\"\nurl = \"file://{2}\"\n",
+        folder.display(),
+        gitleaks.display(),
+        world.upstream().display()
+    );
+    std::fs::write(world.path("near.toml"), config).unwrap();
+    let gate = Gate::start(&world.path("near.toml"));
+    let client = Client::clone(&gate.git_url(), &world.path("client"));
+    client.commit("a", "1\n");
+    client.push(&["origin", "main"]);
+    assert!(world.refs(&world.upstream()).contains(&client.head()));
 }
 
 #[test]
