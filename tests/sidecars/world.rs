@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::docker::{Container, docker, has_engine, text, unique_name};
 
-const AGENT_IMAGE: &str = "claude-bottle-test:agent";
+pub const AGENT_IMAGE: &str = "claude-bottle-test:agent";
 /// What egress puts into requests for api.example.com.
 pub const TOKEN: &str = "t0ken-of-the-operator";
 /// Far more than anything takes; a hang is what it catches.
