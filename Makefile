@@ -49,6 +49,7 @@ lint: ## formatting, clippy and documentation, as CI wants them
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --lib
 
 bench: build ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
+	cargo build --release -q -p git-gate
 	cargo run --release -q -p bench -- $(BENCH)
 
 image: ## the sidecars' image; LOCAL_BASES=1 makes its bases first, where no registry answers

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod early;
+mod gate;
 mod log;
 mod one_command;
 mod order;
@@ -24,8 +25,9 @@ Measures sidecar-init (target/release/sidecar-init, or SIDECAR_INIT_STATIC) besi
 Usage: bench [--quick] [METRIC]...
 
 Metrics: start memory idle signal exit orphans early services order rings restarts probes
-         requests log stalled
+         requests log stalled gate
 Without a metric: all of them. --quick: fewer repetitions, for a look.
+gate needs target/release/git-gate, and gitleaks by the variable GITLEAKS; it is left out without.
 The report goes to stdout, progress to stderr. Run it as root, for it makes PID namespaces.
 ";
 
@@ -43,7 +45,7 @@ fn main() {
     let quick = arguments.len() < before;
     let peers = peers::installed();
     println!("{}\n", peers::machine());
-    let metrics: [(&str, Metric); 15] = [
+    let metrics: [(&str, Metric); 16] = [
         ("start", one_command::start),
         ("memory", one_command::memory),
         ("idle", one_command::idle),
@@ -59,6 +61,7 @@ fn main() {
         ("requests", requests::requests),
         ("log", log::throughput),
         ("stalled", log::stalled),
+        ("gate", gate::push),
     ];
     for (name, measure) in metrics {
         if arguments.is_empty() || arguments.iter().any(|wanted| wanted == name) {
