@@ -1,6 +1,7 @@
 //! Everything that one test needs: two networks, the sidecars on both, an agent on the inner one,
 //! and the web on the outer one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -11,11 +12,12 @@ use serde_json::Value;
 
 use crate::docker::{Container, docker, has_engine, text, unique_name};
 
+/// Of the agent and of the web; it has Python, too.
 pub const AGENT_IMAGE: &str = "claude-bottle-test:agent";
 /// What egress puts into requests for api.example.com.
 pub const TOKEN: &str = "t0ken-of-the-operator";
 /// Far more than anything takes; a hang is what it catches.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 /// The capabilities of `examples/sidecars/compose.yaml`.
 pub const HARDENED: [&str; 14] = [
     "--read-only",
@@ -107,6 +109,31 @@ pub fn exec(container: &Container, options: &[&str], command: &[&str]) -> Said {
         stdout: text(&output.stdout),
         stderr: text(&output.stderr),
     }
+}
+
+/// The image as it is, on no network, with the usual options and these.
+pub fn alone(options: &[&str]) -> Container {
+    let image = image();
+    let arguments = [&HARDENED[..], &["--network=none"], options, &[&*image]].concat();
+    Container::make(&["run", "-d"], &arguments)
+}
+
+/// Waits until `sidecar-init health` is content.
+pub fn wait_until_healthy(sidecars: &Container) {
+    // One command, as each `docker exec` costs more than the sidecars do meanwhile.
+    let script = "until sidecar-init health; do sleep 0.1; done";
+    let deadline = DEADLINE.as_secs().to_string();
+    let waited = exec(sidecars, &[], &["timeout", &deadline, "sh", "-c", script]);
+    let log = || format!("{}{}", sidecars.stdout(), sidecars.stderr());
+    assert_eq!(waited.code, 0, "not healthy: {}{}\n{}", waited.stdout, waited.stderr, log());
+}
+
+/// What `sidecar-init status` says of each service, by its name.
+pub fn services(sidecars: &Container) -> BTreeMap<String, Value> {
+    let said = exec(sidecars, &[], &["sidecar-init", "status", "--json"]);
+    let status: Value = serde_json::from_str(&said.stdout).expect(&said.stderr);
+    let services = status["services"].as_array().unwrap().iter();
+    services.map(|one| (one["name"].as_str().unwrap().to_owned(), one.clone())).collect()
 }
 
 /// How the sidecars are started.
@@ -297,11 +324,7 @@ pub struct World {
 impl World {
     /// Waits until `sidecar-init health` is content.
     pub fn wait_until_healthy(&self) {
-        until("the sidecars are healthy", || {
-            let running = self.sidecars.inspect(".State.Running") == "true";
-            assert!(running, "{}{}", self.sidecars.stdout(), self.sidecars.stderr());
-            (exec(&self.sidecars, &[], &["sidecar-init", "health"]).code == 0).then_some(())
-        });
+        wait_until_healthy(&self.sidecars);
     }
 
     /// Runs a command as the agent.
