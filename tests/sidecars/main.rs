@@ -11,6 +11,11 @@
 #[allow(dead_code)]
 mod docker;
 mod git;
+mod image;
+mod life;
+mod privileges;
+mod signals;
+mod volumes;
 mod web;
 #[allow(dead_code)]
 mod world;
