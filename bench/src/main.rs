@@ -13,6 +13,7 @@ mod probes;
 mod processes;
 mod requests;
 mod restarts;
+mod sidecars;
 mod statistics;
 mod supervisors;
 mod table;
@@ -25,9 +26,10 @@ Measures sidecar-init (target/release/sidecar-init, or SIDECAR_INIT_STATIC) besi
 Usage: bench [--quick] [METRIC]...
 
 Metrics: start memory idle signal exit orphans early services order rings restarts probes
-         requests log stalled gate
+         requests log stalled gate sidecars
 Without a metric: all of them. --quick: fewer repetitions, for a look.
 gate needs target/release/git-gate, and gitleaks by the variable GITLEAKS; it is left out without.
+sidecars needs a Docker engine and the image of make image (or IMAGE); it is left out without.
 The report goes to stdout, progress to stderr. Run it as root, for it makes PID namespaces.
 ";
 
@@ -45,7 +47,7 @@ fn main() {
     let quick = arguments.len() < before;
     let peers = peers::installed();
     println!("{}\n", peers::machine());
-    let metrics: [(&str, Metric); 16] = [
+    let metrics: [(&str, Metric); 17] = [
         ("start", one_command::start),
         ("memory", one_command::memory),
         ("idle", one_command::idle),
@@ -62,6 +64,7 @@ fn main() {
         ("log", log::throughput),
         ("stalled", log::stalled),
         ("gate", gate::push),
+        ("sidecars", sidecars::sidecars),
     ];
     for (name, measure) in metrics {
         if arguments.is_empty() || arguments.iter().any(|wanted| wanted == name) {
