@@ -210,7 +210,7 @@ impl Setup {
         let started = docker(&["start", sidecars.name()]);
         assert!(started.status.success(), "{}", text(&started.stderr));
         let agent = agent(&self.path("certificate"), inside);
-        World { agent, sidecars, web, setup: self, _networks: networks }
+        World { agent, sidecars, web, setup: self, networks }
     }
 }
 
@@ -240,6 +240,10 @@ impl Drop for Network {
     fn drop(&mut self) {
         docker(&["network", "rm", &self.0]);
     }
+}
+
+fn on_network(container: &Container, network: &Network, field: &str) -> String {
+    container.inspect(&format!("(index .NetworkSettings.Networks \"{}\").{field}", network.0))
 }
 
 fn web(folder: &Path, outside: &Network) -> Container {
@@ -291,7 +295,7 @@ pub struct World {
     pub web: Container,
     pub setup: Setup,
     // Last, as a network goes only when nothing is on it.
-    _networks: [Network; 2],
+    networks: [Network; 2],
 }
 
 impl World {
@@ -302,6 +306,16 @@ impl World {
             assert!(running, "{}{}", self.sidecars.stdout(), self.sidecars.stderr());
             (exec(&self.sidecars, &[], &["sidecar-init", "health"]).code == 0).then_some(())
         });
+    }
+
+    /// What `docker inspect` says of a container of the inner network: `IPAddress`, `Gateway`.
+    pub fn inside(&self, container: &Container, field: &str) -> String {
+        on_network(container, &self.networks[0], field)
+    }
+
+    /// The same of the outer network.
+    pub fn outside(&self, container: &Container, field: &str) -> String {
+        on_network(container, &self.networks[1], field)
     }
 
     /// Runs a command as the agent.
