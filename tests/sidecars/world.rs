@@ -33,6 +33,8 @@ pub const HARDENED: [&str; 14] = [
     "SETUID",
     "--security-opt=no-new-privileges",
 ];
+/// The inner network of that file: no way out, and no address of the host's on it.
+pub const INSIDE: [&str; 2] = ["--internal", "--opt=com.docker.network.bridge.inhibit_ipv4=true"];
 const ROUTES: &str = "\
 routes:
   - host: api.example.com
@@ -201,7 +203,7 @@ impl Setup {
 
     /// The same, and does not wait for the sidecars.
     pub fn start_without_waiting(self) -> World {
-        let networks = [Network::new(&["--internal"]), Network::new(&[])];
+        let networks = [Network::new(&INSIDE), Network::new(&[])];
         let [inside, outside] = &networks;
         let web = web(self.folder.path(), outside);
         let sidecars = self.create(&inside.0);
