@@ -10,6 +10,7 @@
 #[path = "../containers/docker.rs"]
 #[allow(dead_code)]
 mod docker;
+mod escapes;
 mod git;
 mod image;
 mod life;

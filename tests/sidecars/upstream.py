@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,10 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
         return
     if path == "/v1/release":
         released.set()
-    await start(send, "text/plain")
+    if path == "/v1/redirect":
+        await start(send, "text/plain", 302, [(b"location", b"https://late.example.com/stolen")])
+    else:
+        await start(send, "text/plain")
     await send({"type": "http.response.body", "body": f"reached {path}\n".encode()})
 
 
@@ -71,10 +74,12 @@ def note(scope: dict[str, Any], path: str, size: int, digest: str) -> None:
     print(json.dumps(seen), flush=True)
 
 
-async def start(send: Send, content_type: str) -> None:
+async def start(
+    send: Send, content_type: str, status: int = 200, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     """The head of an answer."""
-    headers = [(b"content-type", content_type.encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    headers = [(b"content-type", content_type.encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
 
 
 async def echo(receive: Receive, send: Send) -> None:

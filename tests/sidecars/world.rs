@@ -35,6 +35,8 @@ pub const HARDENED: [&str; 14] = [
     "SETUID",
     "--security-opt=no-new-privileges",
 ];
+/// The inner network of that file: no way out, and no address of the host's on it.
+pub const INSIDE: [&str; 2] = ["--internal", "--opt=com.docker.network.bridge.inhibit_ipv4=true"];
 const ROUTES: &str = "\
 routes:
   - host: api.example.com
@@ -228,7 +230,7 @@ impl Setup {
 
     /// The same, and does not wait for the sidecars.
     pub fn start_without_waiting(self) -> World {
-        let networks = [Network::new(&["--internal"]), Network::new(&[])];
+        let networks = [Network::new(&INSIDE), Network::new(&[])];
         let [inside, outside] = &networks;
         let web = web(self.folder.path(), outside);
         let sidecars = self.create(&inside.0);
@@ -237,7 +239,7 @@ impl Setup {
         let started = docker(&["start", sidecars.name()]);
         assert!(started.status.success(), "{}", text(&started.stderr));
         let agent = agent(&self.path("certificate"), inside);
-        World { agent, sidecars, web, setup: self, _networks: networks }
+        World { agent, sidecars, web, setup: self, networks }
     }
 }
 
@@ -267,6 +269,10 @@ impl Drop for Network {
     fn drop(&mut self) {
         docker(&["network", "rm", &self.0]);
     }
+}
+
+fn on_network(container: &Container, network: &Network, field: &str) -> String {
+    container.inspect(&format!("(index .NetworkSettings.Networks \"{}\").{field}", network.0))
 }
 
 fn web(folder: &Path, outside: &Network) -> Container {
@@ -318,13 +324,23 @@ pub struct World {
     pub web: Container,
     pub setup: Setup,
     // Last, as a network goes only when nothing is on it.
-    _networks: [Network; 2],
+    networks: [Network; 2],
 }
 
 impl World {
     /// Waits until `sidecar-init health` is content.
     pub fn wait_until_healthy(&self) {
         wait_until_healthy(&self.sidecars);
+    }
+
+    /// What `docker inspect` says of a container of the inner network: `IPAddress`, `Gateway`.
+    pub fn inside(&self, container: &Container, field: &str) -> String {
+        on_network(container, &self.networks[0], field)
+    }
+
+    /// The same of the outer network.
+    pub fn outside(&self, container: &Container, field: &str) -> String {
+        on_network(container, &self.networks[1], field)
     }
 
     /// Runs a command as the agent.
