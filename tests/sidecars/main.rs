@@ -11,6 +11,7 @@
 #[allow(dead_code)]
 mod docker;
 mod git;
+mod requests;
 mod web;
 #[allow(dead_code)]
 mod world;
