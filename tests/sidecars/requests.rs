@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::docker::docker;
-use crate::world::{Said, Setup, TOKEN, World, is_there, pipelock_config, until};
+use crate::world::{Said, Setup, TOKEN, World, is_there, until};
 
 /// Calls tools in one conversation, each as `[NAME, ARGUMENTS]`, and prints an answer a line.
 const PYTHON_CLIENT: &str = r#"
@@ -150,22 +150,22 @@ fn a_refused_path_is_proposed_approved_and_passes() {
 }
 
 #[test]
-fn the_inspector_asks_for_a_host_and_reaches_it() {
+fn the_inspector_asks_once_for_a_host_that_neither_proxy_knows() {
     if !is_there() {
         return;
     }
-    let hosts = ["api.example.com", "late.example.com", "raw.example.com"];
-    let setup = Setup::new();
-    setup.write("pipelock.yaml", &pipelock_config(&hosts));
-    let world = setup.start();
+    let world = Setup::new().start();
     let url = "http://late.example.com/v1/things";
     let refused = denial(&world, url);
     assert_eq!(refused["reason"], "no-route-for-host");
     let proposed = inspect(&world, "propose_egress_route", &wanted(&refused));
     assert_eq!(proposed["status"], "pending", "{proposed}");
     let id = id(&proposed);
-    done(&world, &["show", id]);
-    done(&world, &["approve", id, "--yes"]);
+    let shown = done(&world, &["show", id]);
+    assert!(shown.contains("+++ /etc/pipelock.yaml\n"), "{shown}");
+    assert!(shown.contains("+  - late.example.com\n"), "{shown}");
+    let approved = done(&world, &["approve", id, "--yes"]);
+    assert!(approved.contains("in force, as egress and pipelock say"), "{approved}");
     assert_eq!(world.curl(&[url]).stdout, "reached /v1/things\n\n200");
     let secure = world.curl(&["https://late.example.com/v1/things"]);
     assert_eq!(secure.stdout, "reached /v1/things\n\n200", "{secure:?}");
@@ -215,7 +215,8 @@ fn a_waiting_call_gets_the_decision_and_the_audit_log_has_it() {
     assert_eq!(format!("{notes:?}"), format!("{:?}", expected.map(|(id, note)| (id, json!(note)))));
     assert_eq!(lines[1]["by"], "uid 0");
     // It is on no path by which the agent gets anything.
-    for path in ["/audit.jsonl", "/../audit.jsonl", "/run/supervise/audit.jsonl", "/mcp/../queue/"] {
+    for path in ["/audit.jsonl", "/../audit.jsonl", "/run/supervise/audit.jsonl", "/mcp/../queue/"]
+    {
         let url = format!("http://supervise:9100{path}");
         assert_eq!(world.curl(&["--path-as-is", &url]).stdout, "\n404", "{path}");
     }
@@ -271,7 +272,6 @@ fn a_host_for_pipelock_is_written_into_its_mounted_file() {
     let url = "https://late.example.com/v1/things";
     let refused = world.curl(&[url]);
     assert!(refused.stdout.ends_with("\n502"), "{refused:?}");
-    eprintln!("REFUSED {refused:?}");
 
     let arguments = json!({"host": "late.example.com", "justification": "x", "wait_seconds": 0});
     let proposed = call(&world, "propose_pipelock_host", &arguments);
@@ -327,8 +327,7 @@ fn what_happens_to_sidecars_is_told_to_both() {
     let restarting = "name = \"git-gate\"\non-exit = \"ignore\"\n\
                       restart = { policy = \"on-failure\", max = 1, delay = \"100ms\" }\n";
     let shipped = include_str!("../../sidecars/bundle.toml");
-    let world =
-        Setup::new().bundle(&shipped.replace("name = \"git-gate\"\n", restarting)).start();
+    let world = Setup::new().bundle(&shipped.replace("name = \"git-gate\"\n", restarting)).start();
     let mut watch = Running::start(&world, &[], &["supervise", "watch", "--json"]);
     let proposed = call(&world, "propose_egress_route", &route("late.example.com"));
     watch.line(&[r#""proposal""#, id(&proposed), r#""status":"pending""#]);
@@ -381,8 +380,6 @@ fn a_web_page_or_a_flood_gets_a_clear_refusal() {
     for header in ["Host: evil.example", "Origin: http://supervise:9100", "Origin: null"] {
         assert!(post(&[header]).ends_with("\n403"), "{header}");
     }
-    let health = ["-H", "Host: evil.example", "http://supervise:9100/"];
-    assert!(world.curl(&health).stdout.ends_with("\n403"));
 
     let proposals: Vec<Value> = (0..21)
         .map(|number| json!(["propose_egress_route", route(&format!("a{number}.example.com"))]))
@@ -390,7 +387,10 @@ fn a_web_page_or_a_flood_gets_a_clear_refusal() {
     let answers = calls(&world, &json!(proposals));
     assert!(answers[..20].iter().all(|answer| answer["status"] == "pending"), "{answers:?}");
     let refused = answers[20]["error"].as_str().unwrap();
-    assert!(refused.contains("20 proposals wait for the operator, which is the limit"), "{refused}");
+    assert!(
+        refused.contains("20 proposals wait for the operator, which is the limit"),
+        "{refused}"
+    );
     assert!(world.curl(&["http://supervise:9100/"]).stdout.starts_with("ok, 20 pending"));
 }
 
@@ -467,7 +467,7 @@ fn files_of_a_user_outside_are_changed_if_their_group_lets_root() {
     let proposed = call(&world, "propose_egress_route", &arguments);
     let refused = supervise(&world, &["approve", id(&proposed)]);
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(refused.stderr.contains("chgrp 0"), "{refused:?}");
+    assert!(refused.stderr.contains("chgrp 0 and chmod g+rw it"), "{refused:?}");
     assert!(refused.stderr.contains("stays pending"), "{refused:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), before);
 }
