@@ -58,7 +58,7 @@ def shut(data: object, hook: str) -> None:
         guarded_stream.revoke(data)
         if hook in {"requestheaders", "http_connect"}:
             deny = decision.Deny(decision.Reason.INTERNAL, "egress failed to decide; see its log")
-            respond(data, answer.denial(deny, "", "", ""))
+            respond(data, answer.denial(deny, "", "", 0, ""))
         else:
             kill(data)
     elif isinstance(data, server_hooks.ServerConnectionHookData):
@@ -304,7 +304,10 @@ class Egress:
     def _deny(http_flow: http.HTTPFlow, denied: decision.Deny, target: str) -> None:
         request = http_flow.request
         path = target.partition("?")[0]
-        respond(http_flow, answer.denial(denied, request.method, request.host, path))
+        respond(
+            http_flow,
+            answer.denial(denied, request.method, request.host, request.port, path),
+        )
 
     def _log_decision(
         self, http_flow: http.HTTPFlow, decided: decision.Allow | decision.Deny | None

@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from egress.decision import ASKABLE, Deny
+from egress.decision import ASKABLE, Deny, Reason
+from egress.hostname import DEFAULT_PORTS
 from egress.route_fields import OWN_NAME
 from egress.routes import Route, Routes
 
@@ -32,7 +33,7 @@ class State:
     ca_certificate: bytes | None
 
 
-def denial(deny: Deny, method: str, host: str, path: str) -> Answer:
+def denial(deny: Deny, method: str, host: str, port: int, path: str) -> Answer:
     """A 403 that says which rule is missing, and how to ask for it."""
     body: dict[str, object] = {
         "error": "denied by egress",
@@ -40,16 +41,23 @@ def denial(deny: Deny, method: str, host: str, path: str) -> Answer:
         "message": deny.message,
     }
     if deny.reason in ASKABLE:
-        arguments = {"host": host[:_SHOWN]}
+        arguments: dict[str, object] = {"host": host[:_SHOWN]}
         if method != "CONNECT":
-            arguments |= {"path": path[:_SHOWN], "method": method[:_SHOWN]}
-        asked = ", ".join(f"{name} {json.dumps(value)}" for name, value in arguments.items())
+            arguments |= {"paths": [_prefix(path)], "methods": [method[:_SHOWN]]}
+        if deny.reason is Reason.PORT or port not in DEFAULT_PORTS.values():
+            arguments["ports"] = [port]
         body["how_to_ask"] = (
             f"ask the operator for a route: call propose_egress_route of the MCP server supervise"
-            f" with a justification, for {asked}; when it is approved, send the request again"
+            f" with a justification and {json.dumps(arguments)}; when it is approved, send the"
+            " request again"
         )
         body["allowed"] = f"http://{OWN_NAME}/allowlist"
     return _json(403, body)
+
+
+def _prefix(path: str) -> str:
+    """Covers the path; of one that is too long to be shown, what is above it."""
+    return path if len(path) <= _SHOWN else path[:_SHOWN].rpartition("/")[0] + "/"
 
 
 def own(path: str, method: str, state: State) -> Answer:

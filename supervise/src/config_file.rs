@@ -25,7 +25,7 @@ impl ConfigFile {
         let text = match read_bounded(path, MAX_CONFIG) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(format!("{}: {error}", path.display())),
+            Err(error) => return Err(problem(path, &error)),
         };
         Ok(ConfigFile { path: path.to_owned(), text })
     }
@@ -58,7 +58,7 @@ impl ConfigFile {
 
     /// Writes the new text. If that fails half of it may be there.
     pub fn replace(&self, new: &str) -> Result<(), String> {
-        self.write(new).map_err(|error| format!("{}: {error}", self.path.display()))
+        self.write(new).map_err(|error| problem(&self.path, &error))
     }
 
     /// Brings back what it said; false if it says so anyway.
@@ -85,6 +85,21 @@ impl ConfigFile {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What went wrong, and what its owner can do. Root in a container without CAP_DAC_OVERRIDE is held
+/// to modes like everyone, which few expect.
+fn problem(path: &Path, error: &io::Error) -> String {
+    let fix = match error.kind() {
+        io::ErrorKind::PermissionDenied if rustix::process::geteuid().is_root() => {
+            "; here root is held to modes: chown it to root where it comes from, or chgrp 0 and \
+             chmod g+rw it"
+        }
+        io::ErrorKind::PermissionDenied => "; run this as root",
+        io::ErrorKind::ReadOnlyFilesystem => "; mount it, and writable",
+        _ => "",
+    };
+    format!("{}: {error}{fix}", path.display())
 }
 
 fn rename_over(target: &Path, text: &str) -> io::Result<()> {

@@ -15,8 +15,8 @@ mod git;
 mod image;
 mod life;
 mod privileges;
+mod requests;
 mod signals;
 mod volumes;
 mod web;
-#[allow(dead_code)]
 mod world;
