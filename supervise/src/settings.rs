@@ -54,7 +54,7 @@ impl Settings {
             limits: Limits { per_hour, pending },
             queue: path("SUPERVISE_QUEUE_DIR", "/run/supervise/queue"),
             audit: path("SUPERVISE_AUDIT_FILE", "/run/supervise/audit.jsonl"),
-            events: path("SUPERVISE_EVENTS_FILE", "/run/supervise/events.jsonl"),
+            events: path("SUPERVISE_EVENTS_FILE", "/run/sidecar-init/events.jsonl"),
             routes: path("SUPERVISE_ROUTES_FILE", "/etc/egress/routes.yaml"),
             pipelock_config: path("SUPERVISE_PIPELOCK_FILE", "/etc/pipelock.yaml"),
             fingerprints: path(
