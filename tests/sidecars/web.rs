@@ -125,8 +125,16 @@ fn what_is_denied_says_why_and_how_to_ask() {
     let tunnel = "https://denied.example.com/x";
 
     for (url, reason, wanted) in [
-        (path, "no-route-for-path", r#"host "api.example.com", path "/v2/x", method "GET""#),
-        (host, "no-route-for-host", r#"host "denied.example.com", path "/x", method "GET""#),
+        (
+            path,
+            "no-route-for-path",
+            r#"{"host": "api.example.com", "paths": ["/v2/x"], "methods": ["GET"]"#,
+        ),
+        (
+            host,
+            "no-route-for-host",
+            r#"{"host": "denied.example.com", "paths": ["/x"], "methods": ["GET"]"#,
+        ),
     ] {
         let by_curl = world.curl(&[url]).stdout;
         let body = by_curl.strip_suffix("\n403").unwrap_or_else(|| panic!("{by_curl}"));
