@@ -316,6 +316,8 @@ class Egress:
         denied = decided if isinstance(decided, decision.Deny) else None
         route = decided.route if isinstance(decided, decision.Allow) else None
         connect = request.method == "CONNECT"
+        # Of what is denied nothing leaves, so there is nothing to take out.
+        removed = route is not None and headers.has_authorization(request.headers.fields)
         self.log.write(
             "decision",
             decision="deny" if denied else "allow",
@@ -328,6 +330,7 @@ class Egress:
             path=None if connect else request.path.partition("?")[0],
             route=route.host if route else None,
             credential=route.auth.token_env if route and route.auth else None,
+            authorization_removed=removed or None,
             client=_client(http_flow.client_conn),
         )
 
