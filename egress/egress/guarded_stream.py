@@ -1,8 +1,9 @@
-"""mitmproxy's HTTP stream, with two things changed.
+"""mitmproxy's HTTP stream, with three things changed.
 
 It opens no connection for a request that has no permit: should the addon not be there any more
-(mitmproxy unloads a script whose file has gone), nothing leaves. And a request that is answered
-here is answered at once, where mitmproxy would first keep all of its body in memory.
+(mitmproxy unloads a script whose file has gone), nothing leaves. A request that is answered
+here is answered at once, where mitmproxy would first keep all of its body in memory. And
+a body keeps its end where it goes from HTTP/2 to HTTP/1.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from mitmproxy.proxy.layers.http._events import (
     RequestHeaders,
     ResponseProtocolError,
 )
+
+from egress import framing
 
 _KEY = "egress.permit"
 
@@ -48,8 +51,11 @@ def permit_of(flow: http.HTTPFlow) -> Permit | None:
 class GuardedHttpStream(http_layer.HttpStream):
     """One request and its response."""
 
+    _body_follows = False
+
     def state_wait_for_request_headers(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
         """Reads the request's head, and sends the answer if there is one already."""
+        self._body_follows = not event.end_stream
         yield from super().state_wait_for_request_headers(event)
         if self.client_state == self.state_consume_request_body and self.flow.response:
             self.client_state = self.state_done
@@ -69,7 +75,10 @@ class GuardedHttpStream(http_layer.HttpStream):
                 )
             )
             return False
-        return (yield from super().make_server_connection())
+        connected = yield from super().make_server_connection()
+        if connected and self._body_follows and self.flow.server_conn.alpn != b"h2":
+            framing.frame_request(request)
+        return connected
 
 
 def install() -> None:
