@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from mitmproxy import addonmanager, connection, ctx, dns, flow, http, tcp, udp, version
 from mitmproxy.proxy import server_hooks
 
-from egress import answer, ca, decision, guarded_stream, headers
+from egress import answer, backpressure, ca, decision, guarded_stream, headers
 from egress.active_routes import ActiveRoutes
 from egress.credentials import Credentials
 from egress.guarded_stream import Permit
@@ -136,6 +136,7 @@ class Egress:
             refuse(problems)
         self._upstream = upstream_of(ctx.options.mode)
         guarded_stream.install()
+        backpressure.install()
         self._take_over_the_log()
 
     def _take_over_the_log(self) -> None:
