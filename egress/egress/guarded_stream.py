@@ -1,14 +1,16 @@
-"""mitmproxy's HTTP stream, with three things changed.
+"""mitmproxy's HTTP stream, with four things changed.
 
 It opens no connection for a request that has no permit: should the addon not be there any more
-(mitmproxy unloads a script whose file has gone), nothing leaves. A request that is answered
-here is answered at once, where mitmproxy would first keep all of its body in memory. And
-a body keeps its end where it goes from HTTP/2 to HTTP/1.
+(mitmproxy unloads a script whose file has gone), nothing leaves. A request that is answered here is
+answered at once, where mitmproxy would first keep all of its body in memory. A WebSocket gets a
+connection of its own, as mitmproxy has none over HTTP/2. And a body keeps its end where it goes
+from HTTP/2 to HTTP/1.
 """
 
 from dataclasses import dataclass
 
 from mitmproxy import http
+from mitmproxy.connection import Connection
 from mitmproxy.proxy import layer
 from mitmproxy.proxy.layers import http as http_layer
 from mitmproxy.proxy.layers.http._events import (
@@ -20,6 +22,11 @@ from mitmproxy.proxy.layers.http._events import (
 from egress import framing
 
 _KEY = "egress.permit"
+
+# pipelock closes an HTTP/1.1 connection after each answer without saying so; a request that meets
+# this would fail. Over HTTP/2 it does not, so that is offered whatever the client speaks.
+OFFERS = (b"h2", b"http/1.1")
+WEBSOCKET_OFFERS = (b"http/1.1",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,16 @@ def permit_of(flow: http.HTTPFlow) -> Permit | None:
     return permit if isinstance(permit, Permit) else None
 
 
+class _ConnectionFor(http_layer.GetHttpConnection):
+    """Asks for a connection, new or in use."""
+
+    websocket = False
+
+    def connection_spec_matches(self, connection: Connection) -> bool:
+        """Whether one that is in use will do."""
+        return not self.websocket and super().connection_spec_matches(connection)
+
+
 class GuardedHttpStream(http_layer.HttpStream):
     """One request and its response."""
 
@@ -69,16 +86,27 @@ class GuardedHttpStream(http_layer.HttpStream):
         permit = permit_of(self.flow)
         wanted = (request.scheme, request.host, request.port)
         if permit is None or wanted != (permit.scheme, permit.host, permit.port):
-            yield from self.handle_protocol_error(
-                ResponseProtocolError(
-                    self.stream_id, "egress has not let this out", ErrorCode.CONNECT_FAILED
-                )
-            )
-            return False
-        connected = yield from super().make_server_connection()
-        if connected and self._body_follows and self.flow.server_conn.alpn != b"h2":
+            return (yield from self._not_connected("egress has not let this out"))
+        asked = _ConnectionFor(
+            (request.host, request.port),
+            request.scheme == "https",
+            self.flow.server_conn.via,
+            self.flow.server_conn.transport_protocol,
+        )
+        asked.websocket = permit.websocket
+        connection, error = yield asked
+        if error:
+            return (yield from self._not_connected(error))
+        self.context.server = self.flow.server_conn = connection
+        if self._body_follows and connection.alpn != b"h2":
             framing.frame_request(request)
-        return connected
+        return True
+
+    def _not_connected(self, why: str) -> layer.CommandGenerator[bool]:
+        yield from self.handle_protocol_error(
+            ResponseProtocolError(self.stream_id, why, ErrorCode.CONNECT_FAILED)
+        )
+        return False
 
 
 def install() -> None:

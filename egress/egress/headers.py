@@ -71,7 +71,7 @@ def forwarded(fields: Fields, route: Route, credential: str | None) -> Fields:
     websocket = is_websocket(fields)
     result: list[tuple[bytes, bytes]] = []
     for name, value in fields:
-        if _dropped(normal_name(name), route, websocket):
+        if _dropped(normal_name(name), value, route, websocket):
             continue
         if name.lower() != b"connection":
             result.append((name, value))
@@ -82,9 +82,11 @@ def forwarded(fields: Fields, route: Route, credential: str | None) -> Fields:
     return tuple(result)
 
 
-def _dropped(name: bytes, route: Route, websocket: bool) -> bool:
+def _dropped(name: bytes, value: bytes, route: Route, websocket: bool) -> bool:
     return (
         name in _HOP
+        # The one value that HTTP/2 knows, for the next hop may speak it.
+        or (name == b"te" and value.strip().lower() != b"trailers")
         or name == _AUTHORIZATION
         or name in _OVERRIDES
         or (name in _UPGRADE and not websocket)

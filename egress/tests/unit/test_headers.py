@@ -22,7 +22,7 @@ CREDENTIALS = [
 ]
 ORDINARY = [
     *(b"Host", b"Accept", b"Content-Type", b"Content-Length", b"User-Agent", b"Idempotency-Key"),
-    *(b"X-Author", b"Tokenizer", b"Range", b"If-None-Match", b"anthropic-version", b"TE"),
+    *(b"X-Author", b"Tokenizer", b"Range", b"If-None-Match", b"anthropic-version"),
 ]
 
 
@@ -61,6 +61,12 @@ def test_what_pipelock_scans_may_be_the_agents_own_on_a_route_without_auth(name:
 )
 def test_what_names_another_host_or_path_is_stripped(name: bytes) -> None:
     assert headers.forwarded(((name, b"/admin"),), OPEN, None) == ()
+
+
+@pytest.mark.parametrize("value", [b"gzip", b"trailers, deflate;q=0.5", b""])
+def test_te_is_for_trailers_or_for_nobody(value: bytes) -> None:
+    assert headers.forwarded(((b"TE", value),), OPEN, None) == ()
+    assert headers.forwarded(((b"TE", b"Trailers"),), OPEN, None) == ((b"TE", b"Trailers"),)
 
 
 def test_the_connection_header_can_not_drop_our_credential() -> None:
