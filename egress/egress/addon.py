@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mitmproxy import addonmanager, connection, ctx, dns, flow, http, tcp, udp, version
+from mitmproxy import addonmanager, connection, ctx, dns, flow, http, tcp, tls, udp, version
 from mitmproxy.proxy import server_hooks
 
-from egress import answer, ca, decision, guarded_stream, headers
+from egress import answer, backpressure, ca, decision, framing, guarded_stream, headers
 from egress.active_routes import ActiveRoutes
 from egress.credentials import Credentials
 from egress.guarded_stream import Permit
@@ -117,6 +117,9 @@ class Egress:
         self._upstream: tuple[str, int] | None = None
         # Clients of which at least one request may leave.
         self._permitted: set[str] = set()
+        # Clients whose last request is for a WebSocket. They speak HTTP/1.1, where nothing else is
+        # on its way meanwhile.
+        self._upgrading: set[str] = set()
         self._leaving = False
 
     # Life cycle
@@ -136,6 +139,7 @@ class Egress:
             refuse(problems)
         self._upstream = upstream_of(ctx.options.mode)
         guarded_stream.install()
+        backpressure.install()
         self._take_over_the_log()
 
     def _take_over_the_log(self) -> None:
@@ -232,7 +236,18 @@ class Egress:
             if not permit.websocket:
                 raise RuntimeError("a switch to a protocol that was not asked for")
         else:
+            framing.frame_response(http_flow.request, response)
+            if permit.websocket:
+                # What was made for it would be HTTP/1.1 for the next request too.
+                response.headers["Connection"] = "close"
             response.stream = True
+
+    @guarded
+    def response(self, http_flow: http.HTTPFlow) -> None:
+        """The whole response is here; unless it was made here, its body has gone already."""
+        if http_flow.response and not http_flow.request.is_http2:
+            # mitmproxy fails at trailers of an HTTP/2 response that go to an HTTP/1 client.
+            http_flow.response.trailers = None
 
     @guarded
     def websocket_start(self, http_flow: http.HTTPFlow) -> None:
@@ -253,6 +268,13 @@ class Egress:
         if data.client.id not in self._permitted or data.server.address != self._upstream:
             data.server.error = _KILLED
             self.log.write("connection-refused", client=_client(data.client))
+
+    def tls_start_server(self, data: tls.TlsData) -> None:
+        """TLS with the upstream begins; this decides on the version of HTTP, and nothing else."""
+        upgrading = data.context.client.id in self._upgrading
+        data.conn.alpn_offers = (
+            guarded_stream.WEBSOCKET_OFFERS if upgrading else guarded_stream.OFFERS
+        )
 
     @guarded
     def tcp_start(self, tcp_flow: tcp.TCPFlow) -> None:
@@ -282,6 +304,7 @@ class Egress:
     def client_disconnected(self, client: connection.Client) -> None:
         """The client has gone."""
         self._permitted.discard(client.id)
+        self._upgrading.discard(client.id)
 
     def _allow(
         self, http_flow: http.HTTPFlow, allowed: decision.Allow, observed: decision.Request
@@ -296,8 +319,14 @@ class Egress:
         if observed.tunnel and not request.is_http2:
             request.authority = ""
         request.stream = True
-        self._permitted.add(http_flow.client_conn.id)
-        permit = Permit(request.scheme, request.host, request.port, headers.is_websocket(fields))
+        client = http_flow.client_conn.id
+        self._permitted.add(client)
+        websocket = headers.is_websocket(fields)
+        if websocket:
+            self._upgrading.add(client)
+        else:
+            self._upgrading.discard(client)
+        permit = Permit(request.scheme, request.host, request.port, websocket)
         guarded_stream.grant(http_flow, permit)
 
     @staticmethod
@@ -316,6 +345,8 @@ class Egress:
         denied = decided if isinstance(decided, decision.Deny) else None
         route = decided.route if isinstance(decided, decision.Allow) else None
         connect = request.method == "CONNECT"
+        # Of what is denied nothing leaves, so there is nothing to take out.
+        removed = route is not None and headers.has_authorization(request.headers.fields)
         self.log.write(
             "decision",
             decision="deny" if denied else "allow",
@@ -328,6 +359,7 @@ class Egress:
             path=None if connect else request.path.partition("?")[0],
             route=route.host if route else None,
             credential=route.auth.token_env if route and route.auth else None,
+            authorization_removed=removed or None,
             client=_client(http_flow.client_conn),
         )
 

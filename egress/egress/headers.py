@@ -12,6 +12,8 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 # Meant for the next hop only (RFC 9110, section 7.6.1), and for us as a proxy.
 _HOP = frozenset({b"proxy-authorization", b"proxy-connection", b"keep-alive", b"trailer"})
+# Ours alone: pipelock has to leave this header unscanned, for it has the operator's tokens in it.
+_AUTHORIZATION = b"authorization"
 # With these some servers and frameworks take another host or path than the one decided on.
 _OVERRIDES = frozenset(
     {
@@ -53,6 +55,11 @@ def method_overrides(fields: Fields) -> list[str]:
     ]
 
 
+def has_authorization(fields: Fields) -> bool:
+    """Whether the agent sent an Authorization of its own, which never leaves."""
+    return any(normal_name(name) == _AUTHORIZATION for name, _ in fields)
+
+
 def is_websocket(fields: Fields) -> bool:
     """Whether a WebSocket is asked for, and nothing else besides."""
     upgrade = [value.lower() for value in values(fields, b"upgrade")]
@@ -64,7 +71,7 @@ def forwarded(fields: Fields, route: Route, credential: str | None) -> Fields:
     websocket = is_websocket(fields)
     result: list[tuple[bytes, bytes]] = []
     for name, value in fields:
-        if _dropped(normal_name(name), route, websocket):
+        if _dropped(normal_name(name), value, route, websocket):
             continue
         if name.lower() != b"connection":
             result.append((name, value))
@@ -75,9 +82,12 @@ def forwarded(fields: Fields, route: Route, credential: str | None) -> Fields:
     return tuple(result)
 
 
-def _dropped(name: bytes, route: Route, websocket: bool) -> bool:
+def _dropped(name: bytes, value: bytes, route: Route, websocket: bool) -> bool:
     return (
         name in _HOP
+        # The one value that HTTP/2 knows, for the next hop may speak it.
+        or (name == b"te" and value.strip().lower() != b"trailers")
+        or name == _AUTHORIZATION
         or name in _OVERRIDES
         or (name in _UPGRADE and not websocket)
         or (route.auth is not None and _CREDENTIAL.fullmatch(name) is not None)

@@ -226,7 +226,6 @@ fn streams_uploads_websockets_and_http2_pass() {
     let said = world.curl(&["--http2", "-w", "%{http_version} %{http_code}", url]);
     assert_eq!(said.stdout, "reached /v1/two\n2 200", "{said:?}");
 
-    // Of HTTP/1.1: see docs/egress.md for what HTTP/2 keeps.
     let written = world.agent_python(RANDOM_FILE, &["/tmp/upload", "200000000"]).stdout;
     for (path, how) in
         [("/sized", "Expect: 100-continue"), ("/chunked", "Transfer-Encoding: chunked")]

@@ -22,6 +22,9 @@ routes:
   - host: open.example.com
   - host: odd.example.com
     ports: [8443]
+  - host: inspected.example.com
+  - host: old.example.com
+  - host: cut.example.com
 """
 TOKENS = {"EGRESS_TOKEN_1": TOKEN, "EGRESS_TOKEN_BASIC": PASSWORD}
 

@@ -1,15 +1,26 @@
 """A stand-in for pipelock: a small forward proxy that lets everything through.
 
 It shows what leaves egress, and proves nothing about pipelock. Every name leads to the local
-upstream: port 80 to its plain side, any other port to its TLS side.
+upstream: port 80 to its plain side, any other port to its TLS side. The TLS of some names it ends
+itself: of INSPECTED as pipelock does where it reads it, of OLD for a server without HTTP/2, and of
+CUT for one whose answers break off.
 """
 
 import asyncio
 import contextlib
+import re
 import threading
 from dataclasses import dataclass, field
 
-from tests.integration.upstream import Upstream
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+
+from tests.integration.upstream import CUT, INSPECTED, OLD, Upstream
+
+# What is spoken to them in TLS.
+OFFERS = {INSPECTED: ["h2", "http/1.1"], OLD: ["http/1.1"], CUT: ["h2"]}
 
 
 @dataclass
@@ -53,15 +64,67 @@ class StandInProxy:
             self.asked.append(f"{method} {target}")
             authority = target.removeprefix("http://").partition("/")[0]
             port = authority.partition(":")[2] or "80"
-            local = self.upstream.plain_port if port == "80" else self.upstream.tls_port
+            host = authority.partition(":")[0]
+            plain = port == "80" or host in OFFERS
+            local = self.upstream.plain_port if plain else self.upstream.tls_port
             back, there = await asyncio.open_connection("127.0.0.1", local)
             if method == "CONNECT":
                 writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+                if host in OFFERS:
+                    await writer.start_tls(self.upstream.tls_context(OFFERS[host]))
+                if host == CUT:
+                    await _cut_off(reader, writer)
+                elif host == INSPECTED and _alpn(writer) != "h2":
+                    await _one_answer(reader, writer, back, there)
             else:
                 # As every forward proxy does: the origin is sent the path alone.
                 there.write(head.replace(f"http://{authority}".encode(), b"", 1))
             await asyncio.gather(_relay(reader, there), _relay(back, writer))
         writer.close()
+
+
+def _alpn(writer: asyncio.StreamWriter) -> str | None:
+    selected: str | None = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    return selected
+
+
+async def _cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers each request with half a body, of no known length, and an error."""
+    protocol = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+    protocol.initiate_connection()
+    while True:
+        writer.write(protocol.data_to_send())
+        data = await reader.read(65536)
+        if not data:
+            return
+        for event in protocol.receive_data(data):
+            if isinstance(event, h2.events.RequestReceived) and event.stream_id:
+                protocol.send_headers(event.stream_id, [(":status", "200")])
+                protocol.send_data(event.stream_id, b"half of")
+                protocol.reset_stream(event.stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
+
+
+async def _one_answer(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    back: asyncio.StreamReader,
+    there: asyncio.StreamWriter,
+) -> None:
+    """Relays one request, and does not say that there will be no answer to a second one.
+
+    The connection is closed only when that second one comes, so that it always comes too early to
+    know better.
+    """
+    head = await reader.readuntil(b"\r\n\r\n")
+    there.write(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    request = asyncio.create_task(_relay(reader, there))
+    answer = await back.readuntil(b"\r\n\r\n")
+    writer.write(re.sub(rb"(?i)connection: close\r\n", b"", answer))
+    while data := await back.read(65536):
+        writer.write(data)
+    # Ends with the second request, as there is nobody left whom it could be passed to.
+    await request
+    writer.close()
 
 
 async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

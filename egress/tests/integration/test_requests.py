@@ -78,14 +78,21 @@ def test_whatever_credential_the_agent_sends_is_replaced(
     assert basic.header("authorization") == [httpx.BasicAuth(*PASSWORD.split(":"))._auth_header]
 
 
-def test_without_auth_the_agents_own_credential_goes_through(
-    client: httpx.Client, upstream: Upstream
+def test_without_auth_no_authorization_leaves_and_the_log_says_so(
+    client: httpx.Client, egress: EgressProcess, upstream: Upstream
 ) -> None:
-    mine = {"Authorization": "Bearer agent-s3cret", "Proxy-Authorization": "Basic agent-s3cret"}
-    client.get("https://open.example.com/x", headers=mine)
-    (seen,) = upstream.seen
-    assert seen.header("authorization") == ["Bearer agent-s3cret"]
-    assert seen.header("proxy-authorization") == []
+    mine = {"Proxy-Authorization": "Basic agent-s3cret", "X-Api-Key": "for pipelock to scan"}
+    client.get("https://open.example.com/without", headers=mine)
+    assert "authorization_removed" not in egress.wait_for_decision(path="/without")
+    for scheme in ("http", "https"):
+        authorization = {"Authorization": "Bearer agent-s3cret"}
+        client.get(f"{scheme}://open.example.com/with", headers=mine | authorization)
+        logged = egress.wait_for_decision(path="/with", scheme=scheme)
+        assert logged["decision"] == "allow"
+        assert logged["authorization_removed"] is True
+    for seen in upstream.seen:
+        assert seen.header("authorization") == seen.header("proxy-authorization") == []
+        assert seen.header("x-api-key") == ["for pipelock to scan"]
 
 
 @pytest.mark.usefixtures("nothing_leaves")

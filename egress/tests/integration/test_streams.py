@@ -12,9 +12,11 @@ from websockets.sync.client import connect as websocket
 
 from tests.integration.conftest import TOKEN
 from tests.integration.egress_process import DEADLINE, EgressProcess
+from tests.integration.http_client import http_client
 from tests.integration.raw_client import exchange, tls_tunnel
-from tests.integration.upstream import CHUNK, DOWNLOAD_CHUNKS, Upstream
+from tests.integration.upstream import CHUNK, DOWNLOAD_CHUNKS, OLD, Upstream
 
+API = "api.example.com"
 MEGABYTE = b"0123456789abcdef" * 65536
 UPLOAD = 200
 # mitmproxy alone has about 75 MB; a body that was kept would add its 200 to it.
@@ -26,16 +28,22 @@ def trust(egress: EgressProcess) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(egress.ca_file))
 
 
-@pytest.fixture
-def client(egress: EgressProcess, trust: ssl.SSLContext) -> Iterator[httpx.Client]:
-    with httpx.Client(proxy=egress.url, verify=trust, trust_env=False, timeout=60) as client:
+@pytest.fixture(params=["1.1", "2"], ids=["http1-client", "http2-client"])
+def client(request: pytest.FixtureRequest, egress: EgressProcess) -> Iterator[httpx.Client]:
+    with http_client(egress, request.param) as client:
         yield client
 
 
+@pytest.fixture(params=[API, OLD], ids=["http2-upstream", "http1-upstream"])
+def host(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
 def test_an_event_arrives_before_the_next_one_exists(
-    client: httpx.Client, upstream: Upstream
+    client: httpx.Client, host: str, upstream: Upstream
 ) -> None:
-    with client.stream("GET", "https://api.example.com/v1/events") as response:
+    with client.stream("GET", f"https://{host}/v1/events") as response:
         events = response.iter_text()
         assert next(events) == "data: 1\n\n"
         # Until here the upstream has not made the second event.
@@ -45,11 +53,11 @@ def test_an_event_arrives_before_the_next_one_exists(
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
 def test_a_large_upload_passes_whole_in_bounded_memory(
-    client: httpx.Client, egress: EgressProcess, upstream: Upstream, chunked: bool
+    client: httpx.Client, host: str, egress: EgressProcess, upstream: Upstream, chunked: bool
 ) -> None:
     length = {} if chunked else {"Content-Length": str(UPLOAD * len(MEGABYTE))}
     body = (MEGABYTE for _ in range(UPLOAD))
-    response = client.post("https://api.example.com/v1/upload", content=body, headers=length)
+    response = client.post(f"https://{host}/v1/upload", content=body, headers=length)
     assert response.status_code == 200
     digest = hashlib.sha256()
     for _ in range(UPLOAD):
@@ -60,10 +68,10 @@ def test_a_large_upload_passes_whole_in_bounded_memory(
 
 
 def test_a_large_download_passes_whole_in_bounded_memory(
-    client: httpx.Client, egress: EgressProcess
+    client: httpx.Client, host: str, egress: EgressProcess
 ) -> None:
     size = 0
-    with client.stream("GET", "https://api.example.com/v1/download") as response:
+    with client.stream("GET", f"https://{host}/v1/download") as response:
         for chunk in response.iter_raw():
             size += len(chunk)
     assert size == DOWNLOAD_CHUNKS * len(CHUNK)
@@ -99,7 +107,7 @@ def test_a_denied_upload_that_goes_on_all_the_same_is_not_kept(egress: EgressPro
 
 
 def test_an_allowed_upload_reaches_upstream_while_it_is_sent(
-    egress: EgressProcess, upstream: Upstream
+    client: httpx.Client, host: str, upstream: Upstream
 ) -> None:
     arrived = threading.Event()
 
@@ -110,9 +118,7 @@ def test_an_allowed_upload_reaches_upstream_while_it_is_sent(
             assert not arrived.wait(0.01)
         yield b"last"
 
-    trust = ssl.create_default_context(cafile=str(egress.ca_file))
-    with httpx.Client(proxy=egress.url, verify=trust, trust_env=False, timeout=60) as client:
-        assert client.post("https://api.example.com/v1/x", content=body()).status_code == 200
+    assert client.post(f"https://{host}/v1/x", content=body()).status_code == 200
     assert upstream.seen[0].size == 9
 
 

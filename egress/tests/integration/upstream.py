@@ -7,6 +7,7 @@ that the agent sees was not shown by it.
 import asyncio
 import hashlib
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,12 +22,19 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+# Names of which the stand-in proxy ends the TLS.
+INSPECTED = "inspected.example.com"
+OLD = "old.example.com"
+CUT = "cut.example.com"
 NAMES = (
     "api.example.com",
     "open.example.com",
     "basic.example.com",
     "odd.example.com",
     "evil.example",
+    INSPECTED,
+    OLD,
+    CUT,
 )
 DOWNLOAD_CHUNKS = 2000
 CHUNK = b"x" * 100_000
@@ -75,6 +83,13 @@ class Upstream:
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run)
 
+    def tls_context(self, offers: list[str]) -> ssl.SSLContext:
+        """For whoever ends the upstream's TLS in its place."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self._chain, self._key)
+        context.set_alpn_protocols(offers)
+        return context
+
     def start(self) -> None:
         self._thread.start()
 
@@ -113,6 +128,10 @@ class Upstream:
             await _echo(receive, send)
         elif seen.path == "/v1/events":
             await self._events(send)
+        elif seen.path == "/v1/trailers":
+            await send({"type": "http.response.start", "status": 200, "trailers": True})
+            await send({"type": "http.response.body", "body": b"before the trailers"})
+            await send({"type": "http.response.trailers", "headers": [(b"x-last", b"1")]})
         elif seen.path == "/v1/redirect":
             location = [(b"location", b"https://evil.example/elsewhere")]
             await _answer(send, 302, b"", location)

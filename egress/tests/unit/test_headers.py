@@ -22,7 +22,7 @@ CREDENTIALS = [
 ]
 ORDINARY = [
     *(b"Host", b"Accept", b"Content-Type", b"Content-Length", b"User-Agent", b"Idempotency-Key"),
-    *(b"X-Author", b"Tokenizer", b"Range", b"If-None-Match", b"anthropic-version", b"TE"),
+    *(b"X-Author", b"Tokenizer", b"Range", b"If-None-Match", b"anthropic-version"),
 ]
 
 
@@ -37,10 +37,23 @@ def test_ordinary_headers_go_on(name: bytes) -> None:
     assert headers.forwarded(((name, b"x"),), AUTH, "Bearer ours")[0] == (name, b"x")
 
 
-def test_the_agent_may_have_its_own_credential_on_a_route_without_one() -> None:
-    fields = ((b"Authorization", b"mine"), (b"Cookie", b"mine"))
-    assert headers.forwarded(fields, OPEN, None) == fields
-    assert headers.forwarded(((b"Proxy-Authorization", b"mine"),), OPEN, None) == ()
+AUTHORIZATION = [b"Authorization", b"AUTHORIZATION", b"authorization"]
+
+
+@pytest.mark.parametrize("name", [*AUTHORIZATION, b"Proxy-Authorization"])
+def test_the_agents_authorization_leaves_on_no_route(name: bytes) -> None:
+    assert headers.forwarded(((name, b"mine"),), OPEN, None) == ()
+
+
+@pytest.mark.parametrize("name", AUTHORIZATION)
+def test_an_authorization_of_the_agents_is_noticed(name: bytes) -> None:
+    assert headers.has_authorization(((b"Host", b"x"), (name, b"mine")))
+    assert not headers.has_authorization(((b"X-Authorization", b"mine"), (b"Host", name)))
+
+
+@pytest.mark.parametrize("name", [b"Cookie", b"X-Api-Key", b"X-Authorization"])
+def test_what_pipelock_scans_may_be_the_agents_own_on_a_route_without_auth(name: bytes) -> None:
+    assert headers.forwarded(((name, b"mine"),), OPEN, None) == ((name, b"mine"),)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +61,12 @@ def test_the_agent_may_have_its_own_credential_on_a_route_without_one() -> None:
 )
 def test_what_names_another_host_or_path_is_stripped(name: bytes) -> None:
     assert headers.forwarded(((name, b"/admin"),), OPEN, None) == ()
+
+
+@pytest.mark.parametrize("value", [b"gzip", b"trailers, deflate;q=0.5", b""])
+def test_te_is_for_trailers_or_for_nobody(value: bytes) -> None:
+    assert headers.forwarded(((b"TE", value),), OPEN, None) == ()
+    assert headers.forwarded(((b"TE", b"Trailers"),), OPEN, None) == ((b"TE", b"Trailers"),)
 
 
 def test_the_connection_header_can_not_drop_our_credential() -> None:

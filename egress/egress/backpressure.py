@@ -1,0 +1,85 @@
+"""Lets the client wait while an HTTP/2 upstream is slower than it.
+
+Over HTTP/1 the socket's buffer makes it wait. What HTTP/2's flow control holds back mitmproxy would
+keep in memory, however much that becomes.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from weakref import WeakKeyDictionary
+
+from mitmproxy.connection import Client
+from mitmproxy.proxy import events, layer, server
+from mitmproxy.proxy.layers import http as http_layer
+from mitmproxy.proxy.layers.http._events import RequestData
+from mitmproxy.proxy.layers.http._http2 import Http2Client
+
+# Bytes of one client's that may wait; beside them, what the upstream's window and sockets hold.
+_MOST = 1024 * 1024
+
+
+class Backlog:
+    """What waits to be sent for one client."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int] = {}
+        self._small = asyncio.Event()
+        self._small.set()
+
+    def update(self, connection: str, size: int) -> None:
+        """So much waits for this connection now."""
+        self._sizes[connection] = size
+        if sum(self._sizes.values()) > _MOST:
+            self._small.clear()
+        else:
+            self._small.set()
+
+    async def small(self) -> None:
+        """Returns once more may be read."""
+        await self._small.wait()
+
+
+_backlogs: WeakKeyDictionary[Client, Backlog] = WeakKeyDictionary()
+
+
+class MeasuredHttp2Client(Http2Client):
+    """An HTTP/2 connection to an upstream that says how much it holds back."""
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        try:
+            yield from super()._handle_event(event)
+        finally:
+            backlog = _backlogs.setdefault(self.context.client, Backlog())
+            backlog.update(self.conn.id, sum(self._held_back()))
+
+    def close_connection(self, msg: str) -> layer.CommandGenerator[None]:
+        """Nobody waits for what can't be sent any more."""
+        yield from super().close_connection(msg)
+        self.h2_conn.stream_buffers.clear()
+        self.stream_queue.clear()
+
+    def _held_back(self) -> Iterable[int]:
+        for chunks in self.h2_conn.stream_buffers.values():
+            yield from (len(chunk.data) for chunk in chunks)
+        for queued in self.stream_queue.values():
+            yield from (len(e.data) for e in queued if isinstance(e, RequestData))
+
+
+_drain_writers = server.ConnectionHandler.drain_writers
+
+
+async def drain_writers(handler: server.ConnectionHandler) -> None:
+    """What mitmproxy awaits before it reads more from one side."""
+    await _drain_writers(handler)  # type: ignore[no-untyped-call]
+    client = handler.transports.get(handler.client)
+    # An upstream has to be read on: what makes room is in it.
+    if client is not None and client.handler is asyncio.current_task():
+        backlog = _backlogs.get(handler.client)
+        if backlog is not None:
+            await backlog.small()
+
+
+def install() -> None:
+    """Applies it to every connection from now on."""
+    http_layer.Http2Client = MeasuredHttp2Client  # type: ignore[attr-defined]
+    server.ConnectionHandler.drain_writers = drain_writers  # type: ignore[method-assign]

@@ -1,0 +1,33 @@
+"""How it is said where a body ends, where one side speaks HTTP/2 and the other HTTP/1. [pure]
+
+HTTP/2's frames say it, so that no header has to. mitmproxy passes the headers on as they are.
+"""
+
+from mitmproxy import http
+
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+def frame_request(request: http.Request) -> None:
+    """Chunks a request with a body that goes to an HTTP/1 upstream.
+
+    Without length or chunks the upstream would read the body as another request, on which nobody
+    has decided.
+    """
+    if request.is_http2 and "content-length" not in request.headers:
+        request.headers["Transfer-Encoding"] = "chunked"
+
+
+def frame_response(request: http.Request, response: http.Response) -> None:
+    """Chunks a response that goes to an HTTP/1 client.
+
+    mitmproxy would end it by closing the connection, and one that was cut off would look complete.
+    """
+    if (
+        request.http_version == "HTTP/1.1"
+        and response.is_http2
+        and request.method != "HEAD"
+        and response.status_code not in _WITHOUT_BODY
+        and "content-length" not in response.headers
+    ):
+        response.headers["Transfer-Encoding"] = "chunked"
