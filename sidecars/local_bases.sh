@@ -110,5 +110,6 @@ elif ! is_there "$pipelock"; then
     fi
 fi
 
-echo --build-arg "RUST_IMAGE=$rust" --build-arg "PIPELOCK_IMAGE=$pipelock" \
+# BuildKit would want the engine's default network, which there need not be.
+echo --network none --build-arg "RUST_IMAGE=$rust" --build-arg "PIPELOCK_IMAGE=$pipelock" \
     --build-arg "GITLEAKS_IMAGE=$gitleaks" --build-arg "MITMPROXY_IMAGE=$mitmproxy"
