@@ -59,4 +59,4 @@ image: ## the sidecars' image; LOCAL_BASES=1 makes its bases first, where no reg
 sidecars: ## run that image as it is, closed to everything; end it with Ctrl-C
 	docker run --rm -it --name sidecars --read-only --cap-drop ALL \
 		--cap-add CHOWN --cap-add KILL --cap-add SETGID --cap-add SETPCAP --cap-add SETUID \
-		--security-opt no-new-privileges $(IMAGE)
+		--security-opt no-new-privileges --sysctl net.ipv4.ip_forward=0 $(IMAGE)

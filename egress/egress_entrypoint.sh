@@ -18,6 +18,9 @@ fail() {
 [ -s "$EGRESS_UPSTREAM_CA" ] ||
     fail "EGRESS_UPSTREAM_CA: $EGRESS_UPSTREAM_CA is missing, empty or not readable"
 
+# Each of the agent's connections takes two descriptors; the usual soft limit of 1024 is soon reached.
+ulimit -S -n "$(ulimit -H -n)"
+
 here=$(cd "$(dirname "$0")" && pwd)
 export PYTHONPATH="$here" PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 exec mitmdump -s "$here/egress/script.py" \

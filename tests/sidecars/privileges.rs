@@ -266,7 +266,7 @@ fn make_sidecars() -> Vec<&'static str> {
 
 #[test]
 fn compose_file_and_makefile_run_the_image_as_these_tests_do() {
-    let hardened: Vec<&str> = HARDENED.iter().flat_map(|option| option.split('=')).collect();
+    let hardened: Vec<&str> = HARDENED.iter().flat_map(|option| option.splitn(2, '=')).collect();
     let mut made = make_sidecars();
     for option in ["--rm", "-it", "--name", "sidecars"] {
         let place = made.iter().position(|word| *word == option).unwrap();
@@ -285,5 +285,22 @@ fn compose_file_and_makefile_run_the_image_as_these_tests_do() {
     let added = HARDENED.windows(2).filter(|pair| pair[0] == "--cap-add").map(|pair| pair[1]);
     assert_eq!(value("cap_add"), format!("[{}]", added.collect::<Vec<_>>().join(", ")));
     assert_eq!(value("security_opt"), "[\"no-new-privileges:true\"]");
+    assert_eq!(value("sysctls"), "[net.ipv4.ip_forward=0]");
     assert!(!compose.contains("privileged") && !compose.contains("pid:"), "{compose}");
+}
+
+/// Or the agent could end it with some hundred connections.
+#[test]
+fn egress_takes_all_the_descriptors_that_it_may_have() {
+    if !is_there() {
+        return;
+    }
+    let sidecars =
+        alone(&["--ulimit=nofile=512:4096", "--env=CLAUDE_BOTTLE_SIDECAR_DAEMONS=egress"]);
+    wait_until_healthy(&sidecars);
+    let limits = format!("/proc/{}/limits", services(&sidecars)["egress"]["pid"]);
+    let said = exec(&sidecars, &["--user=mitmproxy"], &["cat", &limits]);
+    let line = said.stdout.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let values: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(values, ["4096", "4096"], "{line}");
 }

@@ -18,8 +18,8 @@ pub const AGENT_IMAGE: &str = "claude-bottle-test:agent";
 pub const TOKEN: &str = "t0ken-of-the-operator";
 /// Far more than anything takes; a hang is what it catches.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// The capabilities of `examples/sidecars/compose.yaml`.
-pub const HARDENED: [&str; 14] = [
+/// The privileges of `examples/sidecars/compose.yaml`.
+pub const HARDENED: [&str; 15] = [
     "--read-only",
     "--cap-drop",
     "ALL",
@@ -34,6 +34,7 @@ pub const HARDENED: [&str; 14] = [
     "--cap-add",
     "SETUID",
     "--security-opt=no-new-privileges",
+    "--sysctl=net.ipv4.ip_forward=0",
 ];
 /// The inner network of that file: no way out, and no address of the host's on it.
 pub const INSIDE: [&str; 2] = ["--internal", "--opt=com.docker.network.bridge.inhibit_ipv4=true"];
