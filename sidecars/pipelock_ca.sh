@@ -16,7 +16,8 @@ new=$(mktemp -d "$parent/new.XXXXXX")
 trap 'rm -rf "$new"' EXIT
 
 if [ ! -d "$parent/ca" ]; then
-    pipelock tls init --out "$new/ca"
+    # Its hint to put the CA into the system's trust store is not for here: only egress trusts it.
+    pipelock tls init --out "$new/ca" >/dev/null
     # pipelock refuses a key that others may read.
     chmod 0600 "$new/ca/ca-key.pem"
     chmod 0644 "$new/ca/ca.pem"

@@ -198,7 +198,9 @@ def make_ca(directory: Path) -> None:
     (directory / "ca-key.pem").write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
+            # As pipelock writes it, and wants it: it can take over the volume of an image with
+            # the stand-in.
+            serialization.PrivateFormat.TraditionalOpenSSL,
             serialization.NoEncryption(),
         )
     )

@@ -355,7 +355,7 @@ fn wrong_usage_is_64_and_says_the_fix() {
     if !is_ours("usage") {
         return;
     }
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 17] = [
         (&[], "nothing to run: give a command after --"),
         (&["nginx"], "to run it: sidecar-init -- nginx"),
         (&["--frobnicate", "--", "true"], "unknown option --frobnicate"),
@@ -364,6 +364,9 @@ fn wrong_usage_is_64_and_says_the_fix() {
         (&["--grace", "--", "true"], "--grace needs a value"),
         (&["-q", "run", "-f", "x"], "'run' comes first, and its options after it"),
         (&["-q", "status"], "'status' comes first"),
+        (&["run", "x.toml"], "the bundle's file comes after -f: sidecar-init run -f x.toml;"),
+        (&["run", "nginx"], "a main command after --: sidecar-init run -- nginx ..."),
+        (&["check", "x.toml"], "the bundle's file comes after -f: sidecar-init check -f x.toml"),
         (&["-Vx"], "unexpected 'x'"),
         (&["--version=3"], "unexpected '3'"),
         (&["--map", "TERM", "--", "true"], "write TERM=QUIT, or HUP= to drop HUP"),

@@ -42,6 +42,12 @@ fn a_new_container_with_the_same_volumes_keeps_the_authorities() {
     let fingerprints = || {
         let sidecars = alone(&options);
         wait_until_healthy(&sidecars);
+        // Whichever pipelock has made its key, the real one or the stand-in: the other takes it over.
+        let key = ["head", "-n1", "/var/lib/pipelock/ca/ca-key.pem"];
+        let key = exec(&sidecars, &["-u", "pipelock"], &key).stdout;
+        assert_eq!(key.trim(), "-----BEGIN EC PRIVATE KEY-----");
+        let log = sidecars.stdout();
+        assert!(!log.contains("install-ca"), "it gives hints that are not for here: {log}");
         let files = [
             ("mitmproxy", "/home/mitmproxy/.mitmproxy/mitmproxy-ca.pem"),
             ("mitmproxy", "/var/lib/egress/ca.pem"),

@@ -143,7 +143,8 @@ fn stray_word(word: &OsString, mode: Mode) -> String {
             format!("'{word}' is no subcommand; to run it: sidecar-init -- {word} ...")
         }
         Mode::Run => format!(
-            "unexpected '{word}'; a main command comes after --: sidecar-init run -- {word} ..."
+            "unexpected '{word}'; the bundle's file comes after -f: sidecar-init run -f {word}; \
+             a main command after --: sidecar-init run -- {word} ..."
         ),
         Mode::Check => format!(
             "unexpected '{word}'; the bundle's file comes after -f: sidecar-init check -f {word}"

@@ -18,7 +18,8 @@ To ask and tell a running bundle:
   sidecar-init reload [--json]
   sidecar-init wait NAME --ready|--exited [--timeout DURATION]
   sidecar-init logs NAME [--follow]
-  sidecar-init events | graph [--json] | timeline | metrics
+  sidecar-init events | graph [--json] | metrics
+  sidecar-init timeline > FILE.svg
   sidecar-init shutdown [--code N]
 
 Options of both ways to run:
