@@ -7,6 +7,7 @@ mod config;
 mod git;
 mod journal;
 mod lock;
+mod messages;
 mod mirrors;
 mod notice;
 mod plan;

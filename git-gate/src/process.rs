@@ -1,7 +1,7 @@
 //! Runs a program to its end, or to a deadline, whichever comes first.
 
 use std::io::{self, Read, Write};
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::messages::Messages;
 use crate::plan::Plan;
 
 /// More output than this is not kept, and is a failure.
@@ -36,31 +37,42 @@ impl Finished {
 /// # Errors
 /// If it could not be run, was too slow or said too much; with its name, for messages.
 pub(crate) fn run(plan: &Plan, input: Vec<u8>, deadline: Instant) -> Result<Finished, String> {
+    let (its, mut ours) = io::pipe().map_err(|error| cannot_run(plan, &error))?;
     // Programs may end without reading all of it; their exit status says what that means.
-    let feed = move |mut stdin: ChildStdin| drop(stdin.write_all(&input));
-    run_fed(plan, feed, deadline).map(|(finished, ())| finished)
+    let feed = move || drop(ours.write_all(&input));
+    run_from(plan, its.into(), feed, deadline).map(|(finished, ())| finished)
 }
 
-/// Runs it while `feed` writes its input.
+/// Runs it while `feed` writes its input, which it reads one message at a time.
 ///
 /// # Errors
 /// As for `run`.
 pub(crate) fn run_fed<T: Send + 'static>(
     plan: &Plan,
-    feed: impl FnOnce(ChildStdin) -> T + Send + 'static,
+    feed: impl FnOnce(Messages) -> T + Send + 'static,
+    deadline: Instant,
+) -> Result<(Finished, T), String> {
+    let (ours, its) = Messages::pair().map_err(|error| cannot_run(plan, &error))?;
+    run_from(plan, its.into(), move || feed(ours), deadline)
+}
+
+fn run_from<T: Send + 'static>(
+    plan: &Plan,
+    stdin: Stdio,
+    feed: impl FnOnce() -> T + Send + 'static,
     deadline: Instant,
 ) -> Result<(Finished, T), String> {
     let name = plan.name();
+    let failed = |error: io::Error| cannot_run(plan, &error);
     let mut command = plan.command();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let failed = |error: io::Error| format!("{name} can't be run: {error}");
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
-    let (Some(stdin), Some(stdout), Some(stderr)) =
-        (child.stdin.take(), child.stdout.take(), child.stderr.take())
-    else {
+    // It holds the end that is read: with that open, the feeder would not see the program's end.
+    drop(command);
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(format!("{name} can't be run: it has no pipes"));
     };
-    let fed = in_background(move || feed(stdin));
+    let fed = in_background(feed);
     let stdout = in_background(move || read(stdout));
     let stderr = in_background(move || read(stderr));
     let status = wait(&mut child, deadline).map_err(failed)?;
@@ -74,6 +86,10 @@ pub(crate) fn run_fed<T: Send + 'static>(
     let stdout = stdout.ok_or_else(|| format!("the output of {name} is too long or broken off"))?;
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
     Ok((Finished { status, stdout, stderr }, fed))
+}
+
+fn cannot_run(plan: &Plan, error: &io::Error) -> String {
+    format!("{} can't be run: {error}", plan.name())
 }
 
 fn too_slow(name: &str) -> String {

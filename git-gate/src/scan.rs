@@ -12,13 +12,14 @@ mod text;
 
 use std::ffi::OsString;
 use std::io::{self, BufReader, Write};
-use std::process::{ChildStdin, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use crate::config::{Gate, Limits, Upstream};
+use crate::messages::Messages;
 use crate::plan::Plan;
 use crate::push::Update;
 use crate::{git, process};
@@ -87,7 +88,7 @@ impl Scan<'_> {
             thread::spawn(move || process::run(&plan, Vec::new(), deadline))
         });
         let feeder = self.feeder(extent);
-        let feed = move |stdin| feeder.feed(stdin);
+        let feed = move |gitleaks| feeder.feed(gitleaks);
         let (finished, delivered) = process::run_fed(&self.gitleaks("stdin"), feed, self.deadline)?;
         let log = &finished.stderr;
         let delivered = delivered.map_err(|error| format!("{error}{}", complaint(log)))?;
@@ -268,7 +269,7 @@ struct Feeder {
 }
 
 impl Feeder {
-    fn feed(self, stdin: ChildStdin) -> Result<Delivered, String> {
+    fn feed(self, gitleaks: Messages) -> Result<Delivered, String> {
         let mut command = self.plan.command();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let failed = |error: io::Error| format!("not everything could be scanned: {error}");
@@ -279,7 +280,7 @@ impl Feeder {
         let list: String = self.objects.iter().map(|object| format!("{}\n", object.id)).collect();
         // Both directions at once, since neither pipe holds all of it.
         let asked = thread::spawn(move || ids.write_all(list.as_bytes()));
-        let delivered = self.deliver(stdin, &mut BufReader::with_capacity(1 << 16, stdout));
+        let delivered = self.deliver(&gitleaks, &mut BufReader::with_capacity(1 << 16, stdout));
         if delivered.is_err() {
             child.kill().map_err(failed)?;
         }
@@ -295,11 +296,11 @@ impl Feeder {
 
     fn deliver(
         &self,
-        stdin: ChildStdin,
+        gitleaks: &Messages,
         git: &mut BufReader<impl io::Read>,
     ) -> Result<Delivered, String> {
         let failed = |error: io::Error| format!("not everything could be scanned: {error}");
-        let mut text = Text::begin(io::BufWriter::with_capacity(1 << 16, stdin)).map_err(failed)?;
+        let mut text = Text::begin(|message: &[u8]| gitleaks.send(message));
         text.part(Origin::Refs, self.refs.as_bytes()).map_err(failed)?;
         let mut budget = self.limits.scan;
         let mut incomplete = 0;
@@ -339,3 +340,6 @@ impl Feeder {
         format!("the push unpacks to more than max-scan-size ({limit} bytes); push it in parts")
     }
 }
+
+#[cfg(test)]
+mod tests;

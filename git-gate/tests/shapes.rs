@@ -90,6 +90,22 @@ fn in_a_tag_message() {
     });
 }
 
+/// gitleaks cuts what it reads into pieces, at places that whoever pushes can count out.
+#[test]
+fn anywhere_in_a_long_tag_message() {
+    let key = format!(
+        "{0}BEGIN RSA PRIVATE KEY{0}\n{1}{0}END RSA PRIVATE KEY{0}\n",
+        "-----",
+        "MIIEowIBAAKCAQEAx7Vq0T2kJ9rWnB4sYpLdZ8cFhUuGm3oXeQ5iRtKvNa6wSjHz\n".repeat(48)
+    );
+    let words = "some words here\n";
+    let message = [words.repeat(88_000 / words.len()), key, words.repeat(3500)].concat();
+    refuses_push(&["--tags"], "private-key", "<tag message>", |client| {
+        client.write("../message", message);
+        client.ok(&["tag", "-a", "-F", "../message", "v1"]);
+    });
+}
+
 #[test]
 fn in_the_message_of_a_tag_of_a_tag() {
     refuses_push(&["--tags"], RULE, "<tag message>", |client| {
