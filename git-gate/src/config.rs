@@ -39,6 +39,8 @@ pub(crate) struct Gate {
     pub(crate) listen: Option<SocketAddr>,
     /// Where smart HTTP is served; `None`: nowhere.
     pub(crate) http_listen: Option<SocketAddr>,
+    /// Where those ask who watch the gate; `None`: nowhere.
+    pub(crate) health_listen: Option<SocketAddr>,
     pub(crate) gitleaks: PathBuf,
     /// `None`: the rules that gitleaks brings.
     pub(crate) gitleaks_config: Option<PathBuf>,

@@ -6,6 +6,7 @@ mod backend;
 mod cgi;
 mod git;
 mod group;
+mod health;
 mod http;
 mod route;
 
@@ -77,6 +78,11 @@ async fn run(config: Config, file: PathBuf) -> io::Result<()> {
         let session = |stream, shared, slot| tokio::spawn(http::session(stream, shared, slot));
         acceptors.push(tokio::spawn(accept(listener, shared.clone(), session, http::refuse)));
     }
+    if let Some(address) = gate.health_listen {
+        let listener = bind(address, "health-listen").await?;
+        addresses.insert("health".to_owned(), listener.local_addr()?.to_string().into());
+        acceptors.push(tokio::spawn(health::serve(listener)));
+    }
     let names: Vec<&str> = shared.config.upstreams.iter().map(|one| one.name.as_str()).collect();
     let mut serving = json!({ "repositories": names, "listen": addresses });
     if names.is_empty() {
@@ -134,19 +140,25 @@ async fn accept<S, R>(
     R: Future<Output = ()> + Send + 'static,
 {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                journal::note("accept-failed", "", &json!({ "reason": error.to_string() }));
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
+        let stream = next(&listener).await;
         if let Ok(slot) = shared.sessions.clone().try_acquire_owned() {
             session(stream, shared.clone(), slot);
         } else if let Ok(slot) = shared.refusals.clone().try_acquire_owned() {
             journal::note("session-refused", "", &json!({ "reason": "too many sessions" }));
             tokio::spawn(refuse(stream, slot));
+        }
+    }
+}
+
+/// The next connection.
+async fn next(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                journal::note("accept-failed", "", &json!({ "reason": error.to_string() }));
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 }

@@ -127,6 +127,33 @@ fn too_many_sessions_are_told_so() {
     });
 }
 
+/// Asks as a watcher of the gate does.
+fn health(world: &World) -> String {
+    let mut stream = connect(world, "health");
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    closed(stream)
+}
+
+#[test]
+fn clients_that_take_all_sessions_do_not_make_the_gate_look_ill() {
+    let Some(world) = world("max-sessions = 2") else { return };
+    let _held: Vec<TcpStream> = (0..20).map(|_| connect(&world, "http")).collect();
+    world.gate.wait_for("session-refused");
+    let answer = health(&world);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[test]
+fn silent_watchers_are_closed_and_others_answered() {
+    let Some(world) = World::begin() else { return };
+    let silent: Vec<TcpStream> = (0..40).map(|_| connect(&world, "health")).collect();
+    let answer = health(&world);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    for stream in silent {
+        closed(stream);
+    }
+}
+
 #[test]
 fn term_ends_it_with_code_0_and_leaves_no_process() {
     let Some(mut world) = World::begin() else { return };

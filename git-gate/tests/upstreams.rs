@@ -88,7 +88,7 @@ fn an_upstream_on_the_same_disk_takes_a_push() {
     let (folder, gitleaks) = (world.path(""), harness::gitleaks().unwrap());
     let config = format!(
         "[gate]\nroot = \"{0}/near\"\nlisten = \"127.0.0.1:0\"\nhttp-listen = \"off\"\n\
-         gitleaks = \"{1}\"\nprotocols = [\"file\"]\n\
+         health-listen = \"off\"\ngitleaks = \"{1}\"\nprotocols = [\"file\"]\n\
          [[upstream]]\nname = \"app\"\nurl = \"file://{2}\"\n",
         folder.display(),
         gitleaks.display(),

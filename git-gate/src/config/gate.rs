@@ -10,10 +10,11 @@ use super::complaints::Complaints;
 use super::section::{Placed, Section};
 use super::{Gate, Limits, Protocol, Times};
 
-pub(super) const KEYS: [&str; 16] = [
+pub(super) const KEYS: [&str; 17] = [
     "root",
     "listen",
     "http-listen",
+    "health-listen",
     "gitleaks",
     "gitleaks-config",
     "approved-fingerprints",
@@ -38,6 +39,7 @@ pub(super) fn gate<'text>(table: &DeTable<'text>, complaints: &mut Complaints<'t
         root: section.path("root").unwrap_or_else(|| PathBuf::from("/git")),
         listen: listen(&mut section, "listen", ([0, 0, 0, 0], 9418)),
         http_listen: listen(&mut section, "http-listen", ([0, 0, 0, 0], 9420)),
+        health_listen: listen(&mut section, "health-listen", ([127, 0, 0, 1], 9421)),
         gitleaks: section.path("gitleaks").unwrap_or_else(|| PathBuf::from("/usr/bin/gitleaks")),
         gitleaks_config: section.path("gitleaks-config"),
         approved: section

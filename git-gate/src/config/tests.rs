@@ -27,6 +27,8 @@ fn one_upstream_is_enough() {
     assert_eq!(config.gate.root, Path::new("/git"));
     assert_eq!(config.gate.listen.unwrap().port(), 9418);
     assert_eq!(config.gate.http_listen.unwrap().port(), 9420);
+    // Whom clients can reach they can keep busy.
+    assert_eq!(config.gate.health_listen, Some(([127, 0, 0, 1], 9421).into()));
     assert_eq!(config.gate.times.idle, Duration::from_secs(60));
     assert_eq!(config.gate.protocols, [Protocol::Ssh]);
     let upstream = config.upstream("app").unwrap();
@@ -38,7 +40,7 @@ fn one_upstream_is_enough() {
 fn every_setting_is_taken() {
     let text = format!(
         "[gate]\nroot = \"/srv/git\"\nlisten = \"127.0.0.1:1\"\nhttp-listen = \"off\"\n\
-         gitleaks = \"/g\"\ngitleaks-config = \"/c\"\napproved-fingerprints = \"/a\"\n\
+         health-listen = \"off\"\ngitleaks = \"/g\"\ngitleaks-config = \"/c\"\napproved-fingerprints = \"/a\"\n\
          protocols = [\"ssh\", \"file\"]\nrequest-timeout = \"1s\"\nidle-timeout = \"2s\"\n\
          session-timeout = \"1h\"\nfetch-timeout = \"3s\"\npush-timeout = \"4s\"\n\
          max-sessions = 5\nmax-push-size = \"6KiB\"\nmax-file-size = \"7MiB\"\n\
@@ -47,7 +49,7 @@ fn every_setting_is_taken() {
     );
     let config = parse("upstreams.toml", &text).unwrap();
     let gate = &config.gate;
-    assert_eq!(gate.http_listen, None);
+    assert_eq!((gate.http_listen, gate.health_listen), (None, None));
     assert_eq!(gate.gitleaks_config.as_deref(), Some(Path::new("/c")));
     assert_eq!(gate.times.push, Duration::from_secs(4));
     assert_eq!(gate.limits, Limits { sessions: 5, push: 6 << 10, file: 7 << 20, scan: 8 << 30 });
@@ -66,7 +68,7 @@ fn everything_that_is_wrong_is_said_with_its_place() {
          upstreams.toml:3:16: `idle-timeout` (2h) is longer than `session-timeout` (30m), which \
          would never let it end\n\
          upstreams.toml:4:1: unknown key `port` in [gate]; it takes root, listen, http-listen, \
-         gitleaks, gitleaks-config, approved-fingerprints, protocols, request-timeout, \
+         health-listen, gitleaks, gitleaks-config, approved-fingerprints, protocols, request-timeout, \
          idle-timeout, session-timeout, fetch-timeout, push-timeout, max-sessions, \
          max-push-size, max-file-size, max-scan-size\n\
          upstreams.toml:6:8: `name` begins with a letter or a digit and goes on with those, - _ \

@@ -62,7 +62,7 @@ async fn answer(
     let uri = request.uri().clone();
     let route = route(&shared.config, request.method().as_str(), uri.path(), uri.query());
     let refreshed = match route {
-        Route::Health => return Ok(text(StatusCode::OK, "well\n".to_owned())),
+        Route::Health => return Ok(well()),
         Route::Nothing => {
             let message = "git-gate: there is no such repository\n".to_owned();
             return Ok(text(StatusCode::NOT_FOUND, message));
@@ -108,7 +108,12 @@ async fn refresh(shared: &Shared, activity: &Activity, what: &[&str]) -> Result<
     }
 }
 
-fn text(status: StatusCode, message: String) -> Response<Body> {
+/// What those read who ask whether the gate is there.
+pub(super) fn well() -> Response<Body> {
+    text(StatusCode::OK, "well\n".to_owned())
+}
+
+pub(super) fn text(status: StatusCode, message: String) -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::new(message.into())));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -22,7 +22,7 @@ impl Gate {
         let (folder, gitleaks) = (folder.display(), gitleaks.display());
         format!(
             "[gate]\nroot = \"{folder}/git\"\nlisten = \"127.0.0.1:0\"\n\
-             http-listen = \"127.0.0.1:0\"\ngitleaks = \"{gitleaks}\"\n\
+             http-listen = \"127.0.0.1:0\"\nhealth-listen = \"127.0.0.1:0\"\ngitleaks = \"{gitleaks}\"\n\
              approved-fingerprints = \"{folder}/approved\"\n{more}\n\
              [[upstream]]\nname = \"app\"\nurl = \"{url}\"\nkey = \"{folder}/key\"\n\
              known-hosts = \"{folder}/known_hosts\"\n"
