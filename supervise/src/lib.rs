@@ -19,6 +19,7 @@ pub mod init_event;
 pub mod interruption;
 pub mod limit;
 pub mod paint;
+pub mod pipelock_check;
 pub mod pipelock_config;
 pub mod plan;
 pub mod proposal;
