@@ -10,6 +10,7 @@ pub mod config_file;
 pub mod decide;
 pub mod desk;
 pub mod diff;
+pub mod directory;
 pub mod egress;
 pub mod event_file;
 pub mod files;
