@@ -3,6 +3,9 @@
 # elsewhere would get past egress. PIPELOCK_LISTEN=0.0.0.0:8888 is for those who run it without egress.
 set -eu
 config=/etc/pipelock.yaml
+# A reload that comes while this is still a shell would end the bundle (signal(7): HUP terminates).
+# pipelock catches HUP itself.
+trap '' HUP
 
 fail() {
     echo "pipelock: $config $1; make one with supervise pipelock-config" >&2
@@ -10,7 +13,6 @@ fail() {
 }
 # Docker makes a directory where the source of a mount is missing.
 [ -f "$config" ] || fail "is no file"
-# pipelock takes an empty file, and lets everything through then.
-grep -Eq '^mode:[[:space:]]+"?strict"?[[:space:]]*(#.*)?$' "$config" ||
-    fail "has no line \"mode: strict\", without which every host could be reached"
+# pipelock takes one that lets everything through, such as an empty file.
+/app/supervise pipelock-config --check "$config"
 exec pipelock run --config "$config" --listen "${PIPELOCK_LISTEN:-127.0.0.1:8888}"

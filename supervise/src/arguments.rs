@@ -17,12 +17,15 @@ usage:
   supervise watch                  what comes in, live
   supervise pipelock-config [HOST...]
                                    print a pipelock.yaml that allows these hosts
+  supervise pipelock-config --check FILE
+                                   whether a pipelock.yaml is closed; if not, exit code 78
 
 options:
   -n, --note TEXT                  approve, reject: what to tell the agent
   -y, --yes                        approve: do not ask, also on a terminal
   -a, --all                        list: what was decided, too
       --routes FILE                pipelock-config: and the hosts of this routes.yaml; - is stdin
+      --check FILE                 pipelock-config: print nothing, check this one; - is stdin
       --json                       list, show, approve, reject, watch: for programs
   -h, --help
   -V, --version
@@ -42,6 +45,7 @@ pub(crate) enum Request {
     Reject(Choice),
     Watch { json: bool },
     PipelockConfig { routes: Option<PathBuf>, hosts: Vec<String> },
+    PipelockCheck { file: PathBuf },
 }
 
 /// A decision.
@@ -58,6 +62,7 @@ struct Given {
     words: Vec<String>,
     note: Option<String>,
     routes: Option<PathBuf>,
+    check: Option<PathBuf>,
     yes: bool,
     all: bool,
     json: bool,
@@ -74,9 +79,8 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
             Arg::Short('n') | Arg::Long("note") => given.note = Some(text(parser.value())?),
             Arg::Short('y') | Arg::Long("yes") => given.yes = true,
             Arg::Short('a') | Arg::Long("all") => given.all = true,
-            Arg::Long("routes") => {
-                given.routes = Some(parser.value().map_err(|error| error.to_string())?.into());
-            }
+            Arg::Long("routes") => given.routes = Some(path(parser.value())?),
+            Arg::Long("check") => given.check = Some(path(parser.value())?),
             Arg::Long("json") => given.json = true,
             Arg::Value(word) => given.words.push(text(Ok(word))?),
             other => return Err(other.unexpected().to_string()),
@@ -87,6 +91,10 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
 
 fn text(value: Result<OsString, lexopt::Error>) -> Result<String, String> {
     value.and_then(|value| value.string()).map_err(|error| error.to_string())
+}
+
+fn path(value: Result<OsString, lexopt::Error>) -> Result<PathBuf, String> {
+    value.map(PathBuf::from).map_err(|error| error.to_string())
 }
 
 fn request(given: Given) -> Result<Request, String> {
@@ -114,16 +122,23 @@ fn request(given: Given) -> Result<Request, String> {
         ("--yes", given.yes, command == "approve"),
         ("--all", given.all, command == "list"),
         ("--routes", given.routes.is_some(), command == "pipelock-config"),
+        ("--check", given.check.is_some(), command == "pipelock-config"),
         ("--json", given.json, !matches!(command, "serve" | "pipelock-config")),
     ] {
         if is_given && !fits {
             return Err(format!("{option} does not go with {command}"));
         }
     }
-    let Given { note, routes, yes, all, json, .. } = given;
+    if given.check.is_some() && (given.routes.is_some() || !words.is_empty()) {
+        return Err("--check goes with neither hosts nor --routes".to_owned());
+    }
+    let Given { note, routes, check, yes, all, json, .. } = given;
     let id = words.first().cloned().unwrap_or_default();
     Ok(match command {
-        "pipelock-config" => Request::PipelockConfig { routes, hosts: words },
+        "pipelock-config" => match check {
+            Some(file) => Request::PipelockCheck { file },
+            None => Request::PipelockConfig { routes, hosts: words },
+        },
         "serve" => Request::Serve,
         "list" => Request::List { json, all },
         "watch" => Request::Watch { json },
@@ -157,6 +172,11 @@ mod tests {
             parse(&["pipelock-config", "a.example.com", "--routes", "-", "b.example.com"]),
             Ok(Request::PipelockConfig { routes, hosts })
         );
+        let file = PathBuf::from("x");
+        assert_eq!(
+            parse(&["pipelock-config", "--check", "x"]),
+            Ok(Request::PipelockCheck { file })
+        );
     }
 
     #[test]
@@ -173,6 +193,9 @@ mod tests {
             (&["list", "--routes", "x"], "--routes does not go with list"),
             (&["pipelock-config", "--json"], "--json does not go with pipelock-config"),
             (&["pipelock-config", "--routes"], "--routes"),
+            (&["list", "--check", "x"], "--check does not go with list"),
+            (&["pipelock-config", "--check", "x", "a.example.com"], "neither hosts nor --routes"),
+            (&["pipelock-config", "--check", "x", "--routes", "y"], "neither hosts nor --routes"),
         ] {
             let error = parse(words).unwrap_err();
             assert!(error.contains(expected), "{words:?}: {error}");

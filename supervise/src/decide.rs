@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use rustix::fs::FlockOperation;
 
 use crate::audit::{Audit, Note};
+use crate::directory::Directory;
 use crate::interruption::Interruption;
 use crate::plan::Plan;
 use crate::proposal::{Decision, Entry, Proposal, Timestamp, Verdict};
@@ -20,7 +21,7 @@ use crate::text::Justification;
 /// Keeps other operators away while one decides; the lock ends with the process at the latest.
 pub fn lock(queue: &Queue) -> Result<File, String> {
     let wrong = |error: std::io::Error| format!("{}: {error}", queue.directory().display());
-    let directory = File::open(queue.directory()).map_err(wrong)?;
+    let directory = Directory::open(queue.directory()).map_err(wrong)?.into_file();
     rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
         match error {
             rustix::io::Errno::WOULDBLOCK => {

@@ -2,7 +2,7 @@
 //! link at the end of the path, and never into a pipe that nobody reads.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -10,14 +10,14 @@ use rustix::fs::OFlags;
 
 /// Flags for a file in a directory that another user writes to. O_NONBLOCK, because open(2) of a
 /// FIFO waits for its other end.
-const WARY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+pub(crate) const WARY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 
 /// Larger than any file of the operator's.
 pub const MAX_CONFIG: u64 = 4 * 1024 * 1024;
 
 /// Server and operator read each other's files, and root in a container without CAP_DAC_OVERRIDE
 /// is held to their modes like everyone. Who may enter the directory is up to its own mode.
-const READABLE: u32 = 0o644;
+pub(crate) const READABLE: u32 = 0o644;
 /// Both write to the log: the server's user, and group root.
 const WRITABLE: u32 = 0o660;
 
@@ -25,18 +25,18 @@ fn flags(flags: OFlags) -> i32 {
     flags.bits().cast_signed()
 }
 
-/// The text of a regular file of at most so many bytes.
-pub fn read_wary(path: &Path, max: u64) -> io::Result<String> {
-    read(OpenOptions::new().read(true).custom_flags(flags(WARY)).open(path)?, max)
-}
-
-/// The same for a file of the operator, who may link as he likes.
+/// The text of a regular file of at most so many bytes. It is the operator's, who may link as he
+/// likes.
 pub fn read_bounded(path: &Path, max: u64) -> io::Result<String> {
     let wait_for_nobody = OFlags::NONBLOCK.union(OFlags::CLOEXEC);
-    read(OpenOptions::new().read(true).custom_flags(flags(wait_for_nobody)).open(path)?, max)
+    read_regular(
+        OpenOptions::new().read(true).custom_flags(flags(wait_for_nobody)).open(path)?,
+        max,
+    )
 }
 
-fn read(file: File, max: u64) -> io::Result<String> {
+/// The same for one that is open.
+pub(crate) fn read_regular(file: File, max: u64) -> io::Result<String> {
     require_regular(&file)?;
     read_all(file, max)
 }
@@ -56,20 +56,6 @@ fn require_regular(file: &File) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other("it is no regular file"))
-}
-
-/// Creates a file that must not be there, whole and on the disk.
-pub fn create_shared(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .custom_flags(flags(WARY))
-        .mode(READABLE)
-        .open(path)?;
-    // Whatever the umask was.
-    file.set_permissions(PermissionsExt::from_mode(READABLE))?;
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 /// Opens a log so that every write goes to its end, whoever else writes.

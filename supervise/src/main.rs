@@ -27,12 +27,12 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(perform(request, settings)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => fail(1, &problem),
+        Err((code, problem)) => fail(code, &problem),
     }
 }
 
-async fn perform(request: Request, settings: Settings) -> Result<(), String> {
-    match request {
+async fn perform(request: Request, settings: Settings) -> Result<(), (u8, String)> {
+    let result = match request {
         Request::Help => commands::say(arguments::HELP),
         Request::Version => commands::say(concat!("supervise ", env!("CARGO_PKG_VERSION"), "\n")),
         Request::Serve => supervise::server::serve(settings).await,
@@ -44,7 +44,11 @@ async fn perform(request: Request, settings: Settings) -> Result<(), String> {
         Request::PipelockConfig { routes, hosts } => {
             commands::pipelock_config::run(routes.as_deref(), hosts)
         }
-    }
+        Request::PipelockCheck { file } => {
+            return commands::pipelock_config::check(&file).map_err(|told| (BAD_CONFIG, told));
+        }
+    };
+    result.map_err(|problem| (1, problem))
 }
 
 fn fail(code: u8, problem: &str) -> ExitCode {

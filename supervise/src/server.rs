@@ -9,6 +9,7 @@ mod parameters;
 mod tools;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::desk::Desk;
 use crate::queue::Queue;
 use crate::settings::Settings;
 use crate::watcher::Watcher;
+use connections::Bounds;
 use tools::Tools;
 
 /// Larger than any proposal, and small enough to be held many times over.
@@ -57,14 +59,38 @@ pub async fn serve(settings: Settings) -> Result<(), String> {
         .await
         .map_err(|error| format!("port {}: {error}", settings.port))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let limit = settings.wait + connections::SLACK;
+    let health_listener = match settings.health {
+        Some(address) => Some(listen_for_health(address).await?),
+        None => None,
+    };
+    let bounds = Bounds::for_agents(settings.wait);
     let desk = Desk::new(settings, queue, decisions, stopping.clone())?;
-    let router = router(&desk);
     stop_on_signals(stopping.clone())?;
     say(&format!("listening on {address}"));
-    connections::serve(listener, router, limit, &stopping, LAST_ANSWERS).await;
+    let agents = connections::serve(listener, router(&desk), bounds, &stopping, LAST_ANSWERS);
+    match health_listener {
+        Some(listener) => {
+            let (router, bounds) = (health_router(&desk), Bounds::for_health());
+            let probes = connections::serve(listener, router, bounds, &stopping, LAST_ANSWERS);
+            tokio::join!(agents, probes);
+        }
+        None => agents.await,
+    }
     say("stopped");
     Ok(())
+}
+
+/// Apart from the agents' port, of which they could take every connection: a server that only they
+/// keep busy must not look dead to whoever ends the container then.
+async fn listen_for_health(address: SocketAddr) -> Result<TcpListener, String> {
+    let wrong = |error| format!("SUPERVISE_HEALTH_ADDRESS={address}: {error}");
+    let listener = TcpListener::bind(address).await.map_err(wrong)?;
+    say(&format!("health on {}", listener.local_addr().map_err(wrong)?));
+    Ok(listener)
+}
+
+fn health_router(desk: &Arc<Desk>) -> Router {
+    Router::new().route("/health", get(health)).with_state(desk.clone())
 }
 
 fn router(desk: &Arc<Desk>) -> Router {

@@ -1,5 +1,6 @@
 //! What the environment says. Every value is checked at once, and a wrong one names its variable.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use crate::limit::Limits;
 pub struct Settings {
     /// The port of the server.
     pub port: u16,
+    /// Where it tells its health beside that; none if nowhere.
+    pub health: Option<SocketAddr>,
     /// The names by which clients may call it.
     pub hosts: Vec<String>,
     /// How long a call waits for the operator.
@@ -49,6 +52,7 @@ impl Settings {
         let pending = number(&get, "SUPERVISE_MAX_PENDING", 20, 1..=1000)?;
         Ok(Settings {
             port: u16::try_from(port).unwrap_or(9100),
+            health: health(&text("SUPERVISE_HEALTH_ADDRESS", "127.0.0.1:9101"))?,
             hosts: hosts(get("SUPERVISE_HOSTS"))?,
             wait: duration(&get, "SUPERVISE_WAIT", "30s")?,
             limits: Limits { per_hour, pending },
@@ -102,6 +106,18 @@ fn address(get: &Get<'_>, name: &str, default: &str) -> Result<String, String> {
         .ok_or_else(|| format!("{name}={text:?} is no address; write one such as {default}"))
 }
 
+fn health(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        format!(
+            "SUPERVISE_HEALTH_ADDRESS={text:?} is no address to listen on; write one such as \
+             127.0.0.1:9101, or off"
+        )
+    })
+}
+
 fn hosts(list: Option<String>) -> Result<Vec<String>, String> {
     let list = list.unwrap_or_else(|| "supervise,localhost,127.0.0.1,::1".to_owned());
     let names: Vec<String> =
@@ -142,6 +158,7 @@ mod tests {
     fn defaults_are_those_of_the_image() {
         let settings = read(&[("SUPERVISE_PORT", "")]).unwrap();
         assert_eq!(settings.port, 9100);
+        assert_eq!(settings.health, Some("127.0.0.1:9101".parse().unwrap()));
         assert_eq!(settings.wait, Duration::from_secs(30));
         assert_eq!(settings.hosts, ["supervise", "localhost", "127.0.0.1", "::1"]);
         assert_eq!(settings.init, PathBuf::from("/app/sidecar-init"));
@@ -152,6 +169,8 @@ mod tests {
         for (name, value) in [
             ("SUPERVISE_PORT", "tcp://10.0.0.1:9100"),
             ("SUPERVISE_PORT", "65536"),
+            ("SUPERVISE_HEALTH_ADDRESS", "9101"),
+            ("SUPERVISE_HEALTH_ADDRESS", "localhost:9101"),
             ("SUPERVISE_WAIT", "soon"),
             ("SUPERVISE_WAIT", "2h"),
             ("SUPERVISE_HOSTS", " , "),
@@ -162,6 +181,7 @@ mod tests {
             let error = read(&[(name, value)]).unwrap_err();
             assert!(error.starts_with(&format!("{name}={value:?} ")), "{error}");
         }
+        assert_eq!(read(&[("SUPERVISE_HEALTH_ADDRESS", "off")]).unwrap().health, None);
         assert_eq!(read(&[("SUPERVISE_WAIT", "5")]).unwrap().wait, Duration::from_secs(5));
     }
 }

@@ -37,6 +37,36 @@ pub fn list(text: &str, key: &str) -> Result<Vec<(usize, Value)>, String> {
     }
 }
 
+/// What a key holds, and where.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// Its line; of a key that is missing, the line of the mapping that lacks it. None at the top.
+    pub line: Option<usize>,
+    /// What it holds; none if it is missing.
+    pub value: Option<Value>,
+}
+
+/// What is at the end of these keys, each within the mapping of the one before.
+pub fn find(text: &str, path: &[&str]) -> Result<Found, String> {
+    let Some(root) = document(text)? else { return Ok(Found::default()) };
+    if !matches!(root.data, YamlData::Mapping(_)) {
+        return Err("its top level is no mapping".to_owned());
+    }
+    let (mut node, mut line) = (&root, None);
+    for key in path {
+        let YamlData::Mapping(entries) = &node.data else { return Ok(Found { line, value: None }) };
+        let entry =
+            |wanted: &str| entries.iter().find(|(name, _)| name.data.as_str() == Some(wanted));
+        // To some readers it brings in the keys of another mapping, to others it is a key.
+        if let Some((merge, _)) = entry("<<") {
+            return Err(format!("line {}: `<<` can't be handled", merge.span.start.line()));
+        }
+        let Some((name, content)) = entry(key) else { return Ok(Found { line, value: None }) };
+        (node, line) = (content, Some(name.span.start.line()));
+    }
+    Ok(Found { line, value: Some(value(node)?) })
+}
+
 /// The document with its places; none in a file without content.
 fn document(text: &str) -> Result<Option<MarkedYaml<'_>>, String> {
     let mut documents = MarkedYaml::load_from_str(text).map_err(|error| {

@@ -316,3 +316,21 @@ fn two_operators_do_not_decide_at_once() {
     drop(lock);
     assert_eq!(world.operator(&["approve", &id]).code, 0);
 }
+
+#[test]
+fn a_link_in_the_place_of_the_queue_is_not_followed() {
+    // As a server in the wrong hands could put it there, for root to follow.
+    let world = World::new();
+    let id = world.serve().client().propose("api.example.com");
+    std::fs::rename(world.path("run/queue"), world.path("etc/queue")).unwrap();
+    std::os::unix::fs::symlink(world.path("etc/queue"), world.path("run/queue")).unwrap();
+    for arguments in
+        [&["list"][..], &["show", &id], &["approve", &id], &["reject", &id], &["watch"]]
+    {
+        let said = world.operator(arguments);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.stderr.contains("run/queue: it is a symbolic link"), "{said:?}");
+    }
+    assert_eq!(std::fs::read_dir(world.path("etc/queue")).unwrap().count(), 2);
+    assert_eq!(world.read("etc/routes.yaml"), "");
+}

@@ -77,3 +77,35 @@ fn what_is_wrong_is_told_with_its_place_and_nothing_is_printed() {
         assert_eq!(said.stderr.lines().count(), 1, "{said:?}");
     }
 }
+
+#[test]
+fn one_that_is_open_is_refused_with_each_problem() {
+    let world = World::new();
+    let closed = SHIPPED.replace("nothing.invalid", "api.example.com");
+    let check = |path| ["pipelock-config", "--check", path];
+    world.write("pipelock.yaml", &closed);
+    let file = world.path("pipelock.yaml").to_str().unwrap().to_owned();
+    for said in [world.operator(&check(&file)), fed(&world, &check("-"), SHIPPED)] {
+        assert_eq!((said.code, &*said.stdout, &*said.stderr), (0, "", ""), "{said:?}");
+    }
+    let open = closed.replace("enforce: true", "enforce: false");
+    let (head, tail) = open.split_once("sentry:\n  enabled: false\n").unwrap();
+    world.write("pipelock.yaml", &format!("{head}{tail}"));
+    let said = world.operator(&check(&file));
+    assert_eq!((said.code, &*said.stdout), (78, ""), "{said:?}");
+    let line = 1 + SHIPPED.lines().position(|line| line == "enforce: true").unwrap();
+    assert_eq!(
+        said.stderr,
+        format!(
+            "supervise: {file}: line {line}: `enforce` has to be true, or left out; it is false\n\
+             supervise: {file}: `sentry.enabled` has to be false; it is missing\n\
+             supervise: {file} would let through what pipelock is there to refuse; change that, or \
+             make one with supervise pipelock-config\n"
+        )
+    );
+    for (path, expected) in [("/", "/: it is no regular file"), ("/none", "/none: No such file")] {
+        let said = world.operator(&check(path));
+        assert_eq!(said.code, 78, "{said:?}");
+        assert!(said.stderr.starts_with(&format!("supervise: {expected}")), "{said:?}");
+    }
+}

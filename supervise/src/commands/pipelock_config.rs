@@ -1,10 +1,13 @@
-//! `supervise pipelock-config`: prints a configuration that lets these hosts through.
+//! `supervise pipelock-config`: prints a configuration that lets these hosts through, or
+//! checks one.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io;
+use std::path::{Display, Path};
 
 use supervise::files::{MAX_CONFIG, read_all, read_bounded};
 use supervise::host::HostPattern;
+use supervise::pipelock_check::objections;
 use supervise::pipelock_config::{hosts_of_routes, pipelock_config};
 
 use super::{say, warn};
@@ -23,18 +26,45 @@ pub(crate) fn run(routes: Option<&Path>, hosts: Vec<String>) -> Result<(), Strin
     say(&pipelock_config(&all))
 }
 
+/// For whoever starts pipelock: each problem on a line of its own.
+pub(crate) fn check(path: &Path) -> Result<(), String> {
+    let name = name(path);
+    let text = read(path).map_err(|error| format!("{name}: {error}"))?;
+    let found = objections(&text).map_err(|problem| format!("{name}: {problem}"))?;
+    for objection in &found {
+        warn(&format!("{name}: {objection}"));
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{name} would let through what pipelock is there to refuse; change that, or make one with \
+         supervise pipelock-config"
+    ))
+}
+
 fn read_routes(path: &Path) -> Result<Vec<HostPattern>, String> {
-    let is_stdin = path == Path::new("-");
-    let name = if is_stdin { Path::new("stdin") } else { path }.display();
-    let text = match is_stdin {
-        true => read_all(std::io::stdin(), MAX_CONFIG),
-        false => read_bounded(path, MAX_CONFIG),
-    };
-    let text = text.map_err(|error| {
+    let name = name(path);
+    let text = read(path).map_err(|error| {
         format!("{name}: {error}; --routes takes the routes.yaml of egress, or - for stdin")
     })?;
-    if is_stdin && text.is_empty() {
+    if is_stdin(path) && text.is_empty() {
         warn("stdin is empty; docker run passes it on with -i");
     }
     hosts_of_routes(&text).map_err(|problem| format!("{name}: {problem}"))
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn name(path: &Path) -> Display<'_> {
+    if is_stdin(path) { Path::new("stdin").display() } else { path.display() }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    match is_stdin(path) {
+        true => read_all(io::stdin(), MAX_CONFIG),
+        false => read_bounded(path, MAX_CONFIG),
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::{DECISION, PROPOSAL, Queue, Scan};
-use crate::files::sync_directory;
+use super::{DECISION, Open, PROPOSAL, Queue, scan};
+use crate::directory::Directory;
 use crate::proposal::ProposalId;
 
 impl Queue {
@@ -13,8 +13,9 @@ impl Queue {
     /// found, and the next call goes on.
     pub fn tidy(&self, keep: usize) -> Result<(), String> {
         let wrong = |error: io::Error| format!("{}: {error}", self.directory().display());
-        let scan = self.scan()?;
-        let decided: Vec<&ProposalId> = scan
+        let open = self.open()?;
+        let found = scan(&open, &open.queue)?;
+        let decided: Vec<&ProposalId> = found
             .entries
             .iter()
             .filter(|entry| entry.decision.is_some())
@@ -23,12 +24,13 @@ impl Queue {
         if decided.is_empty() {
             return Ok(());
         }
+        let Some(archive) = &open.archive else {
+            return Err(wrong(io::ErrorKind::NotFound.into()));
+        };
         for id in &decided {
             for suffix in [DECISION, PROPOSAL] {
                 let name = format!("{id}{suffix}");
-                let moved =
-                    std::fs::rename(self.directory().join(&name), self.archive().join(&name));
-                match moved {
+                match open.queue.move_to(archive, &name) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         return Err(wrong(error));
                     }
@@ -36,27 +38,23 @@ impl Queue {
                 }
             }
         }
-        sync_directory(&self.archive()).map_err(wrong)?;
-        sync_directory(self.directory()).map_err(wrong)?;
-        self.trim(keep)
+        archive.sync().map_err(wrong)?;
+        open.queue.sync().map_err(wrong)?;
+        trim(&open, archive, keep)
     }
+}
 
-    /// The decided ones, the oldest first.
-    pub fn scan_archive(&self) -> Result<Scan, String> {
-        self.scan_directory(&self.archive())
-    }
-
-    fn trim(&self, keep: usize) -> Result<(), String> {
-        let archived = self.scan_archive()?.entries;
-        let surplus = archived.len().saturating_sub(keep);
-        for entry in archived.iter().take(surplus) {
-            // The proposal first: without it a decision is found by nobody.
-            for suffix in [PROPOSAL, DECISION] {
-                let path = self.archive().join(format!("{}{suffix}", entry.proposal.id));
-                std::fs::remove_file(&path)
-                    .map_err(|error| format!("{}: {error}", path.display()))?;
-            }
+fn trim(open: &Open, archive: &Directory, keep: usize) -> Result<(), String> {
+    let archived = scan(open, archive)?.entries;
+    let surplus = archived.len().saturating_sub(keep);
+    for entry in archived.iter().take(surplus) {
+        // The proposal first: without it a decision is found by nobody.
+        for suffix in [PROPOSAL, DECISION] {
+            let name = format!("{}{suffix}", entry.proposal.id);
+            archive
+                .remove(&name)
+                .map_err(|error| format!("{}: {error}", archive.path(&name).display()))?;
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -81,7 +81,7 @@ fn the_archive_keeps_the_newest() {
     let kept: Vec<_> =
         queue.scan_archive().unwrap().entries.into_iter().map(|entry| entry.proposal).collect();
     assert_eq!(kept, [proposal(3), proposal(4)]);
-    assert_eq!(names(&queue.archive()).unwrap().len(), 4);
+    assert_eq!(std::fs::read_dir(queue.archive()).unwrap().count(), 4);
 }
 
 #[test]
@@ -128,4 +128,31 @@ fn what_a_killed_server_left_half_written_is_cleared_away() {
     assert_eq!(queue.scan().unwrap().problems, Vec::<String>::new());
     queue.prepare().unwrap();
     assert!(!left.exists());
+}
+
+#[test]
+fn a_link_in_the_place_of_a_directory_is_not_followed() {
+    let (directory, queue) = queue();
+    queue.add(&proposal(1)).unwrap();
+    let told = "it is a symbolic link, which is not followed";
+    for place in [queue.archive(), queue.directory.clone()] {
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::rename(&place, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &place).unwrap();
+        let before = std::fs::read_dir(&elsewhere).unwrap().count();
+        for problem in [
+            queue.add(&proposal(2)).unwrap_err(),
+            queue.decide(&decision(1)).unwrap_err(),
+            queue.scan().unwrap_err(),
+            queue.scan_archive().unwrap_err(),
+            queue.find(&proposal(1).id).unwrap_err(),
+            queue.tidy(1).unwrap_err(),
+        ] {
+            assert!(problem.starts_with(&format!("{}: {told}", place.display())), "{problem}");
+        }
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), before);
+        std::fs::remove_file(&place).unwrap();
+        std::fs::rename(&elsewhere, &place).unwrap();
+    }
+    assert_eq!(queue.scan().unwrap().entries.len(), 1);
 }

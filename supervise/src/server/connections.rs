@@ -1,6 +1,7 @@
 //! Connections to the server: so many at most, and none that only holds its place.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +22,42 @@ use tower_service::Service;
 
 use super::say;
 
-const MAX_CONNECTIONS: usize = 256;
-/// For the head of a request, and between two requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a request may take beyond waiting for the operator, its body included.
-pub(super) const SLACK: Duration = Duration::from_secs(20);
+const SLACK: Duration = Duration::from_secs(20);
+/// Within the 5 s that the image's bundle gives to a probe.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(4);
 /// After an error of accept(2) that will not pass at once, such as EMFILE.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What the clients of one listener are held to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Connections at a time.
+    connections: usize,
+    /// Those among them that one address may have, so that no other client is kept out.
+    of_one_client: usize,
+    /// For the head of a request, and between two requests.
+    head: Duration,
+    /// For a request, its body and what it waits for included.
+    request: Duration,
+    /// Whether a connection may bring more than one request.
+    keep_alive: bool,
+}
+
+impl Bounds {
+    /// Where agents ask, and wait so long for the operator.
+    pub(super) fn for_agents(wait: Duration) -> Self {
+        let head = Duration::from_secs(30);
+        let request = wait + SLACK;
+        Bounds { connections: 256, of_one_client: 64, head, request, keep_alive: true }
+    }
+
+    /// Where only whoever looks after the container asks.
+    pub(super) fn for_health() -> Self {
+        let (head, request) = (HEALTH_TIMEOUT, HEALTH_TIMEOUT);
+        Bounds { connections: 16, of_one_client: 16, head, request, keep_alive: false }
+    }
+}
 
 /// The address a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +67,13 @@ pub(super) struct ClientAddress(pub(super) SocketAddr);
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
-    limit: Duration,
+    bounds: Bounds,
     stopping: &CancellationToken,
     last_answers: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    // Each connection holds a reference to its client's entry.
+    let mut clients: HashMap<IpAddr, Arc<()>> = HashMap::new();
     let connections = TaskTracker::new();
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { break };
@@ -51,10 +83,17 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok((stream, address)) => {
-                let served = connection(stream, address, router.clone(), limit, stopping.clone());
+                clients.retain(|_, client| Arc::strong_count(client) > 1);
+                let client = clients.entry(address.ip()).or_default();
+                if Arc::strong_count(client) > bounds.of_one_client {
+                    // Closed unheard.
+                    continue;
+                }
+                let held = (place, client.clone());
+                let served = connection(stream, address, router.clone(), bounds, stopping.clone());
                 connections.spawn(async move {
                     served.await;
-                    drop(place);
+                    drop(held);
                 });
             }
             Err(error) => {
@@ -72,7 +111,7 @@ async fn connection(
     stream: TcpStream,
     address: SocketAddr,
     router: Router,
-    limit: Duration,
+    bounds: Bounds,
     stopping: CancellationToken,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
@@ -80,14 +119,15 @@ async fn connection(
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ClientAddress(address));
-            let answer = tokio::time::timeout(limit, router.call(request)).await;
+            let answer = tokio::time::timeout(bounds.request, router.call(request)).await;
             answer.unwrap_or_else(|_| Ok(StatusCode::REQUEST_TIMEOUT.into_response()))
         }
     });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(bounds.head)
+            .keep_alive(bounds.keep_alive)
             .serve_connection(TokioIo::new(stream), service)
     );
     // What goes wrong here is the client's own trouble.

@@ -58,6 +58,7 @@ impl World {
         let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
         let variables = [
             ("SUPERVISE_PORT", "0".to_owned()),
+            ("SUPERVISE_HEALTH_ADDRESS", "127.0.0.1:0".to_owned()),
             ("SUPERVISE_WAIT", "0".to_owned()),
             ("SUPERVISE_QUEUE_DIR", path("run/queue")),
             ("SUPERVISE_AUDIT_FILE", path("run/audit.jsonl")),
@@ -180,6 +181,8 @@ impl Said {
 pub struct Server {
     child: Child,
     pub port: u16,
+    /// Where it tells its health, if there.
+    pub health: Option<String>,
     lines: Receiver<String>,
     /// What it said before it was ready.
     pub early: Vec<String>,
@@ -189,14 +192,17 @@ impl Server {
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = lines_of(child.stderr.take().unwrap());
-        let mut server = Server { child, port: 0, lines, early: Vec::new() };
+        let mut server = Server { child, port: 0, health: None, lines, early: Vec::new() };
         loop {
             let line = server.line();
             if let Some(address) = line.strip_prefix("supervise: listening on ") {
                 server.port = address.rsplit(':').next().unwrap().parse().unwrap();
                 return server;
             }
-            server.early.push(line);
+            match line.strip_prefix("supervise: health on ") {
+                Some(address) => server.health = Some(address.to_owned()),
+                None => server.early.push(line),
+            }
         }
     }
 
@@ -206,6 +212,10 @@ impl Server {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn client(&self) -> Client {
