@@ -71,8 +71,9 @@ fn a_connection_waits_while_the_service_starts_again() {
         let restart = "restart = { policy = \"always\", delay = \"0s\" }";
         let mut running = start_bundle(position, &server(&listen, restart));
         let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
-        let begin = || TcpStream::connect(("127.0.0.1", port)).ok();
-        let first = exchange(harness::until("the socket is there", begin), "hello");
+        // Not sooner: what another test forks right now may still hold the listener of `free_port`.
+        running.wait_for("[web] up");
+        let first = exchange(connect(), "hello");
         // This one ends it; the next is made before anybody can know whether there is a server.
         assert_eq!(exchange(connect(), "end"), first);
         let second = exchange(connect(), "hello");
@@ -111,9 +112,9 @@ fn a_service_without_privileges_gets_a_low_port() {
     let port = free.unwrap().local_addr().unwrap().port();
     let listen = format!("\"tcp:127.0.0.1:{port}\"");
     let more = "user = 65534\nworking-directory = \"/\"";
-    let running = start_bundle(Position::Child, &server(&listen, more));
-    let connection = harness::until("it is there", || TcpStream::connect(("127.0.0.1", port)).ok());
-    let pid = exchange(connection, "hello");
+    let mut running = start_bundle(Position::Child, &server(&listen, more));
+    running.wait_for("[web] up");
+    let pid = exchange(TcpStream::connect(("127.0.0.1", port)).unwrap(), "hello");
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
     running.signal("TERM");
