@@ -48,12 +48,13 @@ if ! is_there "$rust"; then
     say "$rust, from Debian, this machine's Rust and crates.io"
     host=$(rustc -vV | sed -n 's/^host: //p')
     sysroot=$(rustc --print sysroot)
-    mkdir -p "$scratch/rust/usr/local/bin" "$scratch/rust/usr/local/lib/rustlib" "$scratch/rust/root/.cargo"
+    mkdir -p "$scratch/rust/usr/local/bin" "$scratch/rust/usr/local/lib/rustlib" "$scratch/rust/.cargo"
     cp "$sysroot/bin/rustc" "$sysroot/bin/cargo" "$scratch/rust/usr/local/bin/"
     cp "$sysroot"/lib/*.so* "$scratch/rust/usr/local/lib/"
     cp -r "$sysroot/lib/rustlib/$host" "$scratch/rust/usr/local/lib/rustlib/"
     cargo vendor --quiet --locked --versioned-dirs "$scratch/rust/vendor" >/dev/null
-    cat >"$scratch/rust/root/.cargo/config.toml" <<'END'
+    # Cargo looks for it in each folder above the one it builds in.
+    cat >"$scratch/rust/.cargo/config.toml" <<'END'
 [source.crates-io]
 replace-with = "vendor"
 [source.vendor]

@@ -12,7 +12,7 @@ fail() {
     exit 78
 }
 [ -w "$parent" ] || fail "$(id -un) can't write to $parent; mount a volume that belongs to $(id -u)"
-new=$(mktemp -d "$parent/new.XXXXXX")
+new=$(mktemp -d -p "$parent")
 trap 'rm -rf "$new"' EXIT
 
 if [ ! -d "$parent/ca" ]; then

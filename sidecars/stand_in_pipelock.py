@@ -107,7 +107,7 @@ class StandIn:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             say(f"reload failed, the old configuration stays: {error}")
         else:
-            say("configuration reloaded")
+            say('{"event":"config_reload","status":"success"}')
 
     def _toggle(self) -> None:
         self._denies_all = not self._denies_all

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// What containers are made of, and the packages in it.
 pub struct Image {
     pub name: &'static str,
@@ -154,14 +156,47 @@ impl Container {
 
     /// Waits until a line with this text is in its log.
     pub fn wait_for(&self, wanted: &str) {
-        let mut follow = Follow(self.follow());
-        let reader = BufReader::new(follow.0.stdout.take().unwrap());
-        let found = reader.lines().map_while(Result::ok).any(|line| line.contains(wanted));
-        assert!(found, "it ended without {wanted:?}:\n{}{}", self.stdout(), self.stderr());
+        self.wait_for_lines(wanted, 1);
     }
 
+    /// Does it, and waits for one line more with this text.
+    pub fn wait_after<T>(&self, action: impl FnOnce() -> T, wanted: &str) -> T {
+        let log = self.stdout() + &self.stderr();
+        let before = log.lines().filter(|line| line.contains(wanted)).count();
+        let done = action();
+        self.wait_for_lines(wanted, before + 1);
+        done
+    }
+
+    /// Waits until so many lines with this text are in its log.
+    pub fn wait_for_lines(&self, wanted: &str, count: usize) {
+        let mut follow = Follow(self.follow());
+        let reader = BufReader::new(follow.0.stdout.take().unwrap());
+        let lines = reader.lines().map_while(Result::ok).filter(|line| line.contains(wanted));
+        let found = lines.take(count).count();
+        let log = || format!("{}{}", self.stdout(), self.stderr());
+        assert_eq!(found, count, "it ended, or hangs, without {wanted:?}:\n{}", log());
+    }
+
+    /// What Docker says of its health, from its start on, at each change.
+    pub fn health(&self) -> impl Iterator<Item = String> {
+        let filter = format!("container={}", self.name);
+        let mut command = Command::new("timeout");
+        command.args(["300", "docker", "events", "--since", "0", "--filter", &filter]);
+        command.args(["--filter", "event=health_status", "--format", "{{.Status}}"]);
+        let mut events = Follow(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut lines = BufReader::new(events.0.stdout.take().unwrap()).lines();
+        std::iter::from_fn(move || {
+            // Ends with the iterator.
+            let _events = &mut events;
+            let line = lines.next()?.ok()?;
+            line.strip_prefix("health_status: ").map(str::to_owned)
+        })
+    }
+
+    /// Ends with the container, or when something hangs.
     fn follow(&self) -> Child {
-        let script = "exec docker logs -f \"$1\" 2>&1";
+        let script = "exec timeout 300 docker logs -f \"$1\" 2>&1";
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh", &self.name]).stdout(Stdio::piped());
         command.spawn().unwrap()
@@ -178,7 +213,8 @@ struct Follow(Child);
 
 impl Drop for Follow {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // timeout(1) hands it on to docker, which KILL would leave behind.
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
         let _ = self.0.wait();
     }
 }

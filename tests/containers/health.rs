@@ -1,7 +1,6 @@
 //! `sidecar-init health` as the image's HEALTHCHECK, by another user than root.
 
 use crate::docker::{Container, SERVERS, binary, docker, has, text};
-use crate::harness::until;
 
 const IMAGE: &str = "sidecar-init-test:health";
 
@@ -41,9 +40,8 @@ fn docker_sees_the_bundle_become_healthy_unhealthy_and_well_again() {
     assert!(built.status.success(), "{}", text(&built.stderr));
 
     let container = Container::start_from(IMAGE, &[], &[]);
-    let becomes = |wanted: &str| {
-        until(wanted, || (container.inspect(".State.Health.Status") == wanted).then_some(()));
-    };
+    let mut changes = container.health();
+    let mut becomes = |wanted: &str| assert_eq!(changes.next().unwrap(), wanted);
     let last_words = || {
         let log = container.inspect("(index .State.Health.Log 0).Output");
         log.trim().to_owned()

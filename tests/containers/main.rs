@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[allow(dead_code)]
 mod docker;
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use crate::world::{INSIDE, Setup, TOKEN, World, exec, is_there, pipelock_config, until};
+use crate::world::{INSIDE, Setup, TOKEN, World, exec, is_there, pipelock_config};
 
 /// Beside api.example.com with a token, names below a wildcard without one.
 const WITH_A_WILDCARD: &str = "\
@@ -278,7 +278,9 @@ fn egress_lets_nothing_through_that_is_not_what_it_says() {
     assert_eq!(redirected.stdout, "reached /stolen\n\n200", "{redirected:?}");
     let said = world.curl(&["https://late.example.com/v1/x"]);
     assert_eq!(said.stdout, "reached /v1/x\n\n200", "{said:?}");
-    let seen = until("all have arrived", || Some(world.seen()).filter(|seen| seen.len() == 4));
+    world.web.wait_for_lines("\"scheme\"", 4);
+    let seen = world.seen();
+    assert_eq!(seen.len(), 4, "{seen:?}");
     let at_late = seen.iter().filter(|request| request["host"] == "late.example.com");
     assert_eq!(at_late.clone().count(), 2);
     for request in at_late {
@@ -336,11 +338,7 @@ fn when_the_addon_fails_nothing_leaves() {
     assert!(head.stdout.ends_with("\n403"), "{head:?}");
     let body = world.curl(&["https://api.example.com/v1/body"]);
     assert!(!body.stdout.ends_with("\n200"), "{body:?}");
-    until("the log says that both have failed", || {
-        let log = world.egress_log();
-        let failed = log.iter().filter(|line| line["event"] == "internal-error");
-        (failed.count() == 2).then_some(())
-    });
+    world.sidecars.wait_for_lines("\"event\": \"internal-error\"", 2);
     only_the_control_arrives(&world);
 }
 
@@ -358,7 +356,8 @@ fn denied(world: &World, arguments: &[&str], reason: &str) {
 fn only_the_control_arrives(world: &World) {
     let control = world.curl(&["https://api.example.com/v1/control"]);
     assert_eq!(control.stdout, "reached /v1/control\n\n200", "{control:?}");
-    let seen = until("the control arrives", || Some(world.seen()).filter(|seen| !seen.is_empty()));
+    world.web.wait_for("\"path\": \"/v1/control\"");
+    let seen = world.seen();
     assert!(seen.len() == 1 && seen[0]["path"] == "/v1/control", "{seen:?}");
 }
 

@@ -3,11 +3,10 @@
 mod shapes;
 mod upstream;
 
-use std::thread;
-
 use serde_json::{Value, json};
 
-use crate::world::{Said, World, exec, is_there, until};
+use crate::running::Running;
+use crate::world::{Said, World, exec, is_there};
 
 const RULE: &str = "aws-access-token";
 const GIT: &str = "git://git-gate";
@@ -145,21 +144,18 @@ fn a_push_that_hangs_is_ended_and_the_next_one_arrives() {
 
 /// A push that hangs until the gate closes its connection; none of its processes is left then.
 fn hang(world: &World, meanwhile: impl FnOnce(&str)) {
-    thread::scope(|scope| {
-        let hanging = scope.spawn(|| world.agent_python(HANG, &[]));
-        until("the push has begun", || {
-            let begun = world.agent(&["rm", "/tmp/begun"]).code == 0;
-            assert!(begun || !hanging.is_finished(), "it ended at once");
-            begun.then_some(())
-        });
-        let running = processes(world);
-        let is_it = |command: &str| command.split(' ').nth(1) == Some("receive-pack");
-        let receive_pack = running.iter().find(|(_, command)| is_it(command));
-        meanwhile(&receive_pack.unwrap_or_else(|| panic!("{running:?}")).0);
-        let said = hanging.join().unwrap();
-        assert_eq!((said.code, said.stdout.trim()), (0, "closed"), "{said:?}");
-    });
-    until("its processes are gone", || processes(world).is_empty().then_some(()));
+    let mut hanging = Running::python(&world.agent, HANG);
+    assert_eq!(hanging.line(), "begun");
+    let running = processes(world);
+    let is_it = |command: &str| command.split(' ').nth(1) == Some("receive-pack");
+    let receive_pack = running.iter().find(|(_, command)| is_it(command));
+    meanwhile(&receive_pack.unwrap_or_else(|| panic!("{running:?}")).0);
+    assert_eq!(hanging.line(), "closed");
+    for (id, _) in running {
+        // Returns when it has ended.
+        exec(&world.sidecars, &[], &["tail", "-s", "0.1", "-f", "/dev/null", "--pid", &id]);
+    }
+    assert_eq!(processes(world), []);
 }
 
 /// Begins a push as git does, reads the first of the list of refs, and says nothing more.
@@ -170,7 +166,7 @@ request = b'git-receive-pack /app.git\\0host=git-gate\\0'
 connection.sendall(b'%04x%s' % (len(request) + 4, request))
 refs = connection.recv(8)
 assert refs and b'ERR' not in refs, refs
-open('/tmp/begun', 'w').close()
+print('begun', flush=True)
 try:
     while connection.recv(65536):
         pass

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::docker::{Container, docker, text};
-use crate::world::{Setup, alone, exec, is_there, services, until, wait_until_healthy};
+use crate::world::{Setup, alone, exec, is_there, kill, services, wait_until_healthy};
 
 const DAEMONS: [&str; 4] = ["egress", "pipelock", "git-gate", "supervise"];
 
@@ -80,12 +80,6 @@ fn nothing_selected_is_an_error() {
     assert_eq!(sidecars.stdout(), "");
 }
 
-/// As the kernel does when memory runs out, and nobody in the container knows of it.
-fn kill(sidecars: &Container, service: &str) {
-    let pid = services(sidecars)[service]["pid"].to_string();
-    exec(sidecars, &[], &["sh", "-c", "kill -9 \"$0\"", &pid]);
-}
-
 #[test]
 fn one_that_is_killed_brings_all_down_and_is_named() {
     if !is_there() {
@@ -139,10 +133,9 @@ fn one_that_may_restart_comes_back_and_supervise_tells_of_it() {
     assert_eq!(hello(), "reached /v1/hello\n\n200");
 
     let before = services(&world.sidecars);
-    kill(&world.sidecars, "pipelock");
-    until("pipelock is back", || {
-        (services(&world.sidecars)["pipelock"]["restarts"] == 1).then_some(())
-    });
+    let ready = "service \"pipelock\" is ready";
+    world.sidecars.wait_after(|| kill(&world.sidecars, "pipelock"), ready);
+    assert_eq!(services(&world.sidecars)["pipelock"]["restarts"], 1);
     world.wait_until_healthy();
     assert_eq!(hello(), "reached /v1/hello\n\n200");
     for service in ["egress", "git-gate", "supervise"] {
@@ -166,9 +159,8 @@ fn docker_sees_when_one_is_down_and_when_all_are_well_again() {
         return;
     }
     let sidecars = alone(&["--health-interval=1s", "--health-retries=1"]);
-    let becomes = |wanted: &str| {
-        until(wanted, || (sidecars.inspect(".State.Health.Status") == wanted).then_some(()));
-    };
+    let mut changes = sidecars.health();
+    let mut becomes = |wanted: &str| assert_eq!(changes.next().unwrap(), wanted);
     becomes("healthy");
     assert_eq!(exec(&sidecars, &[], &["sidecar-init", "stop", "supervise"]).code, 0);
     becomes("unhealthy");

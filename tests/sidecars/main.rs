@@ -16,6 +16,7 @@ mod image;
 mod life;
 mod privileges;
 mod requests;
+mod running;
 mod signals;
 mod volumes;
 mod web;

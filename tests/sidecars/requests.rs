@@ -1,14 +1,13 @@
 //! What the agent asks for and what the operator decides, by the published clients of MCP.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::docker::docker;
-use crate::world::{Said, Setup, TOKEN, World, is_there, until};
+use crate::running::Running;
+use crate::world::{FIRST_START, Said, Setup, TOKEN, World, is_there, kill, waiting};
 
 /// Calls tools in one conversation, each as `[NAME, ARGUMENTS]`, and prints an answer a line.
 const PYTHON_CLIENT: &str = r#"
@@ -90,14 +89,6 @@ fn done(world: &World, arguments: &[&str]) -> String {
     let said = supervise(world, arguments);
     assert_eq!(said.code, 0, "{said:?} {:?}", world.egress_log());
     said.stdout
-}
-
-/// The only proposal that waits, as soon as there is one.
-fn waiting(world: &World) -> String {
-    until("a proposal waits", || {
-        let listed: Value = serde_json::from_str(&done(world, &["list", "--json"])).unwrap();
-        listed["proposals"][0]["id"].as_str().map(str::to_owned)
-    })
 }
 
 #[test]
@@ -244,7 +235,9 @@ fn a_proposal_outlives_restarts() {
     assert_eq!(status()["status"], "pending");
     assert_eq!(call(&world, "propose_egress_route", &arguments)["id"], id);
 
-    assert!(docker(&["restart", world.sidecars.name()]).status.success());
+    let restart = || docker(&["restart", world.sidecars.name()]);
+    let restarted = world.sidecars.wait_after(restart, FIRST_START);
+    assert!(restarted.status.success());
     world.wait_until_healthy();
     assert_eq!(status()["status"], "pending");
     done(&world, &["approve", id]);
@@ -252,7 +245,9 @@ fn a_proposal_outlives_restarts() {
     assert_eq!(world.curl(&[url]).stdout, "reached /v2/data\n\n200");
 
     // The decision, too.
-    assert!(docker(&["restart", world.sidecars.name()]).status.success());
+    let restart = || docker(&["restart", world.sidecars.name()]);
+    let restarted = world.sidecars.wait_after(restart, FIRST_START);
+    assert!(restarted.status.success());
     world.wait_until_healthy();
     assert_eq!(status()["status"], "approved");
     assert_eq!(world.curl(&[url]).stdout, "reached /v2/data\n\n200");
@@ -290,35 +285,6 @@ fn a_host_for_pipelock_is_written_into_its_mounted_file() {
     );
 }
 
-/// A command in the sidecars' container whose output is read while it runs.
-struct Running {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Running {
-    fn start(world: &World, options: &[&str], command: &[&str]) -> Running {
-        let arguments = [&["exec"], options, &[world.sidecars.name()], command].concat();
-        let mut docker = Command::new("docker");
-        let mut child = docker.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Running { child, lines }
-    }
-
-    /// The next line that has all of these.
-    fn line(&mut self, wanted: &[&str]) -> String {
-        let has_all = |line: &String| wanted.iter().all(|text| line.contains(text));
-        self.lines.by_ref().map_while(Result::ok).find(has_all).expect("it ended")
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn what_happens_to_sidecars_is_told_to_both() {
     if !is_there() {
@@ -328,16 +294,16 @@ fn what_happens_to_sidecars_is_told_to_both() {
                       restart = { policy = \"on-failure\", max = 1, delay = \"100ms\" }\n";
     let shipped = include_str!("../../sidecars/bundle.toml");
     let world = Setup::new().bundle(&shipped.replace("name = \"git-gate\"\n", restarting)).start();
-    let mut watch = Running::start(&world, &[], &["supervise", "watch", "--json"]);
+    let mut watch = Running::start(&world.sidecars, &[], &["supervise", "watch", "--json"]);
     let proposed = call(&world, "propose_egress_route", &route("late.example.com"));
-    watch.line(&[r#""proposal""#, id(&proposed), r#""status":"pending""#]);
-    kill(&world, "git-gate");
-    watch.line(&[r#""event":"exited""#, r#""service":"git-gate""#, r#""signal":"SIGKILL""#]);
-    watch.line(&[r#""event":"ready""#, r#""service":"git-gate""#]);
-    kill(&world, "git-gate");
-    watch.line(&[r#""event":"given-up""#, r#""service":"git-gate""#]);
+    watch.line_with(&[r#""proposal""#, id(&proposed), r#""status":"pending""#]);
+    kill(&world.sidecars, "git-gate");
+    watch.line_with(&[r#""event":"exited""#, r#""service":"git-gate""#, r#""signal":"SIGKILL""#]);
+    watch.line_with(&[r#""event":"ready""#, r#""service":"git-gate""#]);
+    kill(&world.sidecars, "git-gate");
+    watch.line_with(&[r#""event":"given-up""#, r#""service":"git-gate""#]);
     done(&world, &["reject", id(&proposed)]);
-    watch.line(&[r#""proposal""#, id(&proposed), r#""status":"rejected""#]);
+    watch.line_with(&[r#""proposal""#, id(&proposed), r#""status":"rejected""#]);
 
     let told = call(&world, "sidecar_events", &json!({"service": "git-gate"}));
     let events: Vec<_> =
@@ -350,16 +316,6 @@ fn what_happens_to_sidecars_is_told_to_both() {
     assert!(listed.contains("lately went wrong"), "{listed}");
     assert!(listed.contains("git-gate exited signal=SIGKILL"), "{listed}");
     assert!(listed.contains("git-gate given-up"), "{listed}");
-}
-
-/// As the kernel does when memory runs out.
-fn kill(world: &World, service: &str) {
-    let status = world.operator(&["sidecar-init", "status", "--json"]).stdout;
-    let status: Value = serde_json::from_str(&status).expect(&status);
-    let services = status["services"].as_array().unwrap();
-    let pid = &services.iter().find(|known| known["name"] == service).unwrap()["pid"];
-    let killed = world.operator(&["sh", "-c", &format!("kill -9 {pid}")]);
-    assert_eq!(killed.code, 0, "{killed:?} {status}");
 }
 
 #[test]
@@ -423,7 +379,8 @@ fn colours_are_for_terminals() {
     let id = id(&proposed);
     let painted = format!("\x1b[1m{id}\x1b[0m");
     let watch = |options: &[&str]| {
-        Running::start(&world, options, &["supervise", "watch"]).line(&[id, "pending"])
+        Running::start(&world.sidecars, options, &["supervise", "watch"])
+            .line_with(&[id, "pending"])
     };
     assert!(watch(&["--tty", "--env=TERM=xterm"]).contains(&painted));
     assert!(!watch(&["--tty", "--env=TERM=xterm", "--env=NO_COLOR=1"]).contains('\x1b'));

@@ -1,46 +1,12 @@
 //! Signals to the container, while an agent is at work.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::chown;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-use serde_json::Value;
-
-use crate::docker::{Container, docker};
-use crate::world::{Setup, World, is_there, pipelock_config, services, until};
-
-/// A script of Python that runs in the agent's container until it ends by itself.
-struct Script {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Script {
-    fn start(agent: &Container, script: &str) -> Script {
-        let mut child = Command::new("docker")
-            .args(["exec", agent.name(), "python", "-c", script])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Script { child, stdout }
-    }
-
-    /// What it prints next.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::docker::docker;
+use crate::running::Running;
+use crate::world::{Setup, hang_up, is_there, pipelock_config, services, waiting};
 
 /// Asks for a route, and waits for the decision in one call.
 const ASKING: &str = r#"
@@ -58,31 +24,18 @@ async def main():
 asyncio.run(main())
 "#;
 
-/// The id of the one proposal that waits.
-fn pending(world: &World) -> String {
-    until("the proposal is there", || {
-        let listed = world.operator(&["supervise", "list", "--json"]).stdout;
-        let listed: Value = serde_json::from_str(&listed).ok()?;
-        Some(listed["proposals"].get(0)?["id"].as_str()?.to_owned())
-    })
-}
-
 #[test]
 fn usr1_restarts_pipelock_while_a_call_of_the_agent_waits() {
     if !is_there() {
         return;
     }
     let world = Setup::new().environment("SUPERVISE_WAIT", "10m").start();
-    let mut script = Script::start(&world.agent, ASKING);
-    let id = pending(&world);
+    let mut script = Running::python(&world.agent, ASKING);
+    let id = waiting(&world);
 
     let before = services(&world.sidecars);
-    world.sidecars.kill("USR1");
-    until("pipelock runs again", || {
-        let pipelock = &services(&world.sidecars)["pipelock"];
-        let is_new = pipelock["pid"] != before["pipelock"]["pid"];
-        (is_new && pipelock["state"] == "ready").then_some(())
-    });
+    world.sidecars.wait_after(|| world.sidecars.kill("USR1"), "service \"pipelock\" is ready");
+    assert_ne!(services(&world.sidecars)["pipelock"]["pid"], before["pipelock"]["pid"]);
     // Not in its kill switch, as USR1 itself would put it.
     let said = world.curl(&["https://api.example.com/v1/hello"]);
     assert_eq!(said.stdout, "reached /v1/hello\n\n200");
@@ -115,8 +68,8 @@ fn hup_lets_egress_and_pipelock_read_their_files_again() {
     let hosts = ["api.example.com", "raw.example.com", "late.example.com"];
     world.setup.write("pipelock.yaml", &pipelock_config(&hosts));
     assert_eq!(status(), "\n000");
-    world.sidecars.kill("HUP");
-    until("the new files count", || (status() == "reached /\n\n200").then_some(()));
+    hang_up(&world.sidecars);
+    assert_eq!(status(), "reached /\n\n200");
     for (name, service) in services(&world.sidecars) {
         assert_eq!(service["pid"], before[&name]["pid"], "{name}");
     }
@@ -201,7 +154,7 @@ fn stop_ends_all_within_the_grace_although_tunnels_are_open() {
         return;
     }
     let world = with_repository(Setup::new()).start();
-    let mut script = Script::start(&world.agent, HOLDING);
+    let mut script = Running::python(&world.agent, HOLDING);
     assert_eq!(script.line(), "open", "{:?}", world.egress_log());
 
     docker(&["stop", "-t", "10", world.sidecars.name()]);

@@ -101,6 +101,8 @@ def main() -> None:
     for blob in certificate.cert_chain_pems:
         blob.write_to_path(str(chain), append=True)
     authority.cert_pem.write_to_path(str(directory / "upstream-ca.pem"))
+    # On stderr: stdout is what has arrived.
+    print("certificate is made", file=sys.stderr, flush=True)
     config = Config()
     config.bind, config.insecure_bind = ["0.0.0.0:443"], ["0.0.0.0:80"]
     config.certfile, config.keyfile = str(chain), str(key)

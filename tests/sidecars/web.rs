@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::world::{Said, Setup, TOKEN, World, exec, is_there, pipelock_config, until};
+use crate::world::{Said, Setup, TOKEN, World, exec, hang_up, is_there, pipelock_config};
 
 /// Far less than the upload, far more than what its proxies need without holding it.
 const MOST_MEMORY_KIB: u64 = 200 * 1024;
@@ -174,11 +174,7 @@ fn pipelock_refuses_a_body_with_a_key_and_leaves_others_as_they_are() {
     let refusal = "blocked: request body contains secret";
     assert!(said.stdout.starts_with(refusal) && said.stdout.ends_with("\n403"), "{said:?}");
     // It is not egress that has refused it.
-    until("egress has let it out", || {
-        let log = world.egress_log();
-        let allowed = |line: &Value| line["decision"] == "allow" && line["method"] == "POST";
-        log.iter().any(allowed).then_some(())
-    });
+    world.sidecars.wait_for(r#""decision": "allow", "method": "POST""#);
     assert!(!format!("{}{}", world.sidecars.stdout(), world.sidecars.stderr()).contains(&key));
     // Nor does one that is too large to be looked at leave.
     world.agent(&["truncate", "-s", "6M", "/tmp/large"]);
@@ -257,16 +253,15 @@ fn hup_puts_changed_files_in_force_and_broken_ones_leave_the_old() {
     assert!(world.curl(&["-v", url]).stderr.contains("egress: no-route-for-host"));
 
     world.setup.write("egress/routes.yaml", routes);
-    world.sidecars.kill("HUP");
-    until("the new routes count", || world.curl(&[url]).stdout.ends_with("\n200").then_some(()));
+    hang_up(&world.sidecars);
+    assert!(world.curl(&[url]).stdout.ends_with("\n200"));
     let old = world.curl(&["-v", "https://api.example.com/v1/x"]);
     assert!(old.stderr.contains("egress: no-route-for-host"), "{old:?}");
 
     world.setup.write("egress/routes.yaml", &format!("{routes}    pahts: [\"/y\"]\n"));
-    world.sidecars.kill("HUP");
-    let failed = until("the log says why", || {
-        world.egress_log().into_iter().find(|line| line["event"] == "reload-failed")
-    });
+    world.sidecars.wait_after(|| world.sidecars.kill("HUP"), "reload-failed");
+    let log = world.egress_log();
+    let failed = log.iter().find(|line| line["event"] == "reload-failed").unwrap();
     assert!(failed.to_string().contains("/etc/egress/routes.yaml:3:5: "), "{failed}");
     assert!(failed.to_string().contains("pahts"), "{failed}");
     assert!(world.curl(&[url]).stdout.ends_with("\n200"));
@@ -276,10 +271,8 @@ fn hup_puts_changed_files_in_force_and_broken_ones_leave_the_old() {
 
     // pipelock reads its file too.
     world.setup.write("pipelock.yaml", &pipelock_config(&["api.example.com"]));
-    world.sidecars.kill("HUP");
-    until("pipelock's list counts", || {
-        (!world.curl(&[url]).stdout.ends_with("\n200")).then_some(())
-    });
+    world.sidecars.wait_after(|| world.sidecars.kill("HUP"), "config_reload");
+    assert!(!world.curl(&[url]).stdout.ends_with("\n200"));
     assert_eq!(world.sidecars.inspect(".State.Running"), "true");
 }
 
@@ -295,8 +288,8 @@ fn paths(world: &World) -> Vec<String> {
 
 /// What has reached this path of the web.
 fn arrived(world: &World, path: &str) -> Value {
-    let find = || world.seen().into_iter().find(|request| request["path"] == path);
-    until(&format!("{path} arrives"), find)
+    world.web.wait_for(&format!("\"path\": \"{path}\""));
+    world.seen().into_iter().find(|request| request["path"] == path).unwrap()
 }
 
 /// The most that the main process of this service has ever had in memory.

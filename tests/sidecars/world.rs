@@ -6,18 +6,18 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::docker::{Container, docker, has_engine, text, unique_name};
+use crate::running::Running;
 
 /// Of the agent and of the web; it has Python, too.
 pub const AGENT_IMAGE: &str = "claude-bottle-test:agent";
 /// What egress puts into requests for api.example.com.
 pub const TOKEN: &str = "t0ken-of-the-operator";
-/// Far more than anything takes; a hang is what it catches.
-const DEADLINE: Duration = Duration::from_secs(300);
+/// What the init says once it has its control socket.
+pub const FIRST_START: &str = "service \"volumes\" started";
 /// The privileges of `examples/sidecars/compose.yaml`.
 pub const HARDENED: [&str; 15] = [
     "--read-only",
@@ -83,18 +83,6 @@ pub fn has_real_pipelock() -> bool {
     !text(&docker(&pipelock).stdout).contains("STAND-IN")
 }
 
-/// Tries until it succeeds.
-pub fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(done) = attempt() {
-            return done;
-        }
-        assert!(start.elapsed() < DEADLINE, "this does not come: {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 /// What a command did.
 #[derive(Debug)]
 pub struct Said {
@@ -123,12 +111,39 @@ pub fn alone(options: &[&str]) -> Container {
 
 /// Waits until `sidecar-init health` is content.
 pub fn wait_until_healthy(sidecars: &Container) {
+    // From then on there is a control socket to ask.
+    sidecars.wait_for(FIRST_START);
     // One command, as each `docker exec` costs more than the sidecars do meanwhile.
-    let script = "until sidecar-init health; do sleep 0.1; done";
-    let deadline = DEADLINE.as_secs().to_string();
-    let waited = exec(sidecars, &[], &["timeout", &deadline, "sh", "-c", script]);
+    let script =
+        "for service do sidecar-init wait --timeout 300s --ready \"$service\" || exit; done
+                  sidecar-init health";
+    let names: Vec<String> = services(sidecars).into_keys().collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let waited = exec(sidecars, &[], &[&["sh", "-c", script, "sh"], &names[..]].concat());
     let log = || format!("{}{}", sidecars.stdout(), sidecars.stderr());
     assert_eq!(waited.code, 0, "not healthy: {}{}\n{}", waited.stdout, waited.stderr, log());
+}
+
+/// HUP to the init, and waits until egress and pipelock have read their files again.
+pub fn hang_up(sidecars: &Container) {
+    let egress = || sidecars.wait_after(|| sidecars.kill("HUP"), "routes-loaded");
+    sidecars.wait_after(egress, "config_reload");
+}
+
+/// As the kernel does when memory runs out, and nobody in the container knows of it.
+pub fn kill(sidecars: &Container, service: &str) {
+    let pid = services(sidecars)[service]["pid"].to_string();
+    let killed = exec(sidecars, &[], &["sh", "-c", "kill -9 \"$0\"", &pid]);
+    // Without a restart the container may end first.
+    assert!(matches!(killed.code, 0 | 137), "{killed:?}");
+}
+
+/// The id of a proposal that waits, as soon as there is one.
+pub fn waiting(world: &World) -> String {
+    let watch = ["supervise", "watch", "--json"];
+    let told = Running::start(&world.sidecars, &[], &watch).line_with(&["\"proposal\"", "pending"]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    told["proposal"]["id"].as_str().unwrap().to_owned()
 }
 
 /// What `sidecar-init status` says of each service, by its name.
@@ -287,8 +302,7 @@ fn web(folder: &Path, outside: &Network) -> Container {
     arguments.extend(["/opt/python/bin/python", "/upstream.py", "/web"].map(str::to_owned));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let web = Container::make(&["run", "-d"], &arguments);
-    let certificate = folder.join("web/upstream-ca.pem");
-    until("the web is there", || certificate.exists().then_some(()));
+    web.wait_for("certificate is made");
     web
 }
 

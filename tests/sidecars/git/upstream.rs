@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::docker::{docker, text};
-use crate::world::{AGENT_IMAGE, Said, Setup, World, exec, until};
+use crate::world::{AGENT_IMAGE, Said, Setup, World, exec};
 
 /// Run as root in the web's container.
 const SERVER: &str = "\
@@ -64,18 +64,17 @@ pub fn start(setup: Setup) -> World {
 }
 
 pub fn up(world: &World) {
-    ok(&server(world, "mkdir -p /run/sshd && /usr/sbin/sshd -f /web/sshd_config"));
-    until("sshd listens", || listens(world).then_some(()));
+    // Its log goes where the container's goes.
+    let script =
+        "mkdir -p /run/sshd; exec /usr/sbin/sshd -D -e -f /web/sshd_config 2> /proc/1/fd/2";
+    let begin = || exec(&world.web, &["--detach"], &["sh", "-euc", script]);
+    ok(&world.web.wait_after(begin, "Server listening on 0.0.0.0"));
 }
 
 /// Nobody answers at its port any more.
 pub fn down(world: &World) {
-    ok(&server(world, "kill \"$(cat /run/sshd.pid)\""));
-    until("sshd is gone", || (!listens(world)).then_some(()));
-}
-
-fn listens(world: &World) -> bool {
-    exec(&world.web, &[], &["bash", "-c", ": < /dev/tcp/127.0.0.1/22"]).code == 0
+    let end = || server(world, "kill \"$(cat /run/sshd.pid)\"");
+    ok(&world.web.wait_after(end, "Received signal 15; terminating"));
 }
 
 /// Somebody else's commit to main that adds this file; its id.
