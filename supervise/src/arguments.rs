@@ -22,7 +22,7 @@ usage:
 
 options:
   -n, --note TEXT                  approve, reject: what to tell the agent
-  -y, --yes                        approve: do not ask, also on a terminal
+  -y, --yes                        approve: do not ask; needed without a terminal and with --json
   -a, --all                        list: what was decided, too
       --routes FILE                pipelock-config: and the hosts of this routes.yaml; - is stdin
       --check FILE                 pipelock-config: print nothing, check this one; - is stdin

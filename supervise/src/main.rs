@@ -38,7 +38,10 @@ async fn perform(request: Request, settings: Settings) -> Result<(), (u8, String
         Request::Serve => supervise::server::serve(settings).await,
         Request::List { json, all } => commands::list::run(&settings, json, all),
         Request::Show { id, json } => commands::show::run(&settings, &id, json),
-        Request::Approve(choice) => commands::decide::approve(&settings, &choice).await,
+        Request::Approve(choice) => {
+            commands::decide::require_consent(&choice).map_err(|told| (USAGE, told.to_owned()))?;
+            commands::decide::approve(&settings, &choice).await
+        }
         Request::Reject(choice) => commands::decide::reject(&settings, &choice),
         Request::Watch { json } => commands::watch::run(&settings, json).await,
         Request::PipelockConfig { routes, hosts } => {

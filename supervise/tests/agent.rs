@@ -86,7 +86,7 @@ fn a_proposal_waits_for_the_operator_and_the_retried_request_passes() {
         let list = world.json(&["list", "--json"]);
         list["proposals"][0]["id"].as_str().map(str::to_owned)
     });
-    let said = world.operator(&["approve", &id, "--note", "for this week"]);
+    let said = world.operator(&["approve", &id, "--yes", "--note", "for this week"]);
     assert_eq!(said.code, 0, "{said:?}");
     let answer = waiting.join().unwrap();
     assert_eq!(answer["status"], "approved", "{answer}");

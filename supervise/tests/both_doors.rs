@@ -52,7 +52,7 @@ fn one_approval_opens_both_and_shows_both_before() {
         world.json(&["show", &id, "--json"])["changes"],
         json!([{"file": pipelock, "diff": pipelock_diff}, {"file": routes, "diff": routes_diff}])
     );
-    let said = world.operator(&["approve", &id]);
+    let said = world.operator(&["approve", &id, "--yes"]);
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.stdout.contains(&diffs), "{said:?}");
     assert!(said.stdout.ends_with(" approved: in force, as egress and pipelock say\n"), "{said:?}");
@@ -68,7 +68,7 @@ fn what_pipelock_allows_already_stays_as_it_is() {
     for entry in ["API.Example.com", "\"*.example.com\"", "\"*.EXAMPLE.com.\""] {
         let pipelock = format!("api_allowlist: [{entry}]\n");
         let (world, id) = proposed("api.example.com", &pipelock);
-        let said = world.operator(&["approve", &id]);
+        let said = world.operator(&["approve", &id, "--yes"]);
         assert_eq!(said.code, 0, "{said:?}");
         assert!(said.stdout.contains("/etc/pipelock.yaml says so already\n"), "{said:?}");
         assert_eq!(world.read("etc/pipelock.yaml"), pipelock);
@@ -83,7 +83,7 @@ fn what_pipelock_allows_already_stays_as_it_is() {
 fn a_wildcard_needs_a_wildcard() {
     let pipelock = "api_allowlist: [example.com, a.example.com]\n";
     let (world, id) = proposed("*.example.com", pipelock);
-    let said = world.operator(&["approve", &id]);
+    let said = world.operator(&["approve", &id, "--yes"]);
     assert_eq!(said.code, 0, "{said:?}");
     let expected = "api_allowlist: [example.com, a.example.com, \"*.example.com\"]\n";
     assert_eq!(world.read("etc/pipelock.yaml"), expected);
@@ -92,7 +92,7 @@ fn a_wildcard_needs_a_wildcard() {
 
 /// Approves, and asserts that it fails in these words and leaves both as they were.
 fn assert_fails_and_restores(world: &World, id: &str, expected: &[&str]) {
-    let said = world.operator(&["approve", id]);
+    let said = world.operator(&["approve", id, "--yes"]);
     assert_eq!(said.code, 1, "{said:?}");
     for expected in expected {
         assert!(said.stderr.contains(expected), "{expected}: {said:?}");
@@ -142,7 +142,7 @@ fn whatever_fails_both_go_back() {
     assert_eq!(world.proxies.ask_as_agent("api.example.com"), 403);
     assert_eq!(world.json(&["list", "--json"])["proposals"][0]["status"], "pending");
     world.set("SUPERVISE_RELOAD_TIMEOUT", "20s");
-    let said = world.operator(&["approve", &id]);
+    let said = world.operator(&["approve", &id, "--yes"]);
     assert_eq!(said.code, 0, "{said:?}");
 }
 
@@ -164,7 +164,7 @@ fn an_interruption_brings_both_back() {
     for service in ["pipelock", "egress"] {
         world.write(&format!("ignore-{service}"), "");
         world.write("init.log", "");
-        let mut command = world.command(&[], &["approve", &id]);
+        let mut command = world.command(&[], &["approve", &id, "--yes"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         until("the init is asked to reload", || {
             world.read("init.log").contains(&format!("signal {service} HUP")).then_some(())
@@ -188,13 +188,14 @@ fn an_approval_that_was_killed_can_be_given_again() {
     let (mut world, id) = proposed("api.example.com", PIPELOCK);
     world.set("SUPERVISE_RELOAD_TIMEOUT", "1h");
     world.write("ignore", "");
-    let mut child = world.command(&[], &["approve", &id]).stdout(Stdio::null()).spawn().unwrap();
+    let mut child =
+        world.command(&[], &["approve", &id, "--yes"]).stdout(Stdio::null()).spawn().unwrap();
     until("the init is asked to reload", || world.read("init.log").lines().next().map(drop));
     child.kill().unwrap();
     child.wait().unwrap();
     std::fs::remove_file(world.path("ignore")).unwrap();
     assert_eq!(world.read("etc/routes.yaml"), format!("{ROUTES}{ROUTE}"));
-    let said = world.operator(&["approve", &id]);
+    let said = world.operator(&["approve", &id, "--yes"]);
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(said.stdout.matches(" says so already\n").count(), 2, "{said:?}");
     assert_eq!(world.proxies.ask_as_agent("api.example.com"), 200);
@@ -205,7 +206,7 @@ fn a_file_of_pipelocks_that_is_not_understood_is_told() {
     let (world, id) = proposed("api.example.com", PIPELOCK);
     let hint = "pipelock has to let the host through as well";
     let refuses = |expected: &str| {
-        let said = world.operator(&["approve", &id]);
+        let said = world.operator(&["approve", &id, "--yes"]);
         assert_eq!(said.code, 1, "{said:?}");
         for expected in [expected, "/etc/pipelock.yaml: ", hint] {
             assert!(said.stderr.contains(expected), "{expected}: {said:?}");

@@ -77,7 +77,7 @@ async def main():
         pending = await client.call_tool("propose_egress_route", arguments)
         print("proposed", pending.structured_content["status"])
         id = pending.structured_content["id"]
-        subprocess.run([supervise, "approve", id], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([supervise, "approve", id, "--yes"], check=True, stdout=subprocess.DEVNULL)
         status = await client.call_tool("proposal_status", {"id": id})
         print("asked", status.structured_content["status"])
         again = await client.call_tool("propose_egress_route", arguments)
@@ -136,7 +136,7 @@ fn the_inspector_goes_through_a_round() {
     let id = pending["id"].as_str().unwrap();
     let again = inspect(&inspector, &server, "propose_egress_route", &arguments);
     assert_eq!(again["id"], id);
-    assert_eq!(world.operator(&["approve", id]).code, 0);
+    assert_eq!(world.operator(&["approve", id, "--yes"]).code, 0);
     let status = inspect(&inspector, &server, "proposal_status", &[&format!("id={id}")]);
     assert_eq!(status["status"], "approved");
     let allowed = inspect(&inspector, &server, "list_allowed", &[]);

@@ -31,20 +31,40 @@ fn show_prints_exactly_what_approve_then_changes() {
     assert_eq!(world.json(&["show", &id, "--json"])["changes"][0]["diff"], diff[1..]);
     assert_eq!(world.read("etc/routes.yaml"), ROUTES);
     // By the beginning of its id.
-    let said = world.operator(&["approve", &id[..6]]);
+    let said = world.operator(&["approve", &id[..6], "--yes"]);
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.stdout.contains(&diff), "{said:?}");
     let added = "  - host: api.example.com\n    paths: [\"/v1/\"]\n    methods: [GET]\n";
     assert_eq!(world.read("etc/routes.yaml"), format!("{ROUTES}{added}"));
-    assert_eq!(world.operator(&["approve", &id]).stderr, {
+    assert_eq!(world.operator(&["approve", &id, "--yes"]).stderr, {
         format!("supervise: proposal {id} has been approved already\n")
     });
     assert_eq!(world.operator(&["show", "zzzzzzzz"]).code, 1);
 }
 
+#[test]
+fn what_nobody_can_be_asked_about_is_not_approved() {
+    let world = World::new();
+    world.write("etc/routes.yaml", ROUTES);
+    let id = world.serve().client().propose("api.example.com");
+    for (arguments, expected) in [
+        (
+            &["approve", &id][..],
+            "without a terminal nobody can be asked; use docker exec -it, or --yes",
+        ),
+        (&["approve", &id, "--json"], "with --json nobody is asked; give --yes, too"),
+    ] {
+        let said = world.operator(arguments);
+        assert_eq!((said.code, &*said.stdout), (64, ""), "{said:?}");
+        assert_eq!(said.stderr, format!("supervise: nothing was done: {expected}\n"));
+    }
+    assert_eq!(world.read("etc/routes.yaml"), ROUTES);
+    assert_eq!(world.audited(), ["proposed"]);
+}
+
 /// Approves, and asserts that it fails with these words and leaves everything as it was.
 fn assert_fails_and_restores(world: &World, id: &str, expected: &str) {
-    let said = world.operator(&["approve", id]);
+    let said = world.operator(&["approve", id, "--yes"]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.stderr.contains(expected), "{expected}: {said:?}");
     assert!(said.stderr.ends_with("; the proposal stays pending\n"), "{said:?}");
@@ -82,7 +102,7 @@ fn a_reload_that_fails_brings_the_old_file_back() {
     let init = world.proxies.init.to_str().unwrap().to_owned();
     world.set("SIDECAR_INIT", &init);
     world.set("SUPERVISE_RELOAD_TIMEOUT", "20s");
-    let said = world.operator(&["approve", &id]);
+    let said = world.operator(&["approve", &id, "--yes"]);
     assert_eq!(said.code, 0, "{said:?}");
 }
 
@@ -94,7 +114,7 @@ fn a_wildcard_that_pipelock_does_not_take_up_is_not_approved() {
     let answer = world.serve().client().tool("propose_pipelock_host", arguments);
     world.set("SUPERVISE_RELOAD_TIMEOUT", "300ms");
     world.write("ignore", "");
-    let said = world.operator(&["approve", answer["id"].as_str().unwrap()]);
+    let said = world.operator(&["approve", answer["id"].as_str().unwrap(), "--yes"]);
     assert!(said.code == 1 && said.stderr.contains("pipelock still refuses: "), "{said:?}");
     assert_eq!(world.read("etc/pipelock.yaml"), "api_allowlist: [example.com]\n");
 }
@@ -124,7 +144,7 @@ fn an_approval_that_is_interrupted_brings_the_old_file_back() {
         // egress never comes to list the route, so the approval waits.
         world.write("ignore", "");
         std::fs::remove_file(world.path("init.log")).unwrap_or_default();
-        let mut command = world.command(&[], &["approve", &id]);
+        let mut command = world.command(&[], &["approve", &id, "--yes"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         until("the init is asked to reload", || world.read("init.log").lines().next().map(drop));
         assert_ne!(world.read("etc/routes.yaml"), ROUTES);
@@ -144,8 +164,8 @@ fn what_can_not_be_noted_is_not_done() {
     world.write("etc/routes.yaml", ROUTES);
     let id = world.serve().client().propose("api.example.com");
     world.set("SUPERVISE_AUDIT_FILE", "/nonexistent/audit.jsonl");
-    for command in ["approve", "reject"] {
-        let said = world.operator(&[command, &id]);
+    for arguments in [&["approve", &id, "--yes"][..], &["reject", &id]] {
+        let said = world.operator(arguments);
         assert_eq!(said.code, 1);
         assert!(said.stderr.contains("audit log /nonexistent/audit.jsonl"), "{said:?}");
     }
@@ -166,7 +186,7 @@ fn a_file_that_is_a_mount_of_its_own_is_written_in_place() {
     let script =
         format!("mount --bind {} {} && exec \"$0\" \"$@\"", host.display(), mounted.display());
     let through = ["unshare", "--mount", "sh", "-c", &script];
-    let said = Said::of(world.command(&through, &["approve", &id]).output().unwrap());
+    let said = Said::of(world.command(&through, &["approve", &id, "--yes"]).output().unwrap());
     assert_eq!(said.code, 0, "{said:?}");
     // The mount's own file has changed, and the place it was mounted over has not.
     assert!(world.read("host.yaml").starts_with(ROUTES));
@@ -196,7 +216,7 @@ fn root_without_capabilities_and_the_servers_user_work_together() {
     let bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"];
     let server = harness::Server::start(&mut world.command(&user, &["serve"]));
     let id = server.client().propose("api.example.com");
-    let said = Said::of(world.command(&bare, &["approve", &id]).output().unwrap());
+    let said = Said::of(world.command(&bare, &["approve", &id, "--yes"]).output().unwrap());
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(server.client().status(&id)["status"], "approved");
     until("the server archives what root has written", || {
@@ -227,7 +247,7 @@ fn every_kind_is_carried_out() {
         propose("propose_capability", json!({"change": "RUN apt-get install -y jq"})),
     ];
     for id in &ids {
-        let said = world.operator(&["approve", id, "--json"]);
+        let said = world.operator(&["approve", id, "--yes", "--json"]);
         assert_eq!(said.code, 0, "{said:?}");
         let answer: Value = serde_json::from_str(&said.stdout).unwrap();
         assert_eq!(answer, json!({"id": id, "status": "approved"}));
@@ -250,7 +270,7 @@ fn what_the_file_says_already_is_only_reloaded() {
     let id = world.serve().client().propose("api.example.com");
     let by_hand = "routes:\n- {host: api.example.com, paths: [/v1/], methods: [GET]}\n";
     world.write("etc/routes.yaml", by_hand);
-    let said = world.operator(&["approve", &id]);
+    let said = world.operator(&["approve", &id, "--yes"]);
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.stdout.contains("says so already"), "{said:?}");
     assert_eq!(world.read("etc/routes.yaml"), by_hand);
@@ -267,7 +287,7 @@ fn a_change_that_can_not_be_made_is_told() {
         ("routes: [{host: api.example.com, paths: [/v1/]}]\n", "a route for GET /v1/ already"),
     ] {
         world.write("etc/routes.yaml", text);
-        let said = world.operator(&["approve", &id]);
+        let said = world.operator(&["approve", &id, "--yes"]);
         assert_eq!(said.code, 1);
         assert!(said.stderr.contains(expected) && said.stderr.contains("routes.yaml"), "{said:?}");
         assert!(world.operator(&["show", &id]).stdout.contains("can't be done: "));
@@ -292,7 +312,7 @@ fn a_forged_file_in_the_queue_is_not_approved() {
     ] {
         assert!(good.contains(from));
         world.write(&name, &good.replace(from, to));
-        let said = world.operator(&["approve", &id]);
+        let said = world.operator(&["approve", &id, "--yes"]);
         assert_eq!(said.code, 1, "{said:?}");
         assert_eq!(world.read("etc/routes.yaml"), "");
         assert_eq!(world.json(&["list", "--json"])["problems"].as_array().unwrap().len(), 1);
@@ -301,7 +321,7 @@ fn a_forged_file_in_the_queue_is_not_approved() {
     world.write("elsewhere.json", &good);
     std::fs::remove_file(world.path(&name)).unwrap();
     std::os::unix::fs::symlink(world.path("elsewhere.json"), world.path(&name)).unwrap();
-    assert_eq!(world.operator(&["approve", &id]).code, 1);
+    assert_eq!(world.operator(&["approve", &id, "--yes"]).code, 1);
     assert_eq!(world.read("init.log"), "");
 }
 
@@ -311,10 +331,10 @@ fn two_operators_do_not_decide_at_once() {
     let id = world.serve().client().propose("api.example.com");
     let queue = supervise::queue::Queue::new(world.path("run/queue"));
     let lock = supervise::decide::lock(&queue).unwrap();
-    let said = world.operator(&["approve", &id]);
+    let said = world.operator(&["approve", &id, "--yes"]);
     assert!(said.stderr.contains("another approve or reject is at work"), "{said:?}");
     drop(lock);
-    assert_eq!(world.operator(&["approve", &id]).code, 0);
+    assert_eq!(world.operator(&["approve", &id, "--yes"]).code, 0);
 }
 
 #[test]
@@ -325,7 +345,7 @@ fn a_link_in_the_place_of_the_queue_is_not_followed() {
     std::fs::rename(world.path("run/queue"), world.path("etc/queue")).unwrap();
     std::os::unix::fs::symlink(world.path("etc/queue"), world.path("run/queue")).unwrap();
     for arguments in
-        [&["list"][..], &["show", &id], &["approve", &id], &["reject", &id], &["watch"]]
+        [&["list"][..], &["show", &id], &["approve", &id, "--yes"], &["reject", &id], &["watch"]]
     {
         let said = world.operator(arguments);
         assert_eq!(said.code, 1, "{said:?}");

@@ -67,6 +67,10 @@ fn a_person_at_a_terminal_is_asked() {
     let said = answer("n\n");
     assert!(said.code == 1 && said.stdout.contains("nothing was done"), "{said:?}");
     assert_eq!(world.read("etc/routes.yaml"), "");
+    // For programs, which are not asked.
+    let said = Said::of(world.at_terminal(&format!("approve {id} --json")).output().unwrap());
+    assert!(said.code == 64 && said.stdout.contains("give --yes"), "{said:?}");
+    assert_eq!(world.read("etc/routes.yaml"), "");
     let said = answer("y\n");
     assert!(said.code == 0 && said.stdout.contains("in force, as egress says"), "{said:?}");
 }

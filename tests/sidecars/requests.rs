@@ -115,7 +115,7 @@ fn a_refused_path_is_proposed_approved_and_passes() {
     assert_eq!(fs::read_to_string(&file).unwrap(), before);
     denial(&world, url);
 
-    let approved = done(&world, &["approve", id, "--note", "until the release"]);
+    let approved = done(&world, &["approve", id, "--yes", "--note", "until the release"]);
     assert!(approved.contains("approved: in force"), "{approved}");
     let after = fs::read_to_string(&file).unwrap();
     assert_eq!(
@@ -181,14 +181,14 @@ fn a_waiting_call_gets_the_decision_and_the_audit_log_has_it() {
         done(&world, &["reject", &waiting(&world), "--note", "use /v1/ instead"]);
         let rejected = call.join().unwrap();
         let call = scope.spawn(ask);
-        done(&world, &["approve", &waiting(&world)]);
+        done(&world, &["approve", &waiting(&world), "--yes"]);
         (rejected, call.join().unwrap())
     });
     assert_eq!(rejected["status"], "rejected", "{rejected}");
     assert_eq!(rejected["note"], "use /v1/ instead");
     assert_eq!(approved["status"], "approved", "{approved}");
     assert_eq!(world.curl(&[url]).stdout, "reached /v2/data\n\n200");
-    let again = supervise(&world, &["approve", id(&rejected)]);
+    let again = supervise(&world, &["approve", id(&rejected), "--yes"]);
     assert_eq!(again.code, 1);
     assert!(again.stderr.contains("has been rejected already"), "{again:?}");
 
@@ -240,7 +240,7 @@ fn a_proposal_outlives_restarts() {
     assert!(restarted.status.success());
     world.wait_until_healthy();
     assert_eq!(status()["status"], "pending");
-    done(&world, &["approve", id]);
+    done(&world, &["approve", id, "--yes"]);
     assert_eq!(status()["status"], "approved");
     assert_eq!(world.curl(&[url]).stdout, "reached /v2/data\n\n200");
 
@@ -270,7 +270,7 @@ fn a_host_for_pipelock_is_written_into_its_mounted_file() {
 
     let arguments = json!({"host": "late.example.com", "justification": "x", "wait_seconds": 0});
     let proposed = call(&world, "propose_pipelock_host", &arguments);
-    let approved = done(&world, &["approve", id(&proposed)]);
+    let approved = done(&world, &["approve", id(&proposed), "--yes"]);
     assert!(approved.contains("in force, as pipelock says"), "{approved}");
     let after = fs::read_to_string(&file).unwrap();
     let added = "  - raw.example.com\n  - late.example.com\n";
@@ -407,10 +407,10 @@ fn files_of_a_user_outside_are_changed_if_their_group_lets_root() {
     let world = setup.start();
     let mut arguments = wanted(&denial(&world, "https://api.example.com/v2/x"));
     let proposed = call(&world, "propose_egress_route", &arguments);
-    done(&world, &["approve", id(&proposed)]);
+    done(&world, &["approve", id(&proposed), "--yes"]);
     let host = json!({"host": "late.example.com", "justification": "x", "wait_seconds": 0});
     let proposed = call(&world, "propose_pipelock_host", &host);
-    done(&world, &["approve", id(&proposed)]);
+    done(&world, &["approve", id(&proposed), "--yes"]);
     for name in files {
         let found = fs::metadata(world.setup.path(name)).unwrap();
         assert_eq!((found.uid(), found.gid()), (1000, 0), "{name}");
@@ -422,7 +422,7 @@ fn files_of_a_user_outside_are_changed_if_their_group_lets_root() {
     let before = fs::read_to_string(&file).unwrap();
     arguments["paths"] = json!(["/v3/"]);
     let proposed = call(&world, "propose_egress_route", &arguments);
-    let refused = supervise(&world, &["approve", id(&proposed)]);
+    let refused = supervise(&world, &["approve", id(&proposed), "--yes"]);
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("chgrp 0 and chmod g+rw it"), "{refused:?}");
     assert!(refused.stderr.contains("stays pending"), "{refused:?}");

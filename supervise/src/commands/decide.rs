@@ -13,6 +13,23 @@ use supervise::text::Justification;
 use super::{find, paint, say, show};
 use crate::arguments::Choice;
 
+/// Refuses an approval that nobody could be asked about and that nobody has said yes to: without `-t`
+/// docker exec gives no terminal, and what would open must have been read.
+pub(crate) fn require_consent(choice: &Choice) -> Result<(), &'static str> {
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if choice.yes {
+        Ok(())
+    } else if choice.json {
+        Err("nothing was done: with --json nobody is asked; give --yes, too")
+    } else if !is_terminal {
+        Err(
+            "nothing was done: without a terminal nobody can be asked; use docker exec -it, or --yes",
+        )
+    } else {
+        Ok(())
+    }
+}
+
 pub(crate) async fn approve(settings: &Settings, choice: &Choice) -> Result<(), String> {
     let queue = Queue::new(settings.queue.clone());
     let note = note(choice)?;
@@ -67,11 +84,7 @@ fn find_pending(queue: &Queue, choice: &Choice) -> Result<Entry, String> {
     Ok(entry)
 }
 
-/// Only a person at a terminal is asked; a program has said what it wants.
 fn confirmed() -> Result<bool, String> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return Ok(true);
-    }
     say("\napprove? [y/N] ")?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(|error| format!("stdin: {error}"))?;
