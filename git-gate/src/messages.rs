@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::io::retry_on_intr;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
 
 /// Where messages are written. Each read(2) of the other side gives one of them, whole; and what
@@ -24,8 +25,22 @@ impl Messages {
         if message.is_empty() {
             return Ok(());
         }
-        let sent = retry_on_intr(|| send(&self.0, message, SendFlags::NOSIGNAL))?;
-        if sent == message.len() { Ok(()) } else { Err(io::Error::other("a message was cut")) }
+        let attempt = || retry_on_intr(|| send(&self.0, message, SendFlags::NOSIGNAL));
+        let mut sent = attempt();
+        if sent == Err(Errno::MSGSIZE) {
+            // Longer than the buffer, whose size is net.core.wmem_default to begin with. The kernel
+            // doubles what is asked for, and so has room for what it adds.
+            set_socket_send_buffer_size(&self.0, message.len())?;
+            sent = attempt();
+        }
+        if sent == Err(Errno::MSGSIZE) {
+            let length = message.len();
+            return Err(io::Error::other(format!(
+                "a message of {length} bytes can't be sent; set the sysctl net.core.wmem_max to \
+                 {length} or more"
+            )));
+        }
+        if sent? == message.len() { Ok(()) } else { Err(io::Error::other("a message was cut")) }
     }
 }
 
@@ -47,6 +62,23 @@ mod tests {
         for length in [100_000, 1, 0] {
             assert_eq!(its.read(&mut buffer).unwrap(), length);
         }
+    }
+
+    /// As where the system's default is small.
+    #[test]
+    fn a_small_buffer_is_made_larger() {
+        let (messages, its) = Messages::pair().unwrap();
+        set_socket_send_buffer_size(&messages.0, 1).unwrap();
+        messages.send(&vec![b'x'; 100_000]).unwrap();
+        assert_eq!(File::from(its).read(&mut vec![0; 200_000]).unwrap(), 100_000);
+    }
+
+    #[test]
+    fn a_message_that_no_buffer_holds_is_told_with_the_fix() {
+        let (messages, _its) = Messages::pair().unwrap();
+        // More than any system has set there.
+        let error = messages.send(&vec![0; 1 << 30]).unwrap_err().to_string();
+        assert!(error.ends_with("net.core.wmem_max to 1073741824 or more"), "{error}");
     }
 
     #[test]
