@@ -66,6 +66,8 @@ fn the_tools_are_listed_with_their_schemas() {
         let required = tool["inputSchema"]["required"].as_array().cloned().unwrap_or_default();
         let justified = required.contains(&Value::from("justification"));
         assert_eq!(justified, name.starts_with("propose_"), "{name}");
+        let justification = &tool["inputSchema"]["properties"]["justification"];
+        assert_eq!(justification.get("default"), None, "{name}");
     }
 }
 
@@ -271,6 +273,18 @@ fn bad_proposals_are_refused_with_a_word_on_why() {
     let listed = json!({"host": "a.example.com", "justification": "x"});
     let error = server.client().refusal("propose_pipelock_host", listed);
     assert!(error.contains("allowed already"), "{error}");
+    for (tool, arguments) in [
+        ("propose_egress_route", json!({"host": "b.example.com"})),
+        ("propose_pipelock_host", json!({"host": "b.example.com"})),
+        ("propose_capability", json!({"change": "RUN true"})),
+        (
+            "propose_gitleaks_exception",
+            json!({"repository": "app", "fingerprint": format!("r:a.py:{}", "ab".repeat(32))}),
+        ),
+    ] {
+        let error = server.client().refusal(tool, arguments);
+        assert!(error.starts_with("justification: it is empty; say something"), "{tool}: {error}");
+    }
     let finding = json!({"repository": "../x", "fingerprint": "x", "justification": "x"});
     let error = server.client().refusal("propose_gitleaks_exception", finding);
     assert!(error.contains("repository"), "{error}");

@@ -1,4 +1,7 @@
 //! What the tools take. These texts become the JSON schemas that an agent reads.
+//!
+//! A `justification` that is missing is an empty one, which is refused in our words; to the schema
+//! it has no default.
 
 use rmcp::schemars::{self, JsonSchema};
 use serde::Deserialize;
@@ -28,6 +31,8 @@ pub(super) struct EgressRoute {
     #[serde(default)]
     pub(super) auth: Option<Credential>,
     /// Why you need this. The operator reads it and decides.
+    #[serde(default)]
+    #[schemars(!default)]
     pub(super) justification: String,
     /// How many seconds to wait for the decision; never more than the server's limit, which is
     /// also the default. 0 returns at once.
@@ -61,6 +66,8 @@ pub(super) struct PipelockHost {
     /// The host to reach: an exact name, or `*.example.com` for any name below a domain.
     pub(super) host: String,
     /// Why you need this. The operator reads it and decides.
+    #[serde(default)]
+    #[schemars(!default)]
     pub(super) justification: String,
     /// How many seconds to wait for the decision; never more than the server's limit, which is
     /// also the default. 0 returns at once.
@@ -76,6 +83,8 @@ pub(super) struct Capability {
     /// The change to your Dockerfile as text: the lines to add, or a diff.
     pub(super) change: String,
     /// Why you need this. The operator reads it and decides.
+    #[serde(default)]
+    #[schemars(!default)]
     pub(super) justification: String,
     /// How many seconds to wait for the decision; never more than the server's limit, which is
     /// also the default. 0 returns at once.
@@ -93,6 +102,8 @@ pub(super) struct GitleaksException {
     /// The finding's fingerprint, exactly as the refused push printed it: `RULE:PATH:HASH`.
     pub(super) fingerprint: String,
     /// Why this is no secret. The operator reads it and decides.
+    #[serde(default)]
+    #[schemars(!default)]
     pub(super) justification: String,
     /// How many seconds to wait for the decision; never more than the server's limit, which is
     /// also the default. 0 returns at once.
