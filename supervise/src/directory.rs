@@ -21,7 +21,9 @@ pub struct Directory {
 impl Directory {
     /// The one with this path, of which the last part must be no symbolic link.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::open_at(CWD, path, path.to_owned())
+        // Without `/` or `/.` at its end, with which open(2) follows a link all the same.
+        let path: PathBuf = path.components().collect();
+        Self::open_at(CWD, &path, path.clone())
     }
 
     /// One that is in this one.
