@@ -48,6 +48,12 @@ fn hold(server: &Server, from: impl Iterator<Item = u8>) -> Vec<TcpStream> {
     held
 }
 
+/// As many as the server takes.
+fn hold_all(server: &Server) -> Vec<TcpStream> {
+    let from = |number| u8::try_from(2 + number / OF_ONE_CLIENT).unwrap();
+    hold(server, (0..CONNECTIONS).map(from))
+}
+
 fn health(from: u8, address: &str) -> std::io::Result<String> {
     let mut stream = connect(from, address.parse().unwrap());
     let request = format!("GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
@@ -61,12 +67,26 @@ fn health(from: u8, address: &str) -> std::io::Result<String> {
 fn half_sent_requests_on_every_connection_leave_it_healthy() {
     let world = World::new();
     let server = world.serve();
-    let from = |number| u8::try_from(2 + number / OF_ONE_CLIENT).unwrap();
-    let held = hold(&server, (0..CONNECTIONS).map(from));
+    let held = hold_all(&server);
     let answer = health(1, server.health.as_ref().unwrap()).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.ends_with("ok, 0 pending\n"), "{answer}");
     drop(held);
+}
+
+#[test]
+fn term_ends_it_with_every_connection_taken() {
+    let mut world = World::new();
+    // So long may a request take, its body included.
+    world.set("SUPERVISE_WAIT", "1h");
+    let server = world.serve();
+    let mut held = hold_all(&server);
+    for stream in &mut held {
+        let rest = "Accept: application/json, text/event-stream\r\n\
+                    Content-Type: application/json\r\nContent-Length: 1\r\n\r\n";
+        stream.write_all(rest.as_bytes()).unwrap();
+    }
+    server.stop();
 }
 
 #[test]

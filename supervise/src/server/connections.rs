@@ -76,9 +76,13 @@ pub(super) async fn serve(
     let mut clients: HashMap<IpAddr, Arc<()>> = HashMap::new();
     let connections = TaskTracker::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { break };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            // Never closed, so there always is a next place.
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
             () = stopping.cancelled() => break,
         };
         match accepted {
