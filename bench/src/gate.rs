@@ -92,7 +92,8 @@ fn serve(gate: &Path, gitleaks: &Path, folder: &Path) -> (Guarded, String) {
     let address = free.expect("a free port");
     let text = format!(
         "[gate]\nroot = \"{0}/mirrors\"\nlisten = \"{address}\"\nhttp-listen = \"off\"\n\
-         gitleaks = \"{1}\"\napproved-fingerprints = \"{0}/approved\"\nprotocols = [\"file\"]\n\
+         health-listen = \"off\"\ngitleaks = \"{1}\"\n\
+         approved-fingerprints = \"{0}/approved\"\nprotocols = [\"file\"]\n\
          [[upstream]]\nname = \"app\"\nurl = \"{2}\"\n",
         folder.display(),
         gitleaks.display(),
