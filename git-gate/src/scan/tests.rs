@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use super::*;
 
+#[path = "../../tests/harness/programs.rs"]
+mod programs;
+
 const AWS: &str = "aws-access-token";
 const PEM: &str = "private-key";
 
 /// What is found of this rule in a file with these contents: each secret, and its line.
 fn found(rule: &str, contents: &str) -> Option<BTreeMap<String, usize>> {
-    let gitleaks = gitleaks()?;
+    let gitleaks = programs::gitleaks()?;
     let options = ["stdin", "--no-banner", "--no-color", "--log-level=info", "--report-path=-"];
     let plan = Plan::new(gitleaks, Path::new("/"))
         .arguments(options)
@@ -34,16 +37,6 @@ fn found(rule: &str, contents: &str) -> Option<BTreeMap<String, usize>> {
         assert!(other.is_none_or(|other| other == line), "two lines: {other:?} and {line}");
     }
     Some(found)
-}
-
-/// gitleaks, from the variable GITLEAKS or from PATH; in CI there has to be one.
-fn gitleaks() -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = || std::env::split_paths(&path).map(|folder| folder.join("gitleaks"));
-    let named = std::env::var_os("GITLEAKS").map(std::path::PathBuf::from);
-    let gitleaks = named.or_else(|| in_path().find(|file| file.exists()));
-    assert!(gitleaks.is_some() || std::env::var_os("CI").is_none(), "CI must have gitleaks");
-    gitleaks
 }
 
 /// Letters of base32 that look like chance.

@@ -3,15 +3,16 @@
 
 mod client;
 mod gate;
+mod programs;
 mod sshd;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 pub use client::Client;
 pub use gate::Gate;
+pub use programs::gitleaks;
 use sshd::Sshd;
 
 /// After this a test has failed; nothing else depends on it.
@@ -114,27 +115,6 @@ fn make_upstream(path: &Path) {
     let client = Client::at(&path.join("first"));
     client.commit("README", "hello\n");
     client.ok(&["push", "-q", upstream.to_str().unwrap(), "main"]);
-}
-
-/// gitleaks 8.30, from the variable GITLEAKS or from PATH.
-pub fn gitleaks() -> Option<PathBuf> {
-    let named = std::env::var_os("GITLEAKS").map(PathBuf::from);
-    found("gitleaks (set GITLEAKS to its path)", named.or_else(|| in_path("gitleaks")))
-}
-
-fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.exists())
-}
-
-fn found(what: &str, path: Option<PathBuf>) -> Option<PathBuf> {
-    if path.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "CI must have {what}");
-        // Not eprintln!, which cargo keeps to itself for a test that passes.
-        let line = "######## SKIPPED: nothing of the gate is tested, for there is no";
-        let _ = std::io::stderr().write_all(format!("{line} {what} ########\n").as_bytes());
-    }
-    path
 }
 
 /// A script in a place of its own, to stand in for a program.

@@ -4,7 +4,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::{found, in_path, run, text, until};
+use super::programs::{found, in_path};
+use super::{run, text, until};
 
 pub struct Sshd {
     port: u16,
