@@ -6,10 +6,14 @@ mod harness;
 
 use harness::{Settings, World};
 
+/// With this script in the place of gitleaks.
+fn world(script: &str, gate: &str) -> Option<World> {
+    World::with(&Settings { gate, gitleaks: Some(script), ..Settings::default() })
+}
+
 /// Pushes something harmless with this script in the place of gitleaks; what the client reads.
 fn pushed_with(script: &str, gate: &str) -> Option<String> {
-    let settings = Settings { gate, gitleaks: Some(script), ..Settings::default() };
-    let world = World::with(&settings)?;
+    let world = world(script, gate)?;
     let before = world.refs(&world.upstream());
     let client = world.client("client");
     client.commit("a", "1\n");
@@ -69,10 +73,8 @@ fn that_reads_only_a_part() {
 
 #[test]
 fn that_stops_reading() {
-    let gate = "max-file-size = \"1MiB\"";
     let script = "[ $1 = stdin ] || exec REAL \"$@\"; exec 0<&-; echo x | REAL \"$@\"";
-    let settings = Settings { gate, gitleaks: Some(script), ..Settings::default() };
-    let Some(world) = World::with(&settings) else { return };
+    let Some(world) = world(script, "max-file-size = \"1MiB\"") else { return };
     let client = world.client("client");
     client.commit("a", "x".repeat(300_000));
     let said = client.refused(&["origin", "main"]);
@@ -90,9 +92,7 @@ fn that_never_ends() {
 #[test]
 fn that_takes_long_is_waited_for_and_the_client_hears_of_it() {
     let script = "[ $1 = stdin ] && sleep 6; exec REAL \"$@\"";
-    let gate = "idle-timeout = \"8s\"";
-    let settings = Settings { gate, gitleaks: Some(script), ..Settings::default() };
-    let Some(world) = World::with(&settings) else { return };
+    let Some(world) = world(script, "idle-timeout = \"8s\"") else { return };
     let client = world.client("client");
     client.commit("a", "1\n");
     let said = client.push(&["origin", "main"]);
@@ -103,9 +103,7 @@ fn that_takes_long_is_waited_for_and_the_client_hears_of_it() {
 #[test]
 fn that_takes_longer_than_a_client_may_be_silent() {
     let script = "[ $1 = stdin ] && sleep 4; exec REAL \"$@\"";
-    let gate = "idle-timeout = \"3s\"";
-    let settings = Settings { gate, gitleaks: Some(script), ..Settings::default() };
-    let Some(world) = World::with(&settings) else { return };
+    let Some(world) = world(script, "idle-timeout = \"3s\"") else { return };
     let client = world.client("client");
     client.commit("a", "1\n");
     client.push(&["origin", "main"]);
