@@ -37,6 +37,7 @@ mod file;
 pub mod identity;
 pub mod init;
 mod log;
+pub mod nearest;
 pub mod plan;
 pub mod probe;
 pub mod record;

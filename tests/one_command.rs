@@ -355,9 +355,10 @@ fn wrong_usage_is_64_and_says_the_fix() {
     if !is_ours("usage") {
         return;
     }
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 18] = [
         (&[], "nothing to run: give a command after --"),
         (&["nginx"], "to run it: sidecar-init -- nginx"),
+        (&["statsu"], "'statsu' is no subcommand; did you mean 'status'?"),
         (&["--frobnicate", "--", "true"], "unknown option --frobnicate"),
         (&["--grace", "soon", "--", "true"], "\"soon\" is no duration"),
         (&["--grace", "300000000000years", "--", "true"], "is too long; it is at most 1h"),

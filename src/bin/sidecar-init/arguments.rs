@@ -9,6 +9,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use sidecar_init::bundle::{DEFAULT_GRACE, LogMode};
 use sidecar_init::duration::{self, LONGEST_GRACE};
 use sidecar_init::exit::Remap;
+use sidecar_init::nearest::nearest;
 use sidecar_init::plan::CommandOptions;
 use sidecar_init::signal::Signal;
 use sidecar_init::source::Source;
@@ -140,7 +141,13 @@ fn stray_word(word: &OsString, mode: Mode) -> String {
             format!("'{word}' comes first, and its options after it: sidecar-init {word} ...")
         }
         Mode::Command => {
-            format!("'{word}' is no subcommand; to run it: sidecar-init -- {word} ...")
+            let known: Vec<&str> = ["run", "check"].into_iter().chain(SUBCOMMANDS).collect();
+            match nearest(&word, &known) {
+                Some(near) => format!("'{word}' is no subcommand; did you mean '{near}'?"),
+                None => {
+                    format!("'{word}' is no subcommand; to run it: sidecar-init -- {word} ...")
+                }
+            }
         }
         Mode::Run => format!(
             "unexpected '{word}'; the bundle's file comes after -f: sidecar-init run -f {word}; \

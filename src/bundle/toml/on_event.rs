@@ -2,10 +2,11 @@
 
 use ::toml::de::DeValue;
 
-use super::section::{Placed, Section, nearest};
+use super::section::{Placed, Section};
 use super::service;
 use crate::bundle::OnEvent;
 use crate::control::EVENTS;
+use crate::nearest::nearest;
 
 pub(super) const KEYS: [&str; 3] = ["command", "file", "events"];
 

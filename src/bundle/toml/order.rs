@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::errors::Complaints;
 use super::life::Named;
-use super::section::nearest;
 use crate::bundle::Service;
+use crate::nearest::nearest;
 
 /// Complains of names that no service has, and of a cycle, all of it.
 pub(super) fn check(services: &[Service], named: &[Named], complaints: &mut Complaints) {
