@@ -190,6 +190,28 @@ fn graph_metrics_and_timeline_are_served() {
 }
 
 #[test]
+fn figures_of_another_namespaces_proc_are_not_shown() {
+    if !positions().contains(&Position::Pid1) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = harness::bundle(&text(&directory.path().join("socket"), &service("web", "")));
+    // Without --mount-proc: there, the service's number is somebody else's, or nobody's.
+    let mut command = Command::new("unshare");
+    let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["-Ur"] };
+    command.args(user).args(["--pid", "--fork", "--kill-child"]).arg(harness::binary());
+    let running = harness::start(command.args(["run", "-f"]).arg(file.path()));
+    let mut bundle = Controlled { running, directory };
+    bundle.running.wait_for("[web] web");
+    let web = bundle.service("web");
+    assert!(web["pid"].as_i64().unwrap() < 10, "its number in the new namespace: {web}");
+    assert_eq!((&web["memory_bytes"], &web["cpu_seconds"]), (&Value::Null, &Value::Null));
+    bundle.says("metrics").success().stdout(contains("memory_bytes{").not());
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
 fn what_is_wrong_is_said_and_changes_nothing() {
     let bundle = Controlled::new(Position::Child, &service("web", ""));
     for (arguments, code, error) in [

@@ -1,13 +1,14 @@
 //! What the init knows, as clients of the control socket see it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::Init;
 use super::history::RELOADING;
+use super::{Init, tree};
 use crate::exit::ExitStatus;
 use crate::plan::Plan;
 use crate::supervisor::{End, ServiceId, State};
@@ -54,7 +55,9 @@ fn doing(init: &Init, id: ServiceId) -> Option<&'static str> {
 }
 
 pub(super) fn status(init: &Init, now: Instant) -> Value {
-    let services: Vec<Value> = init.plan.ids().map(|id| service(init, id, now)).collect();
+    let usages = usages(init);
+    let services: Vec<Value> =
+        init.plan.ids().map(|id| service(init, id, now, usages.get(&id))).collect();
     json!({
         "ok": true,
         "bundle": init.plan.bundle.name,
@@ -65,10 +68,8 @@ pub(super) fn status(init: &Init, now: Instant) -> Value {
     })
 }
 
-fn service(init: &Init, id: ServiceId, now: Instant) -> Value {
+fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> Value {
     let run = init.history.running(id);
-    let usage =
-        init.processes.get(id).and_then(|process| usage(process.pid.as_raw_nonzero().get()));
     let (code, signal) = match init.history.last_exit(id) {
         Some(ExitStatus::Code(code)) => (Some(code), None),
         Some(ExitStatus::Signal(signal)) => (None, Some(signal.to_string())),
@@ -148,22 +149,19 @@ pub(super) fn metrics(init: &Init, now: Instant) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "# TYPE sidecar_init_uptime_seconds gauge");
     let _ = writeln!(text, "sidecar_init_uptime_seconds {}", init.uptime(now).as_secs_f64());
-    type Figure = fn(&Init, ServiceId) -> Option<f64>;
+    let usages = usages(init);
+    type Figure<'a> = &'a dyn Fn(ServiceId) -> Option<f64>;
     let figures: [(&str, &str, Figure); 5] = [
-        ("service_up", "gauge", |init, id| {
-            Some(f64::from(u8::from(init.processes.get(id).is_some())))
-        }),
-        ("service_healthy", "gauge", |init, id| {
-            Some(f64::from(u8::from(problem(init, id).is_none())))
-        }),
-        ("service_restarts_total", "counter", |init, id| Some(init.supervisor.restarts(id).into())),
-        ("service_memory_bytes", "gauge", |init, id| Some(of(init, id)?.memory as f64)),
-        ("service_cpu_seconds_total", "counter", |init, id| Some(of(init, id)?.processor)),
+        ("service_up", "gauge", &|id| Some(f64::from(u8::from(init.processes.get(id).is_some())))),
+        ("service_healthy", "gauge", &|id| Some(f64::from(u8::from(problem(init, id).is_none())))),
+        ("service_restarts_total", "counter", &|id| Some(init.supervisor.restarts(id).into())),
+        ("service_memory_bytes", "gauge", &|id| Some(usages.get(&id)?.memory as f64)),
+        ("service_cpu_seconds_total", "counter", &|id| Some(usages.get(&id)?.processor)),
     ];
     for (name, kind, figure) in figures {
         let _ = writeln!(text, "# TYPE sidecar_init_{name} {kind}");
         for id in init.plan.ids() {
-            if let Some(value) = figure(init, id) {
+            if let Some(value) = figure(id) {
                 // A service's name has no character that would have to be escaped.
                 let _ = writeln!(
                     text,
@@ -176,8 +174,14 @@ pub(super) fn metrics(init: &Init, now: Instant) -> String {
     text
 }
 
-fn of(init: &Init, id: ServiceId) -> Option<Usage> {
-    usage(init.processes.get(id)?.pid.as_raw_nonzero().get())
+/// What the services hold and have used; nothing where `/proc` is another namespace's, whose
+/// numbers mean other processes.
+fn usages(init: &Init) -> BTreeMap<ServiceId, Usage> {
+    if !tree::is_own_proc() {
+        return BTreeMap::new();
+    }
+    let usage_of = |id| usage(init.processes.get(id)?.pid.as_raw_nonzero().get());
+    init.plan.ids().filter_map(|id| Some((id, usage_of(id)?))).collect()
 }
 
 /// What a process holds and has used.

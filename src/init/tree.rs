@@ -47,14 +47,14 @@ pub(super) fn is_there(pid: i32) -> bool {
 const MOST_GENERATIONS: usize = 1000;
 
 fn children_by_parent() -> Option<BTreeMap<i32, Vec<i32>>> {
-    let own = i32::try_from(std::process::id()).ok()?;
+    if !is_own_proc() {
+        return None;
+    }
     let mut children = BTreeMap::<i32, Vec<i32>>::new();
-    let mut shows_us = false;
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        shows_us |= pid == own;
         // One that has ended in the meantime has nothing to say.
         let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { continue };
         // A zombie can't be signalled any more, but its children are somebody's already.
@@ -64,12 +64,22 @@ fn children_by_parent() -> Option<BTreeMap<i32, Vec<i32>>> {
             children.entry(parent).or_default().push(pid);
         }
     }
-    // `/proc` may belong to another PID namespace; then its numbers are not ours.
-    (shows_us && is_own_proc(own)).then_some(children)
+    Some(children)
 }
 
-fn is_own_proc(own: i32) -> bool {
-    fs::read_link("/proc/self").is_ok_and(|target| target.to_str() == Some(&own.to_string()))
+/// Whether `/proc` is mounted for our own PID namespace. By another's numbers we would meet
+/// strangers, pid_namespaces(7).
+pub(super) fn is_own_proc() -> bool {
+    let status = fs::read("/proc/self/status").unwrap_or_default();
+    shows_own_numbers(&String::from_utf8_lossy(&status), std::process::id())
+}
+
+/// An outer namespace's `/proc` shows us too, by our number there. `NSpid` has all our numbers
+/// from that namespace inwards; it is missing where there are no such namespaces, proc(5).
+fn shows_own_numbers(status: &str, own: u32) -> bool {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let number = field("NSpid:").or_else(|| field("Pid:")).unwrap_or_default();
+    number.trim().parse() == Ok(own)
 }
 
 /// The state and the parent: `pid (comm) state ppid …`, proc(5). The name may hold spaces and
@@ -91,6 +101,16 @@ mod tests {
         assert_eq!(parent_in(b"7 (sh) S 3 7 7 0"), Some((&b"S"[..], 3)));
         assert_eq!(parent_in(b"7 (a) R 1) (b) Z 42 7 7 0"), Some((&b"Z"[..], 42)));
         assert_eq!(parent_in(b""), None);
+    }
+
+    #[test]
+    fn a_proc_is_ours_if_it_has_no_other_number_for_us() {
+        assert!(shows_own_numbers("Name:\tinit\nPid:\t1\nNSpid:\t1\n", 1));
+        assert!(!shows_own_numbers("Pid:\t4711\nNSpid:\t4711\t1\n", 1));
+        assert!(!shows_own_numbers("Pid:\t7\nNSpid:\t7\t7\n", 7), "the same by chance");
+        assert!(shows_own_numbers("Pid:\t7\nPPid:\t1\n", 7));
+        assert!(!shows_own_numbers("", 1), "nothing is mounted");
+        assert!(is_own_proc());
     }
 
     #[test]
