@@ -17,6 +17,10 @@ SECONDS ?= 30
 # The sidecars' image.
 IMAGE ?= claude-bottle-sidecars
 
+# What `make test` is to run of the tests: a file of tests/, and a part of a test's name.
+TEST ?=
+ONLY ?=
+
 .PHONY: help build run test fuzz lint bench image sidecars
 
 help: ## list the targets
@@ -30,8 +34,9 @@ build: ## the static binary, target/release/sidecar-init
 run: build ## a bundle of small services, as PID 1 of a new PID namespace; end it with Ctrl-C
 	$(ISOLATED) $(BINARY) run -f examples/demo.toml
 
-test: build ## every test
-	cargo test --workspace
+# The tests in containers run the static binary.
+test: $(if $(filter-out containers sidecars,$(TEST)),,build) ## every test; TEST=control ONLY=a_reload for some of them
+	tests/run $(addprefix --test ,$(TEST)) $(if $(ONLY),-- $(ONLY))
 
 # RUSTC_BOOTSTRAP lets a stable compiler instrument the code, which else only a nightly one may.
 fuzz: ## the long form of the tests: fuzz each parser, SECONDS=30 each; needs cargo-fuzz

@@ -4,9 +4,10 @@
 
 mod harness;
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use harness::{Position, bundle, positions, run, start, start_script, until};
+use harness::notices::is_root;
+use harness::{Position, bundle, has, positions, run, start, start_script, until};
 
 /// The init behind a shell that first does `setup`.
 fn behind(setup: &str, arguments: &[&str]) -> Command {
@@ -16,20 +17,10 @@ fn behind(setup: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn has_strace() -> bool {
-    let strace = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
-    let is_there = strace.is_ok_and(|status| status.success());
-    if !is_there {
-        assert!(std::env::var_os("CI").is_none(), "CI must have strace");
-        eprintln!("######## SKIPPED: no strace ########");
-    }
-    is_there
-}
-
 #[test]
 fn no_more_processes_is_a_clear_end() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("######## SKIPPED: only root can become the user whose limit is met ########");
+    // Only root can become the user whose limit is met.
+    if !is_root() {
         return;
     }
     // The limit counts all processes of a user, so it takes one that has no others.
@@ -168,7 +159,7 @@ fn what_is_left_behind_is_asked_without_proc() {
 
 #[test]
 fn the_first_of_two_deaths_is_told_whichever_service_it_was() {
-    if !has_strace() {
+    if !has("strace") {
         return;
     }
     let service = "[[service]]\nname = \"NAME\"\n\
@@ -198,7 +189,7 @@ fn the_first_of_two_deaths_is_told_whichever_service_it_was() {
 
 #[test]
 fn an_idle_init_makes_no_system_call() {
-    if !has_strace() {
+    if !has("strace") {
         return;
     }
     let sleeper = "[[service]]\nname = \"NAME\"\ncommand = [\"sleep\", \"1000\"]\n";

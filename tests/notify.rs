@@ -5,9 +5,8 @@
 mod harness;
 
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
 
-use harness::{Position, bundle, bundle_command, positions, start, start_bundle};
+use harness::{PYTHON, Position, bundle, bundle_command, has, positions, start, start_bundle};
 
 /// A service in Python: `say` sends a datagram, `wait` waits for a signal.
 const PRELUDE: &str = r#"
@@ -21,15 +20,6 @@ wait = signal.pause
 signal.signal(signal.SIGTERM, lambda *_: (out("TERM"), os._exit(0)))
 "#;
 
-fn has_python() -> bool {
-    let there = Command::new("/usr/bin/python3").arg("--version").output().is_ok();
-    assert!(there || std::env::var_os("CI").is_none(), "CI must have python3");
-    if !there {
-        eprintln!("######## SKIPPED: no python3 to send datagrams ########");
-    }
-    there
-}
-
 fn service(script: &str, more: &str) -> String {
     format!(
         "[[service]]\nname = \"a\"\ncommand = [\"/usr/bin/python3\", \"-c\", '''{PRELUDE}{script}''']\n\
@@ -39,7 +29,7 @@ fn service(script: &str, more: &str) -> String {
 
 #[test]
 fn a_daemon_that_forks_away_says_its_new_main_process() {
-    if !has_python() {
+    if !has(PYTHON) {
         return;
     }
     let script = r#"
@@ -66,7 +56,7 @@ else:
 
 #[test]
 fn the_exit_code_of_another_ones_child_is_not_known() {
-    if !has_python() {
+    if !has(PYTHON) {
         return;
     }
     let script = r#"
@@ -89,7 +79,7 @@ else:
 
 #[test]
 fn a_stranger_is_no_main_process() {
-    if !has_python() {
+    if !has(PYTHON) {
         return;
     }
     let script = "say('MAINPID=%d' % os.getppid()); say('READY=1'); wait()";
@@ -107,7 +97,7 @@ fn a_stranger_is_no_main_process() {
 
 #[test]
 fn a_silent_watchdog_is_a_failure() {
-    if !has_python() {
+    if !has(PYTHON) {
         return;
     }
     let script = r#"
@@ -124,7 +114,7 @@ wait()
 
 #[test]
 fn readiness_is_passed_upwards() {
-    if !has_python() {
+    if !has(PYTHON) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();

@@ -6,17 +6,8 @@ mod harness;
 
 use std::process::Command;
 
+use harness::notices::is_root;
 use harness::{Position, bundle, bundle_command, positions, run, start};
-
-/// Changing users takes root. In CI nothing may be skipped.
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        assert!(std::env::var_os("CI").is_none(), "CI must run the tests as root");
-        eprintln!("######## SKIPPED: not root ########");
-    }
-    is_root
-}
 
 /// What `script` prints under a service with these settings, on one line.
 fn seen_by_service(settings: &str, script: &str) -> Vec<String> {

@@ -7,7 +7,6 @@ mod harness;
 mod server_stories;
 
 use std::path::Path;
-use std::process::Command;
 
 use harness::{Position, Running, positions};
 use server_stories::{Beside, End, Home, Start, World};
@@ -50,11 +49,8 @@ fn start(position: Position, home: Home) -> Box<dyn World> {
 /// Tells the story in each position, if these programs are installed.
 fn comes_true(programs: &[&str], story: fn(Home, Start)) {
     for program in programs {
-        let script = format!("command -v {program}");
-        let found = Command::new("sh").args(["-c", &script]).output().unwrap();
-        if !found.status.success() {
-            assert!(std::env::var_os("CI").is_none(), "CI must have {program}");
-            return eprintln!("######## SKIPPED: {program} is not installed ########");
+        if !harness::has(program) {
+            return;
         }
     }
     for position in positions() {
@@ -89,8 +85,8 @@ fn s6_programs_are_ready_by_a_newline() {
 
 #[test]
 fn postgres_starts_when_its_files_are_made() {
-    if !rustix::process::geteuid().is_root() {
-        return eprintln!("######## SKIPPED: only root can become the user postgres ########");
+    if !harness::notices::is_root() {
+        return;
     }
     comes_true(&["/usr/lib/postgresql/*/bin/initdb"], server_stories::postgres);
 }

@@ -6,6 +6,7 @@ mod harness;
 
 use std::process::Command;
 
+use harness::notices::or_skip;
 use harness::{Position, bundle, positions, start, start_bundle};
 
 /// Leaves a process behind, and says at its next run whether that is gone.
@@ -72,9 +73,8 @@ impl Drop for ControlGroup {
 
 #[test]
 fn what_has_left_its_process_group_is_gone_where_control_groups_are_ours() {
-    if !ControlGroup::is_allowed() {
-        assert!(std::env::var_os("CI").is_none(), "CI must have control groups of version 2");
-        return eprintln!("######## SKIPPED: no control groups of version 2 to mount ########");
+    if !or_skip(ControlGroup::is_allowed(), "no control groups of version 2 to mount") {
+        return;
     }
     let group = ControlGroup::new();
     let directory = tempfile::tempdir().unwrap();

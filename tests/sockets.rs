@@ -8,9 +8,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
 
-use harness::{Position, bundle, bundle_command, positions, run, start_bundle};
+use harness::notices::is_root;
+use harness::{PYTHON, Position, bundle, bundle_command, has, positions, run, start_bundle};
 
 /// Answers each connection with its pid and LISTEN_PID, and ends with the first that says "end".
 const SERVER: &str = r#"
@@ -25,15 +25,6 @@ while True:
     if asked == b"end":
         sys.exit(0)
 "#;
-
-fn has_python() -> bool {
-    let there = Command::new("/usr/bin/python3").arg("--version").output().is_ok();
-    assert!(there || std::env::var_os("CI").is_none(), "CI must have python3");
-    if !there {
-        eprintln!("######## SKIPPED: no python3 to accept connections ########");
-    }
-    there
-}
 
 fn server(listen: &str, more: &str) -> String {
     format!(
@@ -62,7 +53,7 @@ fn free_port() -> u16 {
 
 #[test]
 fn a_connection_waits_while_the_service_starts_again() {
-    if !has_python() {
+    if !has(PYTHON) {
         return;
     }
     for position in positions() {
@@ -87,7 +78,7 @@ fn a_connection_waits_while_the_service_starts_again() {
 
 #[test]
 fn a_unix_socket_is_there_before_the_service_and_gone_after_it() {
-    if !has_python() {
+    if !has(PYTHON) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
@@ -105,8 +96,8 @@ fn a_unix_socket_is_there_before_the_service_and_gone_after_it() {
 
 #[test]
 fn a_service_without_privileges_gets_a_low_port() {
-    if !has_python() || !rustix::process::geteuid().is_root() {
-        return eprintln!("######## SKIPPED: only root can open a port below 1024 ########");
+    if !has(PYTHON) || !is_root() {
+        return;
     }
     let free = (600..1024).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
     let port = free.unwrap().local_addr().unwrap().port();

@@ -4,26 +4,16 @@
 
 mod harness;
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use harness::programs::notices::is_root;
 use harness::{Client, Gate, World, run, secret, text};
 use rustix::process::Signal;
 
-fn is_root(what: &str) -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
-    }
-    assert!(std::env::var_os("CI").is_none(), "CI must run as root");
-    let line = format!("######## SKIPPED: only root can test {what} ########\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    false
-}
-
 #[test]
 fn a_mirror_of_another_user_is_no_dubious_one() {
-    if !is_root("another user's mirror") {
+    if !is_root() {
         return;
     }
     let Some(world) = World::begin() else { return };
@@ -38,7 +28,7 @@ fn a_mirror_of_another_user_is_no_dubious_one() {
 /// Without capabilities, as a user who may write to the mirrors alone.
 #[test]
 fn an_unprivileged_user_on_a_read_only_root() {
-    if !is_root("a read-only root") {
+    if !is_root() {
         return;
     }
     let Some(mut world) = World::begin() else { return };

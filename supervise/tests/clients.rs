@@ -11,7 +11,8 @@ mod harness;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{Said, Server, World, skip};
+use harness::notices::skip;
+use harness::{Said, Server, World};
 use serde_json::Value;
 
 const MCP: &str = "mcp==2.3.0";

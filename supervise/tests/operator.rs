@@ -175,7 +175,7 @@ fn what_can_not_be_noted_is_not_done() {
 
 #[test]
 fn a_file_that_is_a_mount_of_its_own_is_written_in_place() {
-    if !harness::is_root("a file that is a mount of its own") {
+    if !harness::notices::is_root() {
         return;
     }
     let world = World::new();
@@ -196,8 +196,7 @@ fn a_file_that_is_a_mount_of_its_own_is_written_in_place() {
 
 #[test]
 fn root_without_capabilities_and_the_servers_user_work_together() {
-    let test = "the users of the image";
-    if !harness::is_root(test) || !harness::has("setpriv", test) {
+    if !harness::notices::is_root() || !harness::has("setpriv") {
         return;
     }
     let world = World::new();

@@ -35,7 +35,7 @@ fn an_agents_words_have_no_power_over_the_terminal() {
 
 #[test]
 fn colours_are_for_a_terminal_that_wants_them() {
-    if !harness::has("script", "colours") {
+    if !harness::has("script") {
         return;
     }
     let world = World::new();
@@ -53,7 +53,7 @@ fn colours_are_for_a_terminal_that_wants_them() {
 
 #[test]
 fn a_person_at_a_terminal_is_asked() {
-    if !harness::has("script", "the question") {
+    if !harness::has("script") {
         return;
     }
     let world = World::new();

@@ -17,3 +17,5 @@ mod server_stories;
 mod servers;
 mod settings;
 mod terminal;
+
+use harness::notices;

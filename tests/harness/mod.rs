@@ -5,6 +5,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "../notices/mod.rs"]
+pub mod notices;
 pub mod screen;
 
 use std::io::{BufRead, BufReader, Read};
@@ -15,6 +17,9 @@ use std::time::{Duration, Instant};
 /// No step of a test takes this long unless something hangs.
 pub const HANG: Duration = Duration::from_secs(60);
 
+/// What plays a service that needs more than a shell can do.
+pub const PYTHON: &str = "/usr/bin/python3";
+
 /// Where the init stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
@@ -24,17 +29,13 @@ pub enum Position {
     Child,
 }
 
-/// Both positions, or where the machine forbids new PID namespaces the second, and a loud word.
+/// Both positions, or where the machine forbids new PID namespaces the second, and a notice.
 pub fn positions() -> Vec<Position> {
     let allowed =
         unshare().arg("true").stderr(Stdio::null()).status().is_ok_and(|status| status.success());
-    if allowed {
+    if notices::or_skip(allowed, "no new PID namespace here, so nothing is tested as PID 1") {
         return vec![Position::Pid1, Position::Child];
     }
-    assert!(std::env::var_os("CI").is_none(), "CI must allow new PID namespaces");
-    eprintln!(
-        "######## SKIPPED: no new PID namespace here, so nothing is tested as PID 1 ########"
-    );
     vec![Position::Child]
 }
 
@@ -44,13 +45,17 @@ pub fn binary() -> String {
         .unwrap_or_else(|_| env!("CARGO_BIN_EXE_sidecar-init").to_owned())
 }
 
-/// Whether it is ours; a test of what only ours does is loud about skipping.
+/// Whether it is ours, for a test of what only ours does.
 pub fn is_ours(test: &str) -> bool {
     let ours = std::env::var_os("INIT_UNDER_TEST").is_none();
-    if !ours {
-        eprintln!("######## SKIPPED for another init: {test} ########");
-    }
-    ours
+    notices::or_skip(ours, &format!("another init is not asked for {test}"))
+}
+
+/// Whether a program is there, for a test that can't be done without.
+pub fn has(program: &str) -> bool {
+    let script = format!("command -v {program}");
+    let found = Command::new("sh").args(["-c", &script]).output().unwrap();
+    notices::or_skip(found.status.success(), &format!("{program} is not installed"))
 }
 
 fn unshare() -> Command {
@@ -206,6 +211,24 @@ impl Running {
         kill(self.pid(), signal);
     }
 
+    /// Kills the init without a chance to do anything about it, and what is below it, which it would
+    /// leave behind.
+    pub fn kill_all(&mut self) {
+        let started = i32::try_from(self.child.id()).unwrap();
+        // Stopped, a process makes no more children that would be missed.
+        let mut below = vec![started];
+        let mut next = 0;
+        while next < below.len() {
+            send(below[next], "STOP");
+            below.extend(children_now(below[next]));
+            next += 1;
+        }
+        for pid in below {
+            send(pid, "KILL");
+        }
+        let _ = self.child.wait();
+    }
+
     /// Waits for its end.
     pub fn end(mut self) -> Ended {
         drop(self.stdin.take());
@@ -236,8 +259,7 @@ impl Drop for Running {
             send(init.unwrap_or(started), "TERM");
             std::thread::park_timeout(Duration::from_millis(2));
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill_all();
     }
 }
 

@@ -14,6 +14,8 @@ mod escapes;
 mod git;
 mod image;
 mod life;
+#[path = "../notices/mod.rs"]
+mod notices;
 mod privileges;
 mod requests;
 mod running;

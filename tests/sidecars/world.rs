@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 use serde_json::Value;
 
 use crate::docker::{Container, docker, has_engine, text, unique_name};
+use crate::notices::{or_skip, warn};
 use crate::running::Running;
 
 /// Of the agent and of the web; it has Python, too.
@@ -58,29 +59,32 @@ pub fn is_there() -> bool {
         return false;
     }
     let image = image();
-    if !docker(&["image", "inspect", &image]).status.success() {
-        assert!(std::env::var_os("CI").is_none(), "CI must have the image {image}; run make image");
-        eprintln!("######## SKIPPED: there is no image {image}; make image makes it ########");
+    let is_made = docker(&["image", "inspect", &image]).status.success();
+    if !or_skip(is_made, &format!("there is no image {image}; make image makes it")) {
         return false;
     }
     PREPARED.call_once(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sidecars/agent_image.sh");
         let made = std::process::Command::new(script).arg(AGENT_IMAGE).status();
         assert!(made.unwrap().success(), "the image {AGENT_IMAGE} can't be made");
-        if !has_real_pipelock() {
-            eprintln!(
-                "######## A STAND-IN takes pipelock's place in {image}: nothing that is tested \
-                 here is proved of pipelock ########"
-            );
-        }
     });
+    if !has_real_pipelock() {
+        warn(&format!(
+            "a STAND-IN takes pipelock's place in {image}: nothing that is tested there is proved \
+             of pipelock"
+        ));
+    }
     true
 }
 
 /// Whether the image has pipelock itself.
 pub fn has_real_pipelock() -> bool {
-    let pipelock = ["run", "--rm", "--network=none", "--entrypoint=pipelock", &image(), "version"];
-    !text(&docker(&pipelock).stdout).contains("STAND-IN")
+    static IS_REAL: OnceLock<bool> = OnceLock::new();
+    *IS_REAL.get_or_init(|| {
+        let pipelock =
+            ["run", "--rm", "--network=none", "--entrypoint=pipelock", &image(), "version"];
+        !text(&docker(&pipelock).stdout).contains("STAND-IN")
+    })
 }
 
 /// What a command did.

@@ -3,7 +3,7 @@
 
 mod client;
 mod gate;
-mod programs;
+pub mod programs;
 mod sshd;
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,9 @@
-//! The programs that tests need; without them tests are skipped, loudly.
+//! The programs that tests need; without them tests are skipped.
 
-use std::io::Write;
 use std::path::PathBuf;
+
+#[path = "../../../tests/notices/mod.rs"]
+pub mod notices;
 
 /// gitleaks 8.30, from the variable GITLEAKS or from PATH.
 pub fn gitleaks() -> Option<PathBuf> {
@@ -15,11 +17,6 @@ pub fn in_path(name: &str) -> Option<PathBuf> {
 }
 
 pub fn found(what: &str, path: Option<PathBuf>) -> Option<PathBuf> {
-    if path.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "CI must have {what}");
-        // Not eprintln!, which cargo keeps to itself for a test that passes.
-        let line = "######## SKIPPED: nothing of the gate is tested, for there is no";
-        let _ = std::io::stderr().write_all(format!("{line} {what} ########\n").as_bytes());
-    }
+    notices::or_skip(path.is_some(), &format!("there is no {what}"));
     path
 }

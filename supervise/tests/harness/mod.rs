@@ -4,6 +4,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "../../../tests/notices/mod.rs"]
+pub mod notices;
 pub mod stand_ins;
 
 use std::io::{BufRead, BufReader, Read};
@@ -22,12 +24,6 @@ use supervise::settings::Settings;
 
 /// No step of a test takes this long unless something hangs.
 pub const HANG: Duration = Duration::from_secs(60);
-
-/// Says that a test could not be done; in CI that is a failure.
-pub fn skip(what: &str) {
-    assert!(std::env::var_os("CI").is_none(), "CI must not skip: {what}");
-    eprintln!("######## SKIPPED: {what} ########");
-}
 
 /// Waits until the condition gives something.
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
@@ -319,21 +315,9 @@ impl Client {
     }
 }
 
-/// Whether the tests run as root; a test that needs it is loud about skipping.
-pub fn is_root(test: &str) -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        skip(&format!("{test}: needs root"));
-    }
-    is_root
-}
-
-/// Whether a program is there; a test that needs it is loud about skipping.
-pub fn has(program: &str, test: &str) -> bool {
+/// Whether a program is there, for a test that can't be done without.
+pub fn has(program: &str) -> bool {
     let has = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .any(|directory| Path::new(&directory).join(program).is_file());
-    if !has {
-        skip(&format!("{test}: needs {program}"));
-    }
-    has
+    notices::or_skip(has, &format!("{program} is not installed"))
 }
