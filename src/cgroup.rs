@@ -2,7 +2,7 @@
 //! is in it. cgroups(7), and the kernel's admin-guide/cgroup-v2.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,47 @@ const MEMORY_V1_MOUNT: &str = "/sys/fs/cgroup/memory";
 /// How deep to look for groups below ours; systemd, the deepest user known, makes a few levels.
 const DEEPEST: usize = 16;
 
-/// How many processes of the init's control group the kernel has killed because memory ran out;
-/// `None` if nothing tells.
-pub fn out_of_memory_kills() -> Option<u64> {
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let places = v2_directories(&own).into_iter().map(|group| group.join("memory.events"));
-    let old = v1_memory_directories(&own).into_iter().map(|group| group.join("memory.oom_control"));
-    places.chain(old).find_map(|file| oom_kill_in(&fs::read_to_string(file).ok()?))
+/// Counts the processes of the init's control group that the kernel kills because memory runs out.
+#[derive(Debug, Default)]
+pub struct OutOfMemory {
+    /// Where the kernel counts; `None` if nothing tells.
+    file: Option<PathBuf>,
+    /// How many there were before: the group may be older than we are, as that of a container
+    /// that was started again.
+    before: u64,
+}
+
+impl OutOfMemory {
+    /// Counts from now on.
+    pub fn watch() -> OutOfMemory {
+        let own = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
+        let places = v2_directories(&own).into_iter().map(|group| group.join("memory.events"));
+        let old = v1_memory_directories(&own);
+        let old = old.into_iter().map(|group| group.join("memory.oom_control"));
+        let count = |file: PathBuf| {
+            let before = kills_in(&file)?;
+            Some(OutOfMemory { file: Some(file), before })
+        };
+        places.chain(old).find_map(count).unwrap_or_default()
+    }
+
+    /// How many were killed since.
+    pub fn kills(&self) -> u64 {
+        let now = self.file.as_deref().and_then(kills_in);
+        now.map_or(0, |now| now.saturating_sub(self.before))
+    }
+}
+
+fn kills_in(file: &Path) -> Option<u64> {
+    oom_kill_in(&read(file)?)
+}
+
+/// In one go: the kernel writes such a file anew for each read, and the first command waits for
+/// these.
+fn read(file: &Path) -> Option<String> {
+    let mut text = String::with_capacity(4096);
+    fs::File::open(file).ok()?.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// Kills every process in the init's control group, if that is certain to be the container's
@@ -102,11 +136,13 @@ fn v1_memory_directories(own: &str) -> Vec<PathBuf> {
         let controllers = fields.next()?;
         controllers.split(',').any(|controller| controller == "memory").then_some(fields.next()?)
     });
-    path.map(|path| below_and_at(MEMORY_V1_MOUNT, path).to_vec()).unwrap_or_default()
+    path.map(|path| below_and_at(MEMORY_V1_MOUNT, path)).unwrap_or_default()
 }
 
-fn below_and_at(mount: &str, path: &str) -> [PathBuf; 2] {
-    [Path::new(mount).join(path.trim_start_matches('/')), PathBuf::from(mount)]
+fn below_and_at(mount: &str, path: &str) -> Vec<PathBuf> {
+    let mut places = vec![Path::new(mount).join(path.trim_start_matches('/')), mount.into()];
+    places.dedup();
+    places
 }
 
 /// A process that has no pid in our namespace is listed as 0.
@@ -135,11 +171,25 @@ mod tests {
     }
 
     #[test]
+    fn earlier_kills_do_not_count() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_owned();
+        let group = OutOfMemory { file: Some(path.clone()), before: 3 };
+        fs::write(&path, "oom_kill 3\n").unwrap();
+        assert_eq!(group.kills(), 0);
+        fs::write(&path, "oom_kill 5\n").unwrap();
+        assert_eq!(group.kills(), 2);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(group.kills(), 0, "nothing tells");
+    }
+
+    #[test]
     fn our_group_is_looked_for_at_its_path_first() {
         let own = "4:cpu,memory:/docker/x\n0::/system.slice/y\n";
         assert_eq!(v2_directories(own)[0], Path::new("/sys/fs/cgroup/system.slice/y"));
         assert_eq!(v1_memory_directories(own)[0], Path::new("/sys/fs/cgroup/memory/docker/x"));
         assert!(v1_memory_directories("0::/\n").is_empty());
+        assert_eq!(v2_directories("0::/\n"), MOUNTS.map(Path::new), "each once");
     }
 
     #[test]

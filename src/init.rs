@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 
+use crate::cgroup::OutOfMemory;
 use crate::error_text::error_text;
 use crate::exit::Remap;
 use crate::log::{Channel, Logs, Voice};
@@ -130,7 +131,7 @@ pub struct Init {
     /// Strays that were asked to end, so that none is asked twice.
     asked: BTreeSet<i32>,
     killing: bool,
-    out_of_memory_kills: u64,
+    out_of_memory: OutOfMemory,
     /// The last service that could not be started, and why.
     last_refusal: Option<(ServiceId, String)>,
 }
@@ -206,7 +207,7 @@ impl Init {
             busy_clients: Vec::new(),
             asked: BTreeSet::new(),
             killing: false,
-            out_of_memory_kills: 0,
+            out_of_memory: OutOfMemory::default(),
             last_refusal: None,
         })
     }
@@ -215,12 +216,9 @@ impl Init {
     /// fail: if PID 1 ends, the kernel kills the container (pid_namespaces(7)).
     pub fn run(mut self) -> u8 {
         self.open_control();
+        // Before anything is started: with too little memory a command may be killed at once.
+        self.out_of_memory = OutOfMemory::watch();
         self.decide(&[]);
-        // A restarted container has a fresh count; elsewhere it goes on from what it was. What
-        // was just started has not had the time to use memory up.
-        if std::process::id() != 1 {
-            self.out_of_memory_kills = crate::cgroup::out_of_memory_kills().unwrap_or(0);
-        }
         let mut events = Events::with_capacity(EVENTS);
         while self.supervisor.outcome().is_none() {
             self.turn(&mut events);

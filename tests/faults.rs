@@ -88,6 +88,33 @@ fn a_limit_that_cannot_be_set_is_named() {
 }
 
 #[test]
+fn only_kills_for_want_of_memory_since_the_start_are_in_the_record() {
+    if !positions().contains(&Position::Pid1) {
+        return;
+    }
+    let count = "/sys/fs/cgroup/memory.events";
+    // A control group that is older than the init, as a container's that was started again.
+    let setup = format!("mount -t tmpfs none /sys/fs/cgroup && echo oom_kill 3 >{count}");
+    for position in positions() {
+        let record = |script: &str| {
+            let mut command = Command::new("unshare");
+            let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["-Ur"] };
+            command.args(user).args(["--mount", "sh", "-c"]);
+            command.args([&format!("{setup} && exec \"$@\""), "sh"]);
+            let init = harness::init(position);
+            command.arg(init.get_program()).args(init.get_args());
+            let ended = run(command.args(["--", "sh", "-c", script]));
+            assert_eq!(ended.code(), 137, "{ended:?}");
+            ended.record().to_owned()
+        };
+        let other = record("kill -KILL $$");
+        assert!(!other.contains("memory"), "{position:?}: {other}");
+        let killed = record(&format!("read line; echo oom_kill 5 >{count}; kill -KILL $$"));
+        assert!(killed.ends_with("; 2 out-of-memory kills seen in the cgroup"), "{killed}");
+    }
+}
+
+#[test]
 fn closed_standard_descriptors_do_no_harm() {
     let file =
         bundle("[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo lost; exit 6\"]\n");

@@ -84,8 +84,7 @@ impl Init {
         if !record.is_worth_a_line() && self.options.termination_log.is_none() {
             return;
         }
-        let kills = crate::cgroup::out_of_memory_kills().unwrap_or(0);
-        record.out_of_memory_kills = kills.saturating_sub(self.out_of_memory_kills);
+        record.out_of_memory_kills = self.out_of_memory.kills();
         let line = self.logs.voice_record(&record);
         if record.is_worth_a_line() {
             self.logs.say_as_is(&line, self.poll.registry());

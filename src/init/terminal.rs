@@ -114,7 +114,8 @@ impl Terminal {
 
 /// Whether the process ignores the signal, proc(5); `None` if `/proc` does not say.
 fn ignores(pid: Pid, signal: Signal) -> Option<bool> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let file = super::tree::is_own_proc().then(|| format!("/proc/{pid}/status"))?;
+    let status = std::fs::read_to_string(file).ok()?;
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
     Some(mask >> (signal.number() - 1) & 1 == 1)
