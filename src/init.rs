@@ -281,7 +281,7 @@ impl Init {
                 Source::Signals => self.unfinished.signals = true,
                 Source::Timer => self.timer.rang(),
                 Source::Process(id) => self.reap_service(id),
-                Source::Stream(id, channel) => self.logs.readable(id, channel),
+                Source::Stream(place) => self.logs.readable(place),
                 Source::Sink(channel) => self.logs.writable(channel),
                 Source::Check(id, purpose) => self.check_went_on(id, purpose),
                 Source::Notification(id) => self.read_notifications(id),

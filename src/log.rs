@@ -30,6 +30,8 @@ use stream::{Pumped, Stream};
 
 /// How much one read(2) takes from a pipe.
 const READ_BYTES: usize = 32 * 1024;
+/// How many pipes of earlier runs are read at the most.
+const MOST_OUTLIVING: usize = 128;
 
 /// Which of a service's two outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +76,14 @@ pub struct Logs {
     /// other.
     sinks: [Option<Sink>; 2],
     tokens: [Token; 2],
-    /// Two for each service; `None` where there is none, or it has ended.
+    /// Each at its own place; `None` where it has ended.
     streams: Vec<Option<Stream>>,
+    /// The places of those that have ended.
+    free: Vec<usize>,
+    /// The places of each service's streams.
+    current: Vec<[Option<usize>; 2]>,
+    /// The places of streams of earlier runs that somebody may still write into, oldest first.
+    outliving: VecDeque<usize>,
     /// The streams that may have something to read, each at most once, in turn.
     ready: VecDeque<usize>,
     scratch: Vec<u8>,
@@ -95,6 +103,9 @@ impl Logs {
             sinks: [None, None],
             tokens,
             streams: Vec::new(),
+            free: Vec::new(),
+            current: Vec::new(),
+            outliving: VecDeque::new(),
             ready: VecDeque::new(),
             scratch: Vec::new(),
             dropped: 0,
@@ -122,12 +133,21 @@ impl Logs {
         if let Some(ring) = self.rings.as_mut().and_then(|rings| rings.get_mut(id.0)) {
             ring.forget();
         }
+        for channel in Channel::BOTH {
+            self.outlives(id, channel);
+        }
+        for stream in self.streams.iter_mut().flatten().filter(|stream| stream.service == Some(id))
+        {
+            stream.service = None;
+        }
     }
 
     /// Watches the service's lines, once, for one that contains `text`.
     pub fn watch(&mut self, id: ServiceId, text: &str) {
         for channel in Channel::BOTH {
-            if let Some(Some(stream)) = self.streams.get_mut(stream_index(id, channel)) {
+            if let Some(Some(stream)) =
+                self.place(id, channel).and_then(|place| self.streams.get_mut(place))
+            {
                 stream.watch_for(text);
             }
         }
@@ -139,7 +159,8 @@ impl Logs {
     }
 
     /// Takes over our end of the pipe that the service writes `channel` into. The poll is to
-    /// report on it under `token`.
+    /// report on it under the `token` of its place. What an earlier run has left open is still
+    /// read: whoever writes into it would otherwise die of SIGPIPE.
     pub fn attach(
         &mut self,
         id: ServiceId,
@@ -147,7 +168,7 @@ impl Logs {
         channel: Channel,
         pipe: OwnedFd,
         registry: &Registry,
-        token: Token,
+        token: impl Fn(usize) -> Token,
     ) -> io::Result<()> {
         let colour = self.voice.colour && self.sink(channel, registry).is_terminal();
         let format = match service.log {
@@ -156,13 +177,65 @@ impl Logs {
                 Format::prefix(&service.name, colour.then_some(id.0))
             }
         };
-        let stream = Stream::open(pipe, channel, format, service.log_full, registry, token)?;
-        let index = stream_index(id, channel);
-        if self.streams.len() <= index {
-            self.streams.resize_with(index + 1, || None);
+        self.outlives(id, channel);
+        self.heard.retain(|heard| *heard != id);
+        self.end_oldest(registry);
+        let place = self.free.last().copied().unwrap_or(self.streams.len());
+        let mut stream =
+            Stream::open(pipe, channel, format, service.log_full, registry, token(place))?;
+        stream.service = Some(id);
+        stream.name.clone_from(&service.name);
+        match self.free.pop() {
+            Some(place) => self.streams[place] = Some(stream),
+            None => self.streams.push(Some(stream)),
         }
-        self.streams[index] = Some(stream);
+        if self.current.len() <= id.0 {
+            self.current.resize(id.0 + 1, [None; 2]);
+        }
+        self.current[id.0][channel as usize] = Some(place);
         Ok(())
+    }
+
+    /// What the service has written into so far is an earlier run's from now on.
+    fn outlives(&mut self, id: ServiceId, channel: Channel) {
+        let place = self.current.get_mut(id.0).and_then(|of| of[channel as usize].take());
+        if let Some(place) = place
+            && let Some(Some(stream)) = self.streams.get_mut(place)
+        {
+            stream.watch_no_more();
+            self.outliving.push_back(place);
+        }
+    }
+
+    /// Closes the oldest ones where there are too many.
+    fn end_oldest(&mut self, registry: &Registry) {
+        while self.outliving.len() > MOST_OUTLIVING
+            && let Some(place) = self.outliving.pop_front()
+        {
+            self.pump_stream(place, registry);
+            self.finish_line(place, registry);
+            let Some(stream) = self.streams[place].take() else { continue };
+            self.freed(place, &stream);
+            let (channel, name) = (stream.channel.name(), &stream.name);
+            let text = format!(
+                "more than {MOST_OUTLIVING} pipes of earlier runs are still open: \
+                 the oldest, {channel} of service \"{name}\", is closed"
+            );
+            self.say(&text, registry);
+        }
+    }
+
+    /// The stream that was at this place has ended.
+    fn freed(&mut self, place: usize, stream: &Stream) {
+        self.free.push(place);
+        self.outliving.retain(|outliving| *outliving != place);
+        if let Some(of) = stream.service.and_then(|id| self.current.get_mut(id.0)) {
+            of.iter_mut().filter(|current| **current == Some(place)).for_each(|it| *it = None);
+        }
+    }
+
+    fn place(&self, id: ServiceId, channel: Channel) -> Option<usize> {
+        self.current.get(id.0)?[channel as usize]
     }
 
     /// Says something on stderr.
@@ -200,9 +273,9 @@ impl Logs {
         sink.flush();
     }
 
-    /// The poll has said that the service's pipe has something to read, or has ended.
-    pub fn readable(&mut self, id: ServiceId, channel: Channel) {
-        self.enqueue(stream_index(id, channel));
+    /// The poll has said that the pipe at this place has something to read, or has ended.
+    pub fn readable(&mut self, place: usize) {
+        self.enqueue(place);
     }
 
     /// The poll has said that there is room again.
@@ -234,7 +307,7 @@ impl Logs {
     /// what a child of it still holds open stays open.
     pub fn service_ended(&mut self, id: ServiceId, registry: &Registry) {
         for channel in Channel::BOTH {
-            let index = stream_index(id, channel);
+            let Some(index) = self.place(id, channel) else { continue };
             match self.pump_stream(index, registry) {
                 Pumped::Empty => self.finish_line(index, registry),
                 Pumped::Ended => {}
@@ -277,24 +350,25 @@ impl Logs {
         stream.queued = false;
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.resize(READ_BYTES, 0);
-        let id = service_of(index);
+        let id = stream.service;
         let mut ring = self.take_ring(id);
         let sink = self.sink(stream.channel, registry);
         let pumped = stream.pump(sink, &mut scratch, ring.as_mut());
         self.put_ring_back(id, ring);
         self.scratch = scratch;
         if stream.take_heard() {
-            self.heard.push(id);
+            self.heard.extend(id);
         }
-        if pumped != Pumped::Ended {
-            self.streams[index] = Some(stream);
+        match pumped {
+            Pumped::Ended => self.freed(index, &stream),
+            _ => self.streams[index] = Some(stream),
         }
         pumped
     }
 
     fn finish_line(&mut self, index: usize, registry: &Registry) {
         if let Some(Some(mut stream)) = self.streams.get_mut(index).map(Option::take) {
-            let id = service_of(index);
+            let id = stream.service;
             let mut ring = self.take_ring(id);
             stream.finish(self.sink(stream.channel, registry), ring.as_mut());
             self.put_ring_back(id, ring);
@@ -302,12 +376,12 @@ impl Logs {
         }
     }
 
-    fn take_ring(&mut self, id: ServiceId) -> Option<Ring> {
-        self.rings.as_mut()?.get_mut(id.0).map(std::mem::take)
+    fn take_ring(&mut self, id: Option<ServiceId>) -> Option<Ring> {
+        self.rings.as_mut()?.get_mut(id?.0).map(std::mem::take)
     }
 
-    fn put_ring_back(&mut self, id: ServiceId, ring: Option<Ring>) {
-        if let (Some(ring), Some(rings)) = (ring, &mut self.rings) {
+    fn put_ring_back(&mut self, id: Option<ServiceId>, ring: Option<Ring>) {
+        if let (Some(id), Some(ring), Some(rings)) = (id, ring, &mut self.rings) {
             rings[id.0] = ring;
         }
     }
@@ -332,14 +406,6 @@ impl Logs {
         self.sinks[index]
             .get_or_insert_with(|| Sink::open(channel, shared, registry, self.tokens[index]))
     }
-}
-
-fn stream_index(id: ServiceId, channel: Channel) -> usize {
-    2 * id.0 + channel as usize
-}
-
-fn service_of(stream_index: usize) -> ServiceId {
-    ServiceId(stream_index / Channel::BOTH.len())
 }
 
 /// Appends a message of the init's own to `out`.

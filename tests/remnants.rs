@@ -91,3 +91,45 @@ fn what_has_left_its_process_group_is_gone_where_control_groups_are_ours() {
     running.signal("TERM");
     assert_eq!(running.end().code(), 0);
 }
+
+#[test]
+fn what_outlives_its_run_is_still_read() {
+    for position in positions() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("left").display().to_string();
+        let text = format!(
+            "[[service]]\nname = \"a\"\nrestart = {{ policy = \"always\", delay = \"0s\" }}\n\
+             command = [\"sh\", \"-c\", '''\n\
+             if [ ! -e {place} ]; then setsid sh -c 'touch {place}\n\
+             while [ ! -e {place}.again ]; do :; done; echo late words; exec sleep 1000' &\n\
+             while [ ! -e {place} ]; do :; done; exit; fi\n\
+             echo again; touch {place}.again; exec sleep 1000''']\n"
+        );
+        let mut running = start_bundle(position, &text);
+        let mut lines = [running.line(), running.line()];
+        lines.sort();
+        assert_eq!(lines, ["[a] again", "[a] late words"]);
+        running.signal("TERM");
+        assert_eq!(running.end().code(), 0);
+    }
+}
+
+#[test]
+fn the_pipes_of_earlier_runs_are_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("run").display().to_string();
+    // Two pipes a run; each process that is left behind holds those of its own.
+    let text = format!(
+        "[[service]]\nname = \"a\"\nrestart = {{ policy = \"always\", delay = \"0s\", max = 100 }}\n\
+         command = [\"sh\", \"-c\", '''\n\
+         echo >>{place}; test $(wc -l <{place}) = 68 && {{ echo done; exec sleep 1000; }}\n\
+         setsid sh -c 'touch {place}.$PPID; exec sleep 1000' &\n\
+         while [ ! -e {place}.$$ ]; do :; done''']\n"
+    );
+    let mut running = start_bundle(Position::Child, &text);
+    running.wait_for("[a] done");
+    running.signal("TERM");
+    let ended = running.end();
+    let words = "more than 128 pipes of earlier runs are still open: the oldest, stdout of service";
+    assert!(ended.code() == 0 && ended.stderr.contains(words), "{ended:?}");
+}

@@ -122,7 +122,8 @@ impl Init {
         let pid = spawn(&launch).map_err(|failure| launch::explain(&failure, &launch, program))?;
         let service = &self.plan.bundle.services[id.0];
         for (channel, pipe) in ours {
-            let (registry, token) = (self.poll.registry(), Source::Stream(id, channel).token());
+            let registry = self.poll.registry();
+            let token = |place| Source::Stream(place).token();
             // Without a place in the poll its output is lost, but it must not be held up: the
             // pipe is closed, as when a reader goes away.
             let _ = self.logs.attach(id, service, channel, pipe, registry, token);

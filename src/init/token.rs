@@ -6,13 +6,14 @@ use super::checks::Purpose;
 use crate::log::Channel;
 use crate::supervisor::ServiceId;
 
-/// How many numbers a service has: its process, its two outputs, its two checks and what it
-/// notifies us by.
-const PER_SERVICE: usize = 6;
+/// How many numbers a service has: its process, its two checks and what it notifies us by.
+const PER_SERVICE: usize = 4;
 /// The first number of the first service.
 const SERVICES: usize = 4;
 /// The first number of the control socket, beyond those of any service.
 const CONTROL: usize = 1 << 24;
+/// The first number of the services' outputs, beyond those of any client.
+const STREAMS: usize = 1 << 26;
 
 /// Something that the poll reports on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,8 @@ pub(super) enum Source {
     Timer,
     Sink(Channel),
     Process(ServiceId),
-    Stream(ServiceId, Channel),
+    /// An output of some run of a service, at this place.
+    Stream(usize),
     Check(ServiceId, Purpose),
     Notification(ServiceId),
     /// The control socket, where clients come in.
@@ -38,9 +40,9 @@ impl Source {
             Source::Timer => 1,
             Source::Sink(channel) => 2 + channel as usize,
             Source::Process(id) => of_service(id, 0),
-            Source::Stream(id, channel) => of_service(id, 1 + channel as usize),
-            Source::Check(id, purpose) => of_service(id, 3 + purpose as usize),
-            Source::Notification(id) => of_service(id, 5),
+            Source::Stream(place) => STREAMS + place,
+            Source::Check(id, purpose) => of_service(id, 1 + purpose as usize),
+            Source::Notification(id) => of_service(id, 3),
             Source::Listener => CONTROL,
             Source::Client(number) => CONTROL + 1 + number,
         })
@@ -53,15 +55,14 @@ impl Source {
             2 => Source::Sink(Channel::Stdout),
             3 => Source::Sink(Channel::Stderr),
             CONTROL => Source::Listener,
+            number if number >= STREAMS => Source::Stream(number - STREAMS),
             number if number > CONTROL => Source::Client(number - CONTROL - 1),
             number => {
                 let id = ServiceId((number - SERVICES) / PER_SERVICE);
                 match (number - SERVICES) % PER_SERVICE {
                     0 => Source::Process(id),
-                    1 => Source::Stream(id, Channel::Stdout),
-                    2 => Source::Stream(id, Channel::Stderr),
-                    3 => Source::Check(id, Purpose::Readiness),
-                    4 => Source::Check(id, Purpose::Liveness),
+                    1 => Source::Check(id, Purpose::Readiness),
+                    2 => Source::Check(id, Purpose::Liveness),
                     _ => Source::Notification(id),
                 }
             }
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn every_number_has_one_meaning() {
-        let numbers = || (0..100).chain(CONTROL..CONTROL + 10);
+        let numbers = || (0..100).chain(CONTROL..CONTROL + 10).chain(STREAMS..STREAMS + 10);
         let tokens: Vec<usize> =
             numbers().map(|number| Source::of(Token(number)).token().0).collect();
         assert!(tokens.into_iter().eq(numbers()));

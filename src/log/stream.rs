@@ -13,6 +13,7 @@ use super::format::{Format, LineSplitter, TimeStamp};
 use super::ring::Ring;
 use super::sink::Sink;
 use crate::bundle::LogFull;
+use crate::supervisor::ServiceId;
 
 /// How much is read from one pipe before the others have their turn.
 const TURN_READS: usize = 4;
@@ -49,6 +50,10 @@ pub(super) enum Pumped {
 pub(super) struct Stream {
     pipe: OwnedFd,
     pub(super) channel: Channel,
+    /// Whose lines they are; `None` when another service has its id by now.
+    pub(super) service: Option<ServiceId>,
+    /// What that was called.
+    pub(super) name: String,
     format: Format,
     full: LogFull,
     splitter: LineSplitter,
@@ -76,6 +81,8 @@ impl Stream {
         Ok(Stream {
             pipe,
             channel,
+            service: None,
+            name: String::new(),
             format,
             full,
             splitter,
@@ -89,6 +96,11 @@ impl Stream {
     /// Watches for a line that contains `text`.
     pub(super) fn watch_for(&mut self, text: &str) {
         self.watched = Some(text.as_bytes().into());
+    }
+
+    /// A line that contains it would mean nothing any more.
+    pub(super) fn watch_no_more(&mut self) {
+        self.watched = None;
     }
 
     /// Whether there was such a line since the last call.
