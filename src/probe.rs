@@ -5,11 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with,
-    sockopt,
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, getpeername,
+    getsockname, send, socket_with, sockopt,
 };
 
 use crate::bundle::check::{HttpTarget, Probe};
@@ -85,10 +86,17 @@ impl Attempt {
     fn try_advance(&mut self) -> io::Result<Option<Result<(), String>>> {
         if let Step::Connecting { then_ask } = &mut self.step {
             sockopt::socket_error(&self.fd)??;
-            match rustix::net::getpeername(&self.fd) {
-                Ok(_) => {}
+            let peer = match getpeername(&self.fd) {
+                Ok(peer) => peer,
                 Err(Errno::NOTCONN) => return Ok(None),
                 Err(error) => return Err(error.into()),
+            };
+            // Where nobody listens, the kernel may give us the port that we connect to: then we
+            // meet ourselves, tcp(7) and RFC 9293, 3.5 (simultaneous open).
+            if peer == Some(getsockname(&self.fd)?) {
+                // Reset, so that nothing holds the port when the service wants it, socket(7).
+                let _ = sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
+                return Ok(Some(Err("nobody listens".to_owned())));
             }
             let Some(target) = then_ask.take() else { return Ok(Some(Ok(()))) };
             let request = request(&target);
@@ -190,6 +198,37 @@ mod tests {
         assert_eq!(judge(399, None), Ok(()));
         assert!(judge(400, None).is_err());
         assert!(judge(200, Some(204)).is_err());
+    }
+
+    #[test]
+    fn to_meet_oneself_is_no_success() {
+        let http = |address| HttpTarget {
+            address,
+            host: "a".to_owned(),
+            path: "/".to_owned(),
+            status: None,
+        };
+        for ask in [false, true] {
+            // Bound to the port that it connects to, as the kernel may choose it by itself.
+            let fd = socket(AddressFamily::INET).unwrap();
+            rustix::net::bind(&fd, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+            let own = getsockname(&fd).unwrap();
+            let address = SocketAddr::try_from(own.clone()).unwrap();
+            let connecting = connect(&fd, &own);
+            assert!(matches!(connecting, Ok(()) | Err(Errno::INPROGRESS)), "{connecting:?}");
+            let then_ask = ask.then(|| http(address));
+            let mut attempt = Attempt { fd, step: Step::Connecting { then_ask } };
+            let progress = loop {
+                match attempt.advance() {
+                    Progress::Pending => std::thread::yield_now(),
+                    done => break done,
+                }
+            };
+            assert_eq!(progress, Progress::Done(Err("nobody listens".to_owned())));
+            drop(attempt);
+            let service = socket(AddressFamily::INET).unwrap();
+            assert_eq!(rustix::net::bind(&service, &address), Ok(()), "the port is free at once");
+        }
     }
 
     proptest! {
