@@ -3,18 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll};
+use mio::{Events, Interest};
 
 use crate::cgroup::OutOfMemory;
 use crate::error_text::error_text;
 use crate::exit::Remap;
 use crate::log::{Channel, Logs, Voice};
 use crate::plan::Plan;
+use crate::poll::Poll;
 use crate::signal::Signal;
 use crate::source::Source as BundleSource;
 use crate::supervisor::{Event, ServiceId, Supervisor};
@@ -45,6 +45,7 @@ mod token;
 mod tree;
 mod upward;
 mod watchdogs;
+mod watching;
 
 // For the fuzz target and `tests/parsers.rs` alone, which see only what is public.
 #[doc(hidden)]
@@ -171,8 +172,7 @@ impl Init {
         sockets.open(&plan).map_err(io::Error::other)?;
         let poll = Poll::new()?;
         let signals = Signals::open()?;
-        let source = &mut SourceFd(&signals.as_raw_fd());
-        poll.registry().register(source, Source::Signals.token(), Interest::READABLE)?;
+        poll.registry().register(&signals, Source::Signals.token(), Interest::READABLE);
         let voice =
             Voice { json: plan.bundle.log == crate::bundle::LogMode::Json, colour: options.colour };
         let sinks = Channel::BOTH.map(|channel| Source::Sink(channel).token());
@@ -250,6 +250,7 @@ impl Init {
     fn turn(&mut self, events: &mut Events) {
         self.wait(events);
         self.learn(events);
+        self.look_again();
         let mut received = Vec::new();
         self.read_signals(&mut received);
         self.reap_orphans();
@@ -269,6 +270,7 @@ impl Init {
             self.remnants.deadline(),
             self.control_deadline(),
             self.hooks.deadline(),
+            self.poll.deadline(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         self.timer.set(deadline, self.poll.registry(), timer);
@@ -277,17 +279,21 @@ impl Init {
     /// Takes in what the poll has reported.
     fn learn(&mut self, events: &Events) {
         for event in events {
-            match Source::of(event.token()) {
-                Source::Signals => self.unfinished.signals = true,
-                Source::Timer => self.timer.rang(),
-                Source::Process(id) => self.reap_service(id),
-                Source::Stream(place) => self.logs.readable(place),
-                Source::Sink(channel) => self.logs.writable(channel),
-                Source::Check(id, purpose) => self.check_went_on(id, purpose),
-                Source::Notification(id) => self.read_notifications(id),
-                Source::Listener => self.unfinished.clients = true,
-                Source::Client(number) => self.busy_clients.push(number),
-            }
+            self.learn_of(Source::of(event.token()));
+        }
+    }
+
+    fn learn_of(&mut self, source: Source) {
+        match source {
+            Source::Signals => self.unfinished.signals = true,
+            Source::Timer => self.timer.rang(),
+            Source::Process(id) => self.reap_service(id),
+            Source::Stream(place) => self.logs.readable(place),
+            Source::Sink(channel) => self.logs.writable(channel),
+            Source::Check(id, purpose) => self.check_went_on(id, purpose),
+            Source::Notification(id) => self.read_notifications(id),
+            Source::Listener => self.unfinished.clients = true,
+            Source::Client(number) => self.busy_clients.push(number),
         }
     }
 
@@ -318,7 +324,10 @@ impl Init {
         if !self.unfinished.signals {
             return;
         }
-        self.unfinished.signals = self.signals.read(received).unwrap_or(false);
+        self.unfinished.signals = self.signals.read(received).unwrap_or_else(|_| {
+            self.poll.registry().look_again(Source::Signals.token());
+            false
+        });
         let own = std::process::id();
         let before = received.len();
         received.retain(|received| received.signal != Signal::CHLD);

@@ -39,6 +39,7 @@ pub mod init;
 mod log;
 pub mod nearest;
 pub mod plan;
+mod poll;
 pub mod probe;
 pub mod record;
 pub mod signal;

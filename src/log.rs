@@ -6,12 +6,12 @@
 //! pipes of the services are not read, so that the services wait and not the init.
 
 use std::collections::VecDeque;
-use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use mio::{Registry, Token};
+use mio::Token;
 
 use crate::bundle::{LogMode, Service};
+use crate::poll::Registry;
 use crate::record::Record;
 use crate::supervisor::ServiceId;
 
@@ -169,7 +169,7 @@ impl Logs {
         pipe: OwnedFd,
         registry: &Registry,
         token: impl Fn(usize) -> Token,
-    ) -> io::Result<()> {
+    ) {
         let colour = self.voice.colour && self.sink(channel, registry).is_terminal();
         let format = match service.log {
             LogMode::Json => Format::json(&service.name, channel),
@@ -182,7 +182,7 @@ impl Logs {
         self.end_oldest(registry);
         let place = self.free.last().copied().unwrap_or(self.streams.len());
         let mut stream =
-            Stream::open(pipe, channel, format, service.log_full, registry, token(place))?;
+            Stream::open(pipe, channel, format, service.log_full, registry, token(place));
         stream.service = Some(id);
         stream.name.clone_from(&service.name);
         match self.free.pop() {
@@ -193,7 +193,6 @@ impl Logs {
             self.current.resize(id.0 + 1, [None; 2]);
         }
         self.current[id.0][channel as usize] = Some(place);
-        Ok(())
     }
 
     /// What the service has written into so far is an earlier run's from now on.
@@ -278,6 +277,17 @@ impl Logs {
         self.enqueue(place);
     }
 
+    /// The pipe at this place, while it is open.
+    pub fn stream_descriptor(&self, place: usize) -> Option<RawFd> {
+        let stream = self.streams.get(place)?.as_ref();
+        stream.map(AsRawFd::as_raw_fd)
+    }
+
+    /// What is written to for this channel, if anything ever was.
+    pub fn sink_descriptor(&self, channel: Channel) -> Option<RawFd> {
+        self.sinks[channel as usize].as_ref().map(Sink::descriptor)
+    }
+
     /// The poll has said that there is room again.
     pub fn writable(&mut self, channel: Channel) {
         for sink in &mut self.sinks[channel as usize..=channel as usize] {
@@ -292,7 +302,7 @@ impl Logs {
         for _ in 0..self.ready.len() {
             let Some(index) = self.ready.pop_front() else { break };
             match self.pump_stream(index, registry) {
-                Pumped::Empty | Pumped::Ended => {}
+                Pumped::Empty | Pumped::Ended | Pumped::Failed => {}
                 Pumped::SinkFull => self.enqueue(index),
                 Pumped::TurnOver => {
                     more = true;
@@ -310,7 +320,7 @@ impl Logs {
             let Some(index) = self.place(id, channel) else { continue };
             match self.pump_stream(index, registry) {
                 Pumped::Empty => self.finish_line(index, registry),
-                Pumped::Ended => {}
+                Pumped::Ended | Pumped::Failed => {}
                 Pumped::SinkFull | Pumped::TurnOver => self.enqueue(index),
             }
         }
@@ -321,9 +331,14 @@ impl Logs {
     pub fn finish(&mut self, registry: &Registry) -> bool {
         let (mut more, mut is_held_up) = (false, false);
         for index in 0..self.streams.len() {
-            match self.pump_stream(index, registry) {
+            let mut pumped = self.pump_stream(index, registry);
+            if pumped == Pumped::Failed {
+                // There is no later; a failure that lasts is not waited for.
+                pumped = self.pump_stream(index, registry);
+            }
+            match pumped {
                 Pumped::Empty => self.finish_line(index, registry),
-                Pumped::Ended => {}
+                Pumped::Ended | Pumped::Failed => {}
                 Pumped::SinkFull => is_held_up = true,
                 Pumped::TurnOver => more = true,
             }
@@ -358,6 +373,9 @@ impl Logs {
         self.scratch = scratch;
         if stream.take_heard() {
             self.heard.extend(id);
+        }
+        if pumped == Pumped::Failed {
+            registry.look_again(stream.token());
         }
         match pumped {
             Pumped::Ended => self.freed(index, &stream),

@@ -4,6 +4,8 @@
 
 mod harness;
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use harness::notices::is_root;
@@ -212,6 +214,94 @@ fn the_first_of_two_deaths_is_told_whichever_service_it_was() {
     }
     let ended = running.end();
     assert!(ended.record().contains("service \"b\" was killed by SIGKILL"), "{ended:?}");
+}
+
+/// The second starts when the first has said that it is ready.
+const TWO_SERVICES: &str = r#"
+[[service]]
+name = "a"
+notify = "fd:5"
+command = ["sh", "-c", "echo first; echo oops >&2; echo >&5; exec sleep 1000"]
+
+[[service]]
+name = "b"
+after = ["a"]
+command = ["sh", "-c", "echo second; exit 7"]
+"#;
+
+/// The init behind strace, which makes some of its system calls fail.
+fn injected(rule: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("strace");
+    command.args(["-o", "/dev/null", "-e", &format!("inject={rule}")]);
+    command.arg(harness::binary()).args(arguments);
+    command
+}
+
+#[test]
+fn what_the_kernel_cannot_watch_is_looked_at() {
+    if !has("strace") {
+        return;
+    }
+    let file = bundle(TWO_SERVICES);
+    let run_file = ["run", "-f", file.path().to_str().unwrap()];
+    for rule in ["epoll_ctl:error=ENOSPC", "epoll_ctl:error=ENOMEM:when=1..20+2"] {
+        let ended = run(&mut injected(rule, &run_file));
+        assert_eq!(ended.code(), 7, "{rule}: {ended:?}");
+        let mut lines: Vec<&str> = ended.stdout.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["[a] first", "[b] second"], "{rule}: {ended:?}");
+        assert!(ended.stderr.contains("[a] oops\n"), "{rule}: {ended:?}");
+        let words = ended.stderr.matches("sidecar-init: epoll_ctl(2): ").count();
+        assert_eq!(words, 1, "{rule}: {ended:?}");
+    }
+}
+
+#[test]
+fn what_fails_once_is_tried_again() {
+    if !has("strace") {
+        return;
+    }
+    let file = bundle(TWO_SERVICES);
+    let run_file = ["run", "-f", file.path().to_str().unwrap()];
+    // The first reads are those of the file and of libc.
+    for rule in ["read:error=EIO:when=14+3", "wait4:error=ENOMEM:when=1", "waitid:error=ENOMEM"] {
+        let ended = run(&mut injected(rule, &run_file));
+        assert_eq!(ended.code(), 7, "{rule}: {ended:?}");
+        let mut lines: Vec<&str> = ended.stdout.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["[a] first", "[b] second"], "{rule}: {ended:?}");
+        assert!(ended.stderr.contains("[a] oops\n"), "{rule}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_client_that_cannot_be_let_in_at_once_is_let_in_later() {
+    if !has("strace") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let file = bundle(&format!(
+        "[bundle]\nsocket = \"{}\"\n[[service]]\nname = \"a\"\n\
+         command = [\"sh\", \"-c\", \"echo up; exec sleep 1000\"]\n",
+        socket.display()
+    ));
+    for error in ["ENFILE", "EMFILE", "ENOMEM", "ENOBUFS"] {
+        let rule = format!("accept4:error={error}:when=1");
+        let mut running =
+            start(&mut injected(&rule, &["run", "-f", file.path().to_str().unwrap()]));
+        running.wait_for("[a] up");
+        for _ in 0..2 {
+            let mut stream = BufReader::new(UnixStream::connect(&socket).unwrap());
+            stream.get_ref().set_read_timeout(Some(harness::HANG)).unwrap();
+            writeln!(stream.get_mut(), "{{\"command\": \"health\"}}").unwrap();
+            let mut answer = String::new();
+            stream.read_line(&mut answer).unwrap();
+            assert!(answer.contains("\"ok\":true"), "{error}: {answer}");
+        }
+        harness::kill(harness::children(running.pid())[0], "TERM");
+        assert_eq!(running.end().code(), 0, "{error}");
+    }
 }
 
 #[test]

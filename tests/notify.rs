@@ -5,6 +5,7 @@
 mod harness;
 
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 
 use harness::{PYTHON, Position, bundle, bundle_command, has, positions, start, start_bundle};
 
@@ -149,4 +150,18 @@ wait()
     assert_eq!(hear(), "STOPPING=1");
     assert!(!ready_file.exists());
     assert_eq!(running.end().code(), 0);
+}
+
+#[test]
+fn a_datagram_that_cannot_be_read_at_once_is_read_later() {
+    if !has(PYTHON) || !has("strace") {
+        return;
+    }
+    let second =
+        "[[service]]\nname = \"b\"\ncommand = [\"sh\", \"-c\", \"exit 7\"]\nafter = [\"a\"]\n";
+    let file = bundle(&(service("say('READY=1'); wait()", "start-timeout = \"1h\"") + second));
+    let mut command = Command::new("strace");
+    command.args(["-o", "/dev/null", "-e", "inject=recvmsg:error=ENOMEM:when=1"]);
+    let ended = start(command.arg(harness::binary()).args(["run", "-f"]).arg(file.path())).end();
+    assert_eq!(ended.code(), 7, "{ended:?}");
 }

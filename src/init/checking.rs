@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+use mio::Interest;
 use rustix::process::Pid;
 
 use super::checks::{Purpose, Verdict};
@@ -70,11 +71,8 @@ impl Init {
             self.logs.watch(id, text);
         }
         let Some(channel) = notification.channel else { return };
-        let registered = channel.register(self.poll.registry(), Source::Notification(id).token());
-        if let Err(error) = registered {
-            let error = error_text(&error);
-            self.say_of(id, &format!("can't be heard: {error}"));
-        }
+        let token = Source::Notification(id).token();
+        self.poll.registry().register(&channel, token, Interest::READABLE);
         if self.notifications.len() <= id.0 {
             self.notifications.resize_with(id.0 + 1, || None);
         }
@@ -217,6 +215,10 @@ impl Init {
             heard.said.extend(next.said);
             heard.more = next.more && heard.said.len() < MOST_SAID;
             heard.ended |= next.ended;
+            heard.failed |= next.failed;
+        }
+        if heard.failed {
+            self.poll.registry().look_again(Source::Notification(id).token());
         }
         if heard.ended {
             self.notifications[id.0] = None;

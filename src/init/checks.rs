@@ -1,16 +1,16 @@
 //! The readiness and liveness checks of the services: when each is due, and what is being tried.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry};
+use mio::Interest;
 use rustix::process::Pid;
 
 use super::token::Source;
 use crate::bundle::check::{Check, Probe};
 use crate::error_text::error_text;
+use crate::poll::Registry;
 use crate::probe::{Attempt, Progress};
 use crate::supervisor::ServiceId;
 
@@ -168,17 +168,12 @@ impl Checks {
                     // A neighbour of ours accepts at once, and the poll need not know.
                     Progress::Done(result) => result,
                     Progress::Pending => {
-                        let source = attempt.as_raw_fd();
                         let token = Source::Check(id, purpose).token();
                         let interest = Interest::READABLE | Interest::WRITABLE;
-                        match registry.register(&mut SourceFd(&source), token, interest) {
-                            Ok(()) => {
-                                running.trying = Trying::Connection(attempt);
-                                self.due.insert((running.until, key));
-                                return;
-                            }
-                            Err(error) => Err(error_text(&error)),
-                        }
+                        registry.register(&attempt, token, interest);
+                        running.trying = Trying::Connection(attempt);
+                        self.due.insert((running.until, key));
+                        return;
                     }
                 },
                 Some(Err(error)) => Err(error_text(&error)),
@@ -186,6 +181,14 @@ impl Checks {
             },
         };
         self.judge(key, result, now, verdicts);
+    }
+
+    /// The connection that is being tried.
+    pub(super) fn descriptor(&self, id: ServiceId, purpose: Purpose) -> Option<RawFd> {
+        match &self.running.get(&(id, purpose))?.trying {
+            Trying::Connection(attempt) => Some(attempt.as_raw_fd()),
+            Trying::Nothing | Trying::Command(_) => None,
+        }
     }
 
     /// The poll has said that the connection has got further.

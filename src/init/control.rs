@@ -4,19 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry};
+use mio::Interest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::sockets::bind_unix;
 use super::token::Source;
 use crate::control::{Goal, LONGEST_REQUEST};
+use crate::poll::Registry;
 use crate::supervisor::ServiceId;
 use crate::sys::peer;
 
@@ -86,8 +86,7 @@ impl Control {
         // Until this is done the peer's credentials alone keep others out.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        let fd = listener.as_raw_fd();
-        registry.register(&mut SourceFd(&fd), Source::Listener.token(), Interest::READABLE)?;
+        registry.register(&listener, Source::Listener.token(), Interest::READABLE);
         Ok(Control {
             listener,
             path: path.to_owned(),
@@ -116,8 +115,14 @@ impl Control {
                 {
                     continue;
                 }
-                // Out of descriptors, for example: they stay at the door.
-                Err(_) => return false,
+                Err(error) => {
+                    // Out of descriptors, for example: they stay at the door, and the poll, which
+                    // has told of them, does not do so again.
+                    if error.kind() != ErrorKind::WouldBlock {
+                        registry.look_again(Source::Listener.token());
+                    }
+                    return false;
+                }
             };
             if is_allowed(&stream) {
                 self.enter(stream, now, registry);
@@ -146,13 +151,9 @@ impl Control {
         // Numbers are not reused soon: a report of the poll may be of one that has left.
         let number = self.next;
         self.next = (self.next + 1) % (1 << 20);
-        let fd = stream.as_raw_fd();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let token = Source::Client(number).token();
-        let ready = stream
-            .set_nonblocking(true)
-            .and_then(|()| registry.register(&mut SourceFd(&fd), token, interest));
-        if ready.is_ok() {
+        if stream.set_nonblocking(true).is_ok() {
+            registry.register(&stream, Source::Client(number).token(), interest);
             let client = Client {
                 stream,
                 input: Vec::new(),
@@ -213,6 +214,16 @@ impl Control {
             self.clients.remove(&number);
         }
         None
+    }
+
+    /// The socket that clients come in by.
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.listener.as_raw_fd()
+    }
+
+    /// The connection of this client.
+    pub(super) fn client_descriptor(&self, number: usize) -> Option<RawFd> {
+        self.clients.get(&number).map(|client| client.stream.as_raw_fd())
     }
 
     pub(super) fn client(&mut self, number: usize) -> Option<&mut Client> {

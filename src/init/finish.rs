@@ -126,7 +126,8 @@ impl Init {
         events: &mut Events,
     ) -> bool {
         let Some(left) = patience.left(self.logs.written(), Instant::now()) else { return false };
-        let timeout = if has_more { Duration::ZERO } else { left };
+        let again = self.poll.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = if has_more { Duration::ZERO } else { again.map_or(left, |at| at.min(left)) };
         // EINTR: the next round looks at the clock again.
         if self.poll.poll(events, Some(timeout)).is_err() {
             events.clear();
@@ -136,6 +137,7 @@ impl Init {
                 self.logs.writable(channel);
             }
         }
+        self.look_at_sinks_again();
         true
     }
 }

@@ -2,13 +2,11 @@
 //! datagrams of sd_notify(3).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
 use rustix::net::sockopt;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -57,6 +55,8 @@ pub(super) struct Heard {
     pub(super) more: bool,
     /// Nothing more will come.
     pub(super) ended: bool,
+    /// The kernel could not say; there may be something.
+    pub(super) failed: bool,
 }
 
 /// A pipe of which the service gets the other end.
@@ -76,14 +76,6 @@ pub(super) fn socket(unique: &str) -> io::Result<Channel> {
 }
 
 impl Channel {
-    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
-        let fd = match self {
-            Channel::Pipe(fd) => fd.as_raw_fd(),
-            Channel::Socket { socket, .. } => socket.as_raw_fd(),
-        };
-        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
-    }
-
     /// The value of `NOTIFY_SOCKET`, for a socket.
     pub(super) fn variable(&self) -> Option<String> {
         match self {
@@ -101,6 +93,15 @@ impl Channel {
     }
 }
 
+impl AsRawFd for Channel {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Channel::Pipe(fd) => fd.as_raw_fd(),
+            Channel::Socket { socket, .. } => socket.as_raw_fd(),
+        }
+    }
+}
+
 fn read_pipe(fd: &OwnedFd) -> Heard {
     let mut heard = Heard::default();
     let mut buffer = [0; 512];
@@ -113,7 +114,8 @@ fn read_pipe(fd: &OwnedFd) -> Heard {
             }
         }
         Err(rustix::io::Errno::INTR) => heard.more = true,
-        Err(_) => {}
+        Err(rustix::io::Errno::AGAIN) => {}
+        Err(_) => heard.failed = true,
     }
     heard
 }
@@ -122,9 +124,13 @@ fn read_socket(socket: &UnixDatagram) -> Heard {
     let mut heard = Heard { more: true, ..Heard::default() };
     for _ in 0..BATCH {
         let mut buffer = [0; LONGEST_DATAGRAM];
-        let Ok((length, sender)) = peer::receive_from(socket.as_fd(), &mut buffer) else {
-            heard.more = false;
-            break;
+        let (length, sender) = match peer::receive_from(socket.as_fd(), &mut buffer) {
+            Ok(received) => received,
+            Err(error) => {
+                heard.more = false;
+                heard.failed = error.kind() != io::ErrorKind::WouldBlock;
+                break;
+            }
         };
         let text = buffer.get(..length).unwrap_or_default();
         if sender.is_some() {

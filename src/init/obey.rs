@@ -124,9 +124,7 @@ impl Init {
         for (channel, pipe) in ours {
             let registry = self.poll.registry();
             let token = |place| Source::Stream(place).token();
-            // Without a place in the poll its output is lost, but it must not be held up: the
-            // pipe is closed, as when a reader goes away.
-            let _ = self.logs.attach(id, service, channel, pipe, registry, token);
+            self.logs.attach(id, service, channel, pipe, registry, token);
         }
         self.listen_for(id, notification);
         Ok(pid)

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::poll::Registry;
 use crate::signal::Signal;
 use crate::supervisor::{ServiceId, Target};
 use crate::sys::process_ids::group_of;
@@ -56,15 +56,14 @@ impl Processes {
             true => None,
             false => match open_pidfd(pid, registry, token) {
                 Ok(pidfd) => Some(pidfd),
-                // Out of descriptors: SIGCHLD tells of this one, the next may have its own again.
-                Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                    None
-                }
-                Err(error) => {
+                Err(error) if is_lasting(&error) => {
                     self.pidfd_refused = true;
                     self.refusal = Some(error);
                     None
                 }
+                // Out of descriptors or memory: SIGCHLD tells of this one, the next may have its
+                // own again.
+                Err(_) => None,
             },
         };
         if self.by_service.len() <= id.0 {
@@ -129,9 +128,15 @@ impl Processes {
     }
 }
 
+/// Whether the kernel will say the same of the next process: it has no such call, or a seccomp
+/// profile forbids it.
+fn is_lasting(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::ENODEV))
+}
+
 fn open_pidfd(pid: Pid, registry: &Registry, token: Token) -> io::Result<OwnedFd> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    registry.register(&mut SourceFd(&pidfd.as_raw_fd()), token, Interest::READABLE)?;
+    registry.register(&pidfd, token, Interest::READABLE);
     Ok(pidfd)
 }
 

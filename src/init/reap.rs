@@ -5,6 +5,7 @@ use std::time::Instant;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid, waitpid};
 
 use super::Init;
+use super::token::Source;
 use crate::exit::{ExitStatus, INIT_FAILED};
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId};
@@ -73,9 +74,12 @@ impl Init {
                 Ok(Some((pid, status))) => self.reaped(pid, exit_status(status)),
                 Ok(None) => return self.kill_newcomers(),
                 Err(rustix::io::Errno::INTR) => {}
-                // ECHILD: no child is left, so no descendant is, for each becomes ours when its
-                // parent ends.
-                Err(_) => return self.tree_is_empty(),
+                // No child is left, so no descendant is, for each becomes ours when its parent ends.
+                Err(rustix::io::Errno::CHILD) => return self.tree_is_empty(),
+                // SIGCHLD, which has told of it, will not come again.
+                Err(_) => {
+                    return self.poll.registry().look_again(Source::Signals.token());
+                }
             }
         }
         self.unfinished.reaping = true;

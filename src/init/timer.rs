@@ -1,15 +1,16 @@
 //! The one timer: rings at the core's nearest deadline, and is silent when there is none.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Token};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
+
+use crate::poll::Registry;
 
 /// A timerfd, made when the first deadline comes up: most of its life an init has none.
 ///
@@ -62,7 +63,8 @@ impl Timer {
 fn open(registry: &Registry, token: Token) -> io::Result<OwnedFd> {
     let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
     let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-    registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
+    // Without a place in the poll it could wake nobody.
+    registry.try_register(&fd, token, Interest::READABLE)?;
     Ok(fd)
 }
 

@@ -12,15 +12,15 @@
 //!   write to the same pipe at the same moment, this alone could still wait.
 
 use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::SendFlags;
 
 use super::Channel;
+use crate::poll::Registry;
 
 /// While more than this waits to be written, no more is read from services that may be made to
 /// wait.
@@ -88,13 +88,27 @@ impl Sink {
             Way::Reopened(own) => own.as_raw_fd(),
             Way::File | Way::Socket | Way::Polled | Way::Closed => inherited.as_raw_fd(),
         };
-        // EPERM: epoll(7) does not watch what never waits.
-        if registry.register(&mut SourceFd(&raw), token, Interest::WRITABLE).is_err() {
-            way = if matches!(way, Way::Closed) { Way::Closed } else { Way::File };
+        match registry.try_register(&raw, token, Interest::WRITABLE) {
+            Ok(()) => {}
+            // epoll(7) does not watch what never waits.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                way = if matches!(way, Way::Closed) { Way::Closed } else { Way::File };
+            }
+            Err(_) => registry.look_again(token),
         }
         let buffer = Vec::new();
         let (written, total) = (0, 0);
         Sink { channel, way, buffer, written, total, blocked: false, is_terminal, serves_both }
+    }
+
+    /// The descriptor that the poll is to watch.
+    pub(super) fn descriptor(&self) -> RawFd {
+        match &self.way {
+            Way::Reopened(own) => own.as_raw_fd(),
+            Way::File | Way::Socket | Way::Polled | Way::Closed => {
+                inherited(self.channel).as_raw_fd()
+            }
+        }
     }
 
     /// Whether it is a terminal.

@@ -3,8 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Token};
 use rustix::fs::{Gid, OFlags, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -13,6 +12,7 @@ use super::format::{Format, LineSplitter, TimeStamp};
 use super::ring::Ring;
 use super::sink::Sink;
 use crate::bundle::LogFull;
+use crate::poll::Registry;
 use crate::supervisor::ServiceId;
 
 /// How much is read from one pipe before the others have their turn.
@@ -44,11 +44,14 @@ pub(super) enum Pumped {
     TurnOver,
     /// The sink is full.
     SinkFull,
+    /// The kernel could not read it. Nothing says that it has ended: it is to be tried again.
+    Failed,
 }
 
 #[derive(Debug)]
 pub(super) struct Stream {
     pipe: OwnedFd,
+    token: Token,
     pub(super) channel: Channel,
     /// Whose lines they are; `None` when another service has its id by now.
     pub(super) service: Option<ServiceId>,
@@ -75,11 +78,12 @@ impl Stream {
         full: LogFull,
         registry: &Registry,
         token: Token,
-    ) -> io::Result<Stream> {
-        registry.register(&mut SourceFd(&pipe.as_raw_fd()), token, Interest::READABLE)?;
+    ) -> Stream {
+        registry.register(&pipe, token, Interest::READABLE);
         let splitter = LineSplitter::default();
-        Ok(Stream {
+        Stream {
             pipe,
+            token,
             channel,
             service: None,
             name: String::new(),
@@ -90,7 +94,12 @@ impl Stream {
             heard: false,
             dropped: 0,
             queued: false,
-        })
+        }
+    }
+
+    /// The name by which the poll knows it.
+    pub(super) fn token(&self) -> Token {
+        self.token
     }
 
     /// Watches for a line that contains `text`.
@@ -128,7 +137,7 @@ impl Stream {
                 Ok(count) => self.pass_on(Some(&scratch[..count]), sink, ring.as_deref_mut()),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Pumped::Empty,
-                Err(_) => return Pumped::Ended,
+                Err(_) => return Pumped::Failed,
             }
         }
         Pumped::TurnOver

@@ -4,14 +4,14 @@ use super::*;
 
 struct House {
     control: Control,
-    poll: mio::Poll,
+    poll: crate::poll::Poll,
     directory: tempfile::TempDir,
     visitors: Vec<UnixStream>,
 }
 
 impl House {
     fn new() -> House {
-        let (poll, directory) = (mio::Poll::new().unwrap(), tempfile::tempdir().unwrap());
+        let (poll, directory) = (crate::poll::Poll::new().unwrap(), tempfile::tempdir().unwrap());
         let control = Control::open(&directory.path().join("s"), poll.registry()).unwrap();
         House { control, poll, directory, visitors: Vec::new() }
     }
