@@ -67,6 +67,9 @@ use watchdogs::Watchdogs;
 
 /// How many kernel reports one poll takes.
 const EVENTS: usize = 64;
+/// How often one turn polls again at the most: a crowd that never stops reporting does not hold
+/// up what is due.
+const MOST_POLLS: usize = 256;
 
 /// How the init is to behave, apart from what it runs.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +132,8 @@ pub struct Init {
     control: Option<Control>,
     /// Clients that have something to say, or have room again.
     busy_clients: Vec<usize>,
+    /// Services that have said more than was read in one turn.
+    talkative: Vec<ServiceId>,
     /// Strays that were asked to end, so that none is asked twice.
     asked: BTreeSet<i32>,
     killing: bool,
@@ -205,6 +210,7 @@ impl Init {
             hooks: Hooks::default(),
             control: None,
             busy_clients: Vec::new(),
+            talkative: Vec::new(),
             asked: BTreeSet::new(),
             killing: false,
             out_of_memory: OutOfMemory::default(),
@@ -218,7 +224,7 @@ impl Init {
         self.open_control();
         // Before anything is started: with too little memory a command may be killed at once.
         self.out_of_memory = OutOfMemory::watch();
-        self.decide(&[]);
+        self.decide(&[], Instant::now());
         let mut events = Events::with_capacity(EVENTS);
         while self.supervisor.outcome().is_none() {
             self.turn(&mut events);
@@ -249,20 +255,33 @@ impl Init {
     /// One round: wait, learn, decide, act.
     fn turn(&mut self, events: &mut Events) {
         self.wait(events);
+        // Whose time is up by now is decided when all that happened until now is known, so the
+        // clock is read before the facts are.
+        let now = Instant::now();
+        for id in std::mem::take(&mut self.talkative) {
+            self.read_notifications(id);
+        }
         self.learn(events);
         self.look_again();
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.poll_again();
+            self.pass_on_output();
+        }
         let mut received = Vec::new();
         self.read_signals(&mut received);
         self.reap_orphans();
-        self.run_due_checks();
-        self.run_hooks();
-        self.start_held_up();
-        self.decide(&received);
-        self.unfinished.output = self.logs.pump(self.poll.registry());
-        self.hear_logs();
-        self.serve();
+        self.run_due_checks(now);
+        self.run_hooks(now);
+        self.start_held_up(now);
+        self.decide(&received, now);
+        self.pass_on_output();
+        self.serve(now);
         self.tell_upward();
-        let timer = Source::Timer.token();
+        self.timer.set(self.deadline(), self.poll.registry(), Source::Timer.token());
+    }
+
+    /// When something is to be done next, whatever happens until then.
+    fn deadline(&self) -> Option<Instant> {
         let deadlines = [
             self.supervisor.deadline(),
             self.checks.deadline(),
@@ -272,8 +291,13 @@ impl Init {
             self.hooks.deadline(),
             self.poll.deadline(),
         ];
-        let deadline = deadlines.into_iter().flatten().min();
-        self.timer.set(deadline, self.poll.registry(), timer);
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Passes on what the services have written, and takes note of who is ready by that.
+    fn pass_on_output(&mut self) {
+        self.unfinished.output = self.logs.pump(self.poll.registry());
+        self.hear_logs();
     }
 
     /// Takes in what the poll has reported.
@@ -297,11 +321,19 @@ impl Init {
         }
     }
 
-    /// What has come since the poll, without waiting.
+    /// All that has come since the poll, without waiting.
     fn poll_again(&mut self) {
         let mut events = Events::with_capacity(EVENTS);
-        if self.poll.poll(&mut events, Some(Duration::ZERO)).is_ok() {
+        for _ in 0..MOST_POLLS {
+            // An interrupted poll has not looked at all.
+            if self.poll.poll(&mut events, Some(Duration::ZERO)).is_err() {
+                continue;
+            }
             self.learn(&events);
+            // epoll_wait(2) gives as many as there are, or as it may.
+            if events.iter().count() < EVENTS {
+                return;
+            }
         }
     }
 
@@ -309,10 +341,12 @@ impl Init {
     fn wait(&mut self, events: &mut Events) {
         let Unfinished { reaping, signals, output, clients } = self.unfinished;
         let is_asked = clients || !self.busy_clients.is_empty() || self.hooks.are_due();
-        let at_once = reaping || signals || output || is_asked || !self.facts.is_empty();
+        let is_told = !self.talkative.is_empty() || !self.facts.is_empty();
+        let at_once = reaping || signals || output || is_asked || is_told;
         let timeout = if at_once { Some(Duration::ZERO) } else { self.timer.poll_timeout() };
-        // EINTR is the one error that can come (epoll_wait(2)): a tracer may cause it even with
-        // every signal blocked. The next turn waits again.
+        // EINTR is the one error that can come (epoll_wait(2)): whoever stops and continues us, or
+        // traces us, causes it even with every signal blocked. What has happened meanwhile is not
+        // reported then; before anything is decided by the clock, it is asked for.
         if self.poll.poll(events, timeout).is_err() {
             events.clear();
         }
@@ -337,9 +371,9 @@ impl Init {
     }
 
     /// Tells the core all that was learnt. Exits come before signals: a service that has ended
-    /// by now did so without the signal that was only just read.
-    fn decide(&mut self, received: &[Received]) {
-        let now = Instant::now();
+    /// by now did so without the signal that was only just read. All that happened before
+    /// `now` is among it.
+    fn decide(&mut self, received: &[Received], now: Instant) {
         let mut orders = Vec::new();
         for event in std::mem::take(&mut self.facts) {
             self.supervisor.handle(event, now, &mut orders);

@@ -113,6 +113,38 @@ wait()
     assert!(ended.stderr.contains(words), "{ended:?}");
 }
 
+/// A service that says every quarter of a second that it is alive, and prints so by itself.
+fn pinging() -> String {
+    let script = r#"
+import select
+say("READY=1")
+while True:
+    say("WATCHDOG=1")
+    out("alive")
+    select.select([], [], [], 0.25)
+"#;
+    service(script, "watchdog = \"1s\"\nlog = \"inherit\"")
+}
+
+#[test]
+fn what_was_said_while_the_init_was_stopped_counts() {
+    if !has(PYTHON) {
+        return;
+    }
+    for position in positions() {
+        let mut running = start_bundle(position, &pinging());
+        running.wait_for("alive");
+        running.signal("STOP");
+        // For longer than the watchdog's span, and less than the socket's queue takes.
+        (0..7).for_each(|_| running.wait_for("alive"));
+        running.signal("CONT");
+        (0..7).for_each(|_| running.wait_for("alive"));
+        running.signal("TERM");
+        let ended = running.end();
+        assert_eq!(ended.code(), 0, "{ended:?}");
+    }
+}
+
 #[test]
 fn readiness_is_passed_upwards() {
     if !has(PYTHON) {

@@ -130,8 +130,7 @@ impl Init {
         self.heed(verdicts);
     }
 
-    pub(super) fn run_due_checks(&mut self) {
-        let now = Instant::now();
+    pub(super) fn run_due_checks(&mut self, now: Instant) {
         if self.checks.deadline().is_some_and(|deadline| deadline <= now) {
             let verdicts = self.checks.tick(now, self.poll.registry());
             self.heed(verdicts);
@@ -210,15 +209,21 @@ impl Init {
         let Some(Some(channel)) = self.notifications.get(id.0) else { return };
         let mut heard = channel.read();
         // The poll is edge-triggered: what is left would never be reported again.
-        while heard.more {
+        for _ in 0..MOST_READS {
+            if !heard.more {
+                break;
+            }
             let next = channel.read();
             heard.said.extend(next.said);
-            heard.more = next.more && heard.said.len() < MOST_SAID;
+            heard.more = next.more;
             heard.ended |= next.ended;
             heard.failed |= next.failed;
         }
         if heard.failed {
             self.poll.registry().look_again(Source::Notification(id).token());
+        }
+        if heard.more && !self.talkative.contains(&id) {
+            self.talkative.push(id);
         }
         if heard.ended {
             self.notifications[id.0] = None;
@@ -299,8 +304,8 @@ impl Init {
     }
 }
 
-/// More than this at once is not read to its end: it is no service that means well.
-const MOST_SAID: usize = 1000;
+/// How often a service's messages are read before others have their turn, whatever they say.
+const MOST_READS: usize = 64;
 
 pub(super) fn kill_group(pid: Pid) {
     // It has not been reaped, so the group is still its own.

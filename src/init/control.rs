@@ -295,9 +295,14 @@ impl Control {
         self.clients.values().filter_map(until).chain(room).min()
     }
 
-    /// Sends those away that have used up their time.
-    pub(super) fn expire(&mut self, now: Instant) {
-        self.clients.retain(|_, client| client.deadline.is_none_or(|deadline| deadline > now));
+    /// Sends those away that have used up their time, but for the busy ones.
+    pub(super) fn expire(&mut self, now: Instant, busy: &[usize]) {
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.clients.retain(|number, client| {
+            client.deadline.is_none_or(|deadline| deadline > now) || busy.contains(number)
+        });
     }
 }
 

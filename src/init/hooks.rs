@@ -92,8 +92,7 @@ impl Init {
     }
 
     /// Starts the commands whose turn has come, and ends those that take too long.
-    pub(super) fn run_hooks(&mut self) {
-        let now = Instant::now();
+    pub(super) fn run_hooks(&mut self, now: Instant) {
         for (pid, until) in &mut self.hooks.running {
             if *until <= now
                 && let Some(pid) = Pid::from_raw(*pid)

@@ -53,8 +53,8 @@ impl Init {
     }
 
     /// Starts what had to wait for its remnants.
-    pub(super) fn start_held_up(&mut self) {
-        for id in self.remnants.take_free(Instant::now()) {
+    pub(super) fn start_held_up(&mut self, now: Instant) {
+        for id in self.remnants.take_free(now) {
             self.spawn(id);
         }
     }

@@ -19,14 +19,10 @@ const SHARE: Duration = Duration::from_millis(10);
 
 impl Init {
     /// Serves the clients of which the poll has reported something, and those who wait.
-    pub(super) fn serve(&mut self) {
+    pub(super) fn serve(&mut self, now: Instant) {
         let Some(control) = &mut self.control else { return };
-        let now = Instant::now();
         if std::mem::take(&mut self.unfinished.clients) || control.has_room_again(now) {
             self.unfinished.clients = control.accept(now, self.poll.registry());
-        }
-        if control.deadline().is_some_and(|deadline| deadline <= now) {
-            control.expire(now);
         }
         let until = Instant::now() + SHARE;
         for number in std::mem::take(&mut self.busy_clients) {
@@ -36,6 +32,10 @@ impl Init {
             self.answer_requests(number, now, until);
         }
         self.serve_those_who_wait(now);
+        // Last, and not those who have said something that is still to be heard.
+        if let Some(control) = &mut self.control {
+            control.expire(now, &self.busy_clients);
+        }
     }
 
     fn answer_requests(&mut self, number: usize, now: Instant, until: Instant) {
