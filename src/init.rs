@@ -138,6 +138,8 @@ pub struct Init {
     asked: BTreeSet<i32>,
     killing: bool,
     out_of_memory: OutOfMemory,
+    /// Why what is orphaned below goes to another process, if it does.
+    orphans_are_lost: Option<io::Error>,
     /// The last service that could not be started, and why.
     last_refusal: Option<(ServiceId, String)>,
 }
@@ -168,11 +170,7 @@ impl Init {
             // starts where we are, so we leave later.
             leave_directory();
         }
-        // PID 1 is the reaper of its namespace anyway. Elsewhere orphans would go to another
-        // process if this failed, which the kernel documents no reason for (prctl(2)).
-        if std::process::id() != 1 {
-            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        }
+        let orphans_are_lost = become_reaper().err();
         let mut sockets = Sockets::default();
         sockets.open(&plan).map_err(io::Error::other)?;
         let poll = Poll::new()?;
@@ -214,6 +212,7 @@ impl Init {
             asked: BTreeSet::new(),
             killing: false,
             out_of_memory: OutOfMemory::default(),
+            orphans_are_lost,
             last_refusal: None,
         })
     }
@@ -221,6 +220,13 @@ impl Init {
     /// Runs the bundle to its end, and returns the code to exit with. From here on nothing may
     /// fail: if PID 1 ends, the kernel kills the container (pid_namespaces(7)).
     pub fn run(mut self) -> u8 {
+        if let Some(error) = self.orphans_are_lost.take() {
+            self.say(&format!(
+                "can't become the reaper of orphans: {}; what a service leaves behind goes to \
+                 another process, and may outlive the shutdown",
+                error_text(&error)
+            ));
+        }
         self.open_control();
         // Before anything is started: with too little memory a command may be killed at once.
         self.out_of_memory = OutOfMemory::watch();
@@ -401,6 +407,15 @@ impl Init {
             self.say(text);
         }
     }
+}
+
+/// PID 1 is the reaper of its namespace anyway. Linux refuses it to nobody, but gVisor and qemu's
+/// user mode don't know it, and then the kernel's list of our children still has all services.
+fn become_reaper() -> io::Result<()> {
+    if std::process::id() == 1 {
+        return Ok(());
+    }
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
 /// There is always a root directory to go to; if not, nothing is lost.

@@ -187,6 +187,24 @@ fn what_is_left_behind_is_asked_without_proc() {
 }
 
 #[test]
+fn where_it_can_not_become_the_reaper_it_says_so_and_goes_on() {
+    if !has("strace") {
+        return;
+    }
+    let service = "[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"exit 3\"]\n";
+    let file = bundle(service);
+    let file = file.path().to_str().unwrap();
+    for arguments in [&["run", "-f", file][..], &["--", "sh", "-c", "exit 3"]] {
+        let mut command = Command::new("strace");
+        command.args(["-o", "/dev/null", "-e", "trace=prctl", "-e", "inject=prctl:error=EINVAL"]);
+        let ended = run(command.arg(harness::binary()).args(arguments));
+        assert_eq!(ended.code(), 3, "{ended:?}");
+        let words = "can't become the reaper of orphans: Invalid argument";
+        assert_eq!(ended.stderr.matches(words).count(), 1, "{ended:?}");
+    }
+}
+
+#[test]
 fn the_first_of_two_deaths_is_told_whichever_service_it_was() {
     if !has("strace") {
         return;

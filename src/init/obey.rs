@@ -173,7 +173,8 @@ impl Init {
         let pidfd = self.processes.get(id).and_then(super::processes::Process::descriptor);
         let terminal = self.terminal.as_ref().map(|terminal| terminal.as_fd().as_raw_fd());
         let own = [self.poll.as_raw_fd(), self.signals.as_raw_fd()];
-        let mut keep: Vec<_> = own.into_iter().chain(pidfd).chain(terminal).collect();
+        let logs = self.logs.descriptors();
+        let mut keep: Vec<_> = own.into_iter().chain(pidfd).chain(terminal).chain(logs).collect();
         descriptors::close_inherited(&mut keep);
         // Stderr stays: it is for the record.
         descriptors::empty_input_and_output();

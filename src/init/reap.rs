@@ -74,7 +74,8 @@ impl Init {
                 Ok(Some((pid, status))) => self.reaped(pid, exit_status(status)),
                 Ok(None) => return self.kill_newcomers(),
                 Err(rustix::io::Errno::INTR) => {}
-                // No child is left, so no descendant is, for each becomes ours when its parent ends.
+                // No child is left, so no descendant is, for each becomes ours when its parent ends;
+                // where that is refused, none that we could know of.
                 Err(rustix::io::Errno::CHILD) => return self.tree_is_empty(),
                 // SIGCHLD, which has told of it, will not come again.
                 Err(_) => {
