@@ -433,10 +433,10 @@ impl Logs {
 
 /// Appends a message of the init's own to `out`.
 fn say_into(text: &str, json: bool, out: &mut Vec<u8>) {
-    let format = if json {
-        Format::json(INIT_NAME, Channel::Stderr)
-    } else {
-        Format::Prefix(format!("{INIT_NAME}: ").into_bytes().into())
-    };
-    format.append(text.as_bytes(), &TimeStamp::default(), out);
+    let time = TimeStamp::default();
+    if json {
+        return Format::json(INIT_NAME, Channel::Stderr).append_line(text.as_bytes(), &time, out);
+    }
+    let format = Format::after(format!("{INIT_NAME}: "));
+    text.lines().for_each(|line| format.append_line(line.as_bytes(), &time, out));
 }

@@ -7,6 +7,11 @@ use serde_json::{Value, json};
 use crate::exit::ExitStatus;
 use crate::supervisor::{Cause, Outcome, ServiceId};
 
+/// How many names a record lists, and how long a text it repeats, in characters: it is one line of less
+/// than 16 KiB, so that nobody who passes it on cuts it.
+const MOST_NAMES: usize = 100;
+const LONGEST_TEXT: usize = 500;
+
 /// How a bundle ended, for people and for programs.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -77,12 +82,12 @@ impl Record {
         let record: Value = json!({
             "time": time,
             "event": "ended",
-            "bundle": self.bundle,
+            "bundle": self.bundle.as_deref().map(shortened),
             "cause": cause,
             "service": service.map(|id| self.name(id)),
             "service_code": code,
             "signal": signal,
-            "reason": self.reason,
+            "reason": self.reason(),
             "service_ran_seconds": self.service_ran.map(|ran| ran.as_secs_f64()),
             "ran_seconds": self.ran.as_secs_f64(),
             "overran": self.overran(),
@@ -109,7 +114,7 @@ impl Record {
                 format!("{} {status}{}", self.subject(id), ran.unwrap_or_default())
             }
             Cause::SpawnFailed(id, _) => {
-                let reason = self.reason.as_ref().map(|reason| format!(": {reason}"));
+                let reason = self.reason().map(|reason| format!(": {reason}"));
                 let reason = reason.unwrap_or_default();
                 format!("{} could not be started{reason}", self.subject(id))
             }
@@ -135,11 +140,23 @@ impl Record {
         self.names.get(id.0).map_or("?", String::as_str)
     }
 
-    fn overran(&self) -> Vec<&str> {
-        let services = self.outcome.overran.iter().map(|id| self.name(*id));
-        let rest = self.outcome.rest_overran.then_some("processes left behind");
-        services.chain(rest).collect()
+    fn overran(&self) -> Vec<String> {
+        let all = &self.outcome.overran;
+        let services = all.iter().take(MOST_NAMES).map(|id| self.name(*id).to_owned());
+        let more = all.len().checked_sub(MOST_NAMES + 1);
+        let more = more.map(|more| format!("and {} more", more + 1));
+        let rest = self.outcome.rest_overran.then(|| "processes left behind".to_owned());
+        services.chain(more).chain(rest).collect()
     }
+
+    fn reason(&self) -> Option<String> {
+        self.reason.as_deref().map(shortened)
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let cut: String = text.chars().take(LONGEST_TEXT).collect();
+    if cut.len() < text.len() { cut + " ..." } else { cut }
 }
 
 /// A length of time as people read it: to the millisecond below a minute, to the second above.
@@ -209,6 +226,19 @@ mod tests {
         let mut record = record(Cause::Exited(ServiceId(0), ExitStatus::Code(143)), 143);
         record.code = 0;
         assert!(record.text().ends_with("; exit code 0 (remapped from 143)"), "{}", record.text());
+    }
+
+    #[test]
+    fn it_is_never_too_long_for_one_line() {
+        let mut record = record(Cause::SpawnFailed(ServiceId(0), 127), 127);
+        record.names = vec!["n".repeat(64); 5000];
+        record.outcome.overran = (0..5000).map(ServiceId).collect();
+        record.bundle = Some("\u{1b}".repeat(100_000));
+        record.reason = Some("\u{1b}".repeat(100_000));
+        for line in [record.text(), record.json("2026-01-01T00:00:00.000000Z")] {
+            assert!(line.len() < 16_000, "{} bytes", line.len());
+            assert!(line.contains("and 4900 more"));
+        }
     }
 
     #[test]

@@ -58,7 +58,23 @@ fn inherited_output_is_left_alone() {
 fn an_endless_line_is_cut() {
     let ended = output(&service("a", "head -c 40000 /dev/zero | tr \"\\0\" x", ""));
     let lengths: Vec<usize> = ended.stdout.lines().map(|line| line.len() - "[a] ".len()).collect();
-    assert_eq!(lengths, [16384, 16384, 40000 - 2 * 16384]);
+    let room = 16384 - "[a] \n".len();
+    assert_eq!(lengths, [room, room, 40000 - 2 * room]);
+}
+
+#[test]
+fn each_piece_of_an_endless_line_is_json() {
+    let script = "head -c 40000 /dev/zero | tr \"\\0\" \"\\033\"; echo";
+    let ended = output(&("[bundle]\nlog = \"json\"\n".to_owned() + &service("a", script, "")));
+    let mut text = String::new();
+    for line in ended.stdout.split_inclusive('\n') {
+        assert!(line.len() <= 16384, "{} bytes", line.len());
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        text.push_str(value["message"].as_str().unwrap());
+        let is_last = text.len() == 40000;
+        assert_eq!(value.get("partial"), (!is_last).then_some(&true.into()));
+    }
+    assert_eq!(text, "\u{1b}".repeat(40000));
 }
 
 #[test]

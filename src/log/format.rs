@@ -7,8 +7,9 @@ use serde::ser::SerializeMap;
 
 use super::Channel;
 
-/// The longest line that is passed on whole, in bytes; Docker's log drivers cut at the same
-/// length. What is longer is passed on in pieces of this size, each as a line of its own.
+/// The longest line that is written, in bytes, with all that is put around the text and the newline
+/// at its end: Docker and the kubelet's CRI cut at this length, and half an object is no JSON. What
+/// is longer is passed on in pieces, each as a line of its own.
 pub const LONGEST_LINE: usize = 16 * 1024;
 
 /// The colours that services take turns in: no red, which people read as an error, and no
@@ -17,7 +18,14 @@ const COLOURS: [&str; 6] = ["36", "33", "32", "35", "34", "96"];
 
 /// How the lines of one stream are to look.
 #[derive(Clone, Debug)]
-pub enum Format {
+pub struct Format {
+    look: Look,
+    /// How many bytes of text there is room for in a line, as they are written.
+    room: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Look {
     /// After this prefix.
     Prefix(Box<[u8]>),
     /// As one JSON object each.
@@ -29,37 +37,116 @@ pub enum Format {
     },
 }
 
+/// A line, or a piece of one that is too long; without a newline at its end.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'text> {
+    /// What it says.
+    pub text: &'text [u8],
+    /// Whether the line goes on in the next one.
+    pub is_partial: bool,
+}
+
 impl Format {
     /// `[name] line`; with a colour that goes by `number` where one is wanted.
     pub fn prefix(service: &str, colour: Option<usize>) -> Format {
-        let text = match colour {
+        Format::after(match colour {
             Some(number) => {
                 let colour = COLOURS[number % COLOURS.len()];
                 format!("\x1b[{colour}m[{service}]\x1b[0m ")
             }
             None => format!("[{service}] "),
-        };
-        Format::Prefix(text.into_bytes().into())
+        })
+    }
+
+    /// Each line after this text, which is far shorter than a line may be.
+    pub fn after(prefix: String) -> Format {
+        let room = LONGEST_LINE - prefix.len() - 1;
+        Format { look: Look::Prefix(prefix.into_bytes().into()), room }
     }
 
     /// One JSON object a line.
     pub fn json(service: &str, channel: Channel) -> Format {
-        Format::Json { service: service.into(), channel }
+        let mut empty = Vec::new();
+        let piece = Piece { text: b"", is_partial: true };
+        append_json(service, channel, piece, &TimeStamp::default(), &mut empty);
+        let room = LONGEST_LINE - empty.len();
+        Format { look: Look::Json { service: service.into(), channel }, room }
     }
 
-    /// Appends `line`, which has no newline at its end, to `out`.
-    pub fn append(&self, line: &[u8], time: &TimeStamp, out: &mut Vec<u8>) {
-        match self {
-            Format::Prefix(prefix) => {
+    /// Appends a piece to `out`, as a line.
+    pub fn append(&self, piece: Piece, time: &TimeStamp, out: &mut Vec<u8>) {
+        match &self.look {
+            Look::Prefix(prefix) => {
                 out.extend_from_slice(prefix);
-                out.extend_from_slice(line);
+                out.extend_from_slice(piece.text);
                 out.push(b'\n');
             }
-            Format::Json { service, channel } => {
-                let message = String::from_utf8_lossy(line);
-                append_json(service, *channel, &message, time, out);
-            }
+            Look::Json { service, channel } => append_json(service, *channel, piece, time, out),
         }
+    }
+
+    /// Appends a whole line to `out`, in as many pieces as it takes.
+    pub fn append_line(&self, line: &[u8], time: &TimeStamp, out: &mut Vec<u8>) {
+        self.cut(line, |piece| self.append(piece, time, out));
+    }
+
+    /// Cuts a whole line into pieces of which each fits.
+    fn cut(&self, mut line: &[u8], mut each: impl FnMut(Piece)) {
+        loop {
+            let (text, rest) = line.split_at(self.fitting(line));
+            each(Piece { text, is_partial: !rest.is_empty() });
+            if rest.is_empty() {
+                return;
+            }
+            line = rest;
+        }
+    }
+
+    /// How much of the text, from its beginning on, fits into a line: all of it, or up to the
+    /// beginning of a character.
+    fn fitting(&self, text: &[u8]) -> usize {
+        match self.look {
+            Look::Prefix(_) if text.len() <= self.room => text.len(),
+            Look::Prefix(_) => last_boundary(text, self.room),
+            Look::Json { .. } if text.len() * LONGEST_ESCAPE <= self.room => text.len(),
+            Look::Json { .. } => fitting_in_json(text, self.room),
+        }
+    }
+}
+
+/// The longest that one byte becomes in JSON: `\u001b`.
+const LONGEST_ESCAPE: usize = 6;
+
+/// The last place up to `most`, which is within the text, where a character of UTF-8 begins; or
+/// `most`, if none does in the length of a character.
+fn last_boundary(text: &[u8], most: usize) -> usize {
+    let begins = |place: &usize| text[*place] & 0b1100_0000 != 0b1000_0000;
+    (most - 3..=most).rev().find(begins).unwrap_or(most)
+}
+
+fn fitting_in_json(text: &[u8], room: usize) -> usize {
+    let (mut taken, mut length) = (0, 0);
+    for chunk in text.utf8_chunks() {
+        let valid = chunk.valid().chars().map(|char| (char.len_utf8(), length_in_json(char)));
+        let replaced = (chunk.invalid().len(), char::REPLACEMENT_CHARACTER.len_utf8());
+        let invalid = (!chunk.invalid().is_empty()).then_some(replaced);
+        for (bytes, written) in valid.chain(invalid) {
+            length += written;
+            if length > room {
+                return taken;
+            }
+            taken += bytes;
+        }
+    }
+    taken
+}
+
+/// How many bytes serde_json writes for it in a string.
+fn length_in_json(char: char) -> usize {
+    match char {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\x08' | '\x0c' => 2,
+        '\0'..='\x1f' => LONGEST_ESCAPE,
+        other => other.len_utf8(),
     }
 }
 
@@ -74,20 +161,18 @@ impl TimeStamp {
     }
 }
 
-fn append_json(
-    service: &str,
-    channel: Channel,
-    message: &str,
-    time: &TimeStamp,
-    out: &mut Vec<u8>,
-) {
+fn append_json(service: &str, channel: Channel, piece: Piece, time: &TimeStamp, out: &mut Vec<u8>) {
+    let message = String::from_utf8_lossy(piece.text);
     let before = out.len();
     let mut serializer = serde_json::Serializer::new(&mut *out);
-    let written = serializer.serialize_map(Some(4)).and_then(|mut map| {
+    let written = serializer.serialize_map(None).and_then(|mut map| {
         map.serialize_entry("time", time.text())?;
         map.serialize_entry("service", service)?;
         map.serialize_entry("stream", channel.name())?;
-        map.serialize_entry("message", message)?;
+        map.serialize_entry("message", &message)?;
+        if piece.is_partial {
+            map.serialize_entry("partial", &true)?;
+        }
         map.end()
     });
     match written {
@@ -100,46 +185,49 @@ fn append_json(
 /// Cuts a stream of bytes into lines, of which the last may still be growing.
 #[derive(Debug, Default)]
 pub struct LineSplitter {
-    /// The beginning of a line whose end has not come yet; shorter than [`LONGEST_LINE`].
+    /// The beginning of a line whose end has not come yet; not longer than [`LONGEST_LINE`].
     partial: Vec<u8>,
 }
 
 impl LineSplitter {
-    /// Calls `line` for each whole line in `bytes`, and keeps the rest.
-    pub fn push(&mut self, mut bytes: &[u8], mut line: impl FnMut(&[u8])) {
+    /// Calls `each` for each line in `bytes`, in pieces that fit the format, and keeps the rest.
+    pub fn push(&mut self, mut bytes: &[u8], format: &Format, mut each: impl FnMut(Piece)) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
-            self.end_of_line(&bytes[..end], &mut line);
+            let line = &bytes[..end];
             bytes = &bytes[end + 1..];
+            if self.partial.is_empty() {
+                format.cut(line, &mut each);
+                continue;
+            }
+            self.partial.extend_from_slice(line);
+            // The memory goes back too: most services end their writes with a newline, and a
+            // thousand idle buffers would be the largest thing the init has.
+            format.cut(&std::mem::take(&mut self.partial), &mut each);
         }
         if !bytes.is_empty() {
             self.partial.extend_from_slice(bytes);
-            self.cut_long(&mut line);
+            self.cut_long(format, &mut each);
         }
     }
 
-    /// Calls `line` for what is left, because no more will come.
-    pub fn finish(&mut self, mut line: impl FnMut(&[u8])) {
+    /// Calls `each` for what is left, because no more will come.
+    pub fn finish(&mut self, format: &Format, each: impl FnMut(Piece)) {
         if !self.partial.is_empty() {
-            line(&std::mem::take(&mut self.partial));
+            format.cut(&std::mem::take(&mut self.partial), each);
         }
     }
 
-    fn end_of_line(&mut self, end: &[u8], line: &mut impl FnMut(&[u8])) {
-        if self.partial.is_empty() && end.len() <= LONGEST_LINE {
-            return line(end);
+    /// Passes on what is certainly too long for one line. What may still fit waits for its end, so
+    /// a piece always has the characters behind it to be cut by.
+    fn cut_long(&mut self, format: &Format, each: &mut impl FnMut(Piece)) {
+        let mut done = 0;
+        while self.partial.len() - done > LONGEST_LINE {
+            let rest = &self.partial[done..];
+            let end = format.fitting(rest);
+            each(Piece { text: &rest[..end], is_partial: true });
+            done += end;
         }
-        self.partial.extend_from_slice(end);
-        self.cut_long(line);
-        // The memory goes back too: most services end their writes with a newline, and a
-        // thousand idle buffers would be the largest thing the init has.
-        line(&std::mem::take(&mut self.partial));
-    }
-
-    fn cut_long(&mut self, line: &mut impl FnMut(&[u8])) {
-        while self.partial.len() > LONGEST_LINE {
-            line(&self.partial[..LONGEST_LINE]);
-            self.partial.drain(..LONGEST_LINE);
-        }
+        self.partial.drain(..done);
     }
 }
 
@@ -148,39 +236,80 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn split(chunks: &[&[u8]]) -> Vec<Vec<u8>> {
+    fn split(format: &Format, chunks: &[&[u8]]) -> Vec<(Vec<u8>, bool)> {
         let mut splitter = LineSplitter::default();
         let mut lines = Vec::new();
+        let mut keep = |piece: Piece| lines.push((piece.text.to_vec(), piece.is_partial));
         for chunk in chunks {
-            splitter.push(chunk, |line| lines.push(line.to_vec()));
+            splitter.push(chunk, format, &mut keep);
         }
-        splitter.finish(|line| lines.push(line.to_vec()));
+        splitter.finish(format, &mut keep);
         lines
+    }
+
+    fn whole(text: &[u8]) -> Piece<'_> {
+        Piece { text, is_partial: false }
+    }
+
+    /// Each piece as it is written.
+    fn written(format: &Format, pieces: &[(Vec<u8>, bool)]) -> Vec<Vec<u8>> {
+        let line = |(text, is_partial): &(Vec<u8>, bool)| {
+            let mut out = Vec::new();
+            let piece = Piece { text, is_partial: *is_partial };
+            format.append(piece, &TimeStamp::default(), &mut out);
+            out
+        };
+        pieces.iter().map(line).collect()
     }
 
     #[test]
     fn lines_come_whole_however_they_arrive() {
-        assert_eq!(split(&[b"one\ntw", b"o\n\nthr", b"ee"]), [&b"one"[..], b"two", b"", b"three"]);
+        let pieces = split(&Format::prefix("a", None), &[b"one\ntw", b"o\n\nthr", b"ee"]);
+        let lines: Vec<&[u8]> = pieces.iter().map(|(text, _)| text.as_slice()).collect();
+        assert_eq!(lines, [&b"one"[..], b"two", b"", b"three"]);
+        assert!(pieces.iter().all(|(_, is_partial)| !is_partial));
     }
 
     #[test]
-    fn an_endless_line_is_cut() {
-        let endless = vec![b'x'; 2 * LONGEST_LINE + 1];
-        let lengths: Vec<usize> = split(&[&endless, b"\n"]).iter().map(Vec::len).collect();
-        assert_eq!(lengths, [LONGEST_LINE, LONGEST_LINE, 1]);
+    fn an_endless_line_is_cut_so_that_its_pieces_fit() {
+        let format = Format::prefix("web", None);
+        let room = LONGEST_LINE - "[web] \n".len();
+        let pieces = split(&format, &[&vec![b'x'; 2 * room + 1], b"\n"]);
+        let lengths: Vec<usize> = written(&format, &pieces).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [LONGEST_LINE, LONGEST_LINE, "[web] x\n".len()]);
     }
 
     #[test]
-    fn a_line_of_just_the_longest_length_stays_whole() {
-        let longest = vec![b'x'; LONGEST_LINE];
-        assert_eq!(split(&[&longest, b"\n"]).len(), 1);
+    fn a_line_that_just_fits_stays_whole() {
+        let format = Format::prefix("web", None);
+        let longest = vec![b'x'; LONGEST_LINE - "[web] \n".len()];
+        assert_eq!(split(&format, &[&longest, b"\n"]).len(), 1);
+        assert_eq!(split(&format, &[&longest, b"x\n"]).len(), 2);
+        let format = Format::json("web", Channel::Stdout);
+        let longest = vec![b'x'; format.room];
+        assert_eq!(split(&format, &[&longest, b"\n"]).len(), 1);
+        assert_eq!(split(&format, &[&longest, b"\x1b\n"]).len(), 2);
+    }
+
+    #[test]
+    fn json_says_what_is_a_part() {
+        let format = Format::json("web", Channel::Stdout);
+        let lines = written(&format, &split(&format, &[&[b'\x1b'; 7000], b"\nshort\n"]));
+        let part = |line: &Vec<u8>| {
+            let value: serde_json::Value = serde_json::from_slice(line).unwrap();
+            (value["message"].as_str().unwrap().len(), value.get("partial").cloned())
+        };
+        let parts: Vec<_> = lines.iter().map(part).collect();
+        let cut = |length| (length, Some(true.into()));
+        let most = format.room / LONGEST_ESCAPE;
+        assert_eq!(parts, [cut(most), cut(most), (7000 - 2 * most, None), (5, None)]);
     }
 
     #[test]
     fn json_lines_hold_any_bytes() {
         let mut out = Vec::new();
         Format::json("web", Channel::Stderr).append(
-            b"a\"b\x00\xff",
+            whole(b"a\"b\x00\xff"),
             &TimeStamp::default(),
             &mut out,
         );
@@ -193,28 +322,90 @@ mod tests {
     #[test]
     fn a_prefix_is_coloured_only_when_asked() {
         let mut out = Vec::new();
-        Format::prefix("web", None).append(b"hi", &TimeStamp::default(), &mut out);
+        Format::prefix("web", None).append(whole(b"hi"), &TimeStamp::default(), &mut out);
         assert_eq!(out, b"[web] hi\n");
         out.clear();
-        Format::prefix("web", Some(0)).append(b"hi", &TimeStamp::default(), &mut out);
+        Format::prefix("web", Some(0)).append(whole(b"hi"), &TimeStamp::default(), &mut out);
         assert_eq!(out, b"\x1b[36m[web]\x1b[0m hi\n");
+    }
+
+    /// Text of one, two, three and four bytes a character, escapes, and what is no UTF-8.
+    fn anything() -> impl Strategy<Value = Vec<u8>> {
+        let unit = prop_oneof![
+            Just(b"x".to_vec()),
+            Just("\u{e9}".as_bytes().to_vec()),
+            Just("\u{20ac}".as_bytes().to_vec()),
+            Just("\u{1f600}".as_bytes().to_vec()),
+            Just(b"\"\\".to_vec()),
+            Just(b"\x1b".to_vec()),
+            Just(b"\xff".to_vec()),
+            Just(b"\xe2\x82".to_vec()),
+            Just(b"\x80".to_vec()),
+            Just(b"\n".to_vec()),
+        ];
+        let run = (unit, 0..6000_usize).prop_map(|(unit, count)| match unit.as_slice() {
+            b"\n" => unit,
+            unit => unit.repeat(count),
+        });
+        proptest::collection::vec(run, 0..12).prop_map(|runs| runs.concat())
     }
 
     proptest! {
         #[test]
         fn no_byte_is_lost_and_no_line_is_too_long(
-            pieces in proptest::collection::vec((0..5000_usize, any::<bool>()), 0..30),
+            text in anything(), sizes in proptest::collection::vec(1..9000_usize, 1..20), json: bool,
         ) {
-            let chunks: Vec<Vec<u8>> = pieces
-                .into_iter()
-                .map(|(length, ends)| [vec![b'x'; length], vec![b'\n'; usize::from(ends)]].concat())
-                .collect();
-            let whole = chunks.concat();
-            let refs: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
-            let lines = split(&refs);
-            prop_assert!(lines.iter().all(|line| line.len() <= LONGEST_LINE));
-            let without_newlines: Vec<u8> = whole.into_iter().filter(|byte| *byte != b'\n').collect();
-            prop_assert_eq!(lines.concat(), without_newlines);
+            let format = match json {
+                true => Format::json("web", Channel::Stderr),
+                false => Format::prefix("web", Some(3)),
+            };
+            let (mut rest, mut chunks) = (text.as_slice(), Vec::new());
+            for size in sizes.iter().cycle() {
+                let (chunk, more) = rest.split_at((*size).min(rest.len()));
+                chunks.push(chunk);
+                rest = more;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            let pieces = split(&format, &chunks);
+            let mut again = Vec::new();
+            for (piece, is_partial) in &pieces {
+                again.extend_from_slice(piece);
+                again.extend(std::iter::repeat_n(b'\n', usize::from(!is_partial)));
+            }
+            if !text.ends_with(b"\n") {
+                prop_assert_eq!(again.pop().is_some(), !text.is_empty());
+            }
+            prop_assert_eq!(&again, &text);
+            let lines = written(&format, &pieces);
+            for line in &lines {
+                prop_assert!(line.len() <= LONGEST_LINE, "{} bytes", line.len());
+                prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+            }
+            // Where it is text, each piece is.
+            for (line, cut) in text.split(|byte| *byte == b'\n').filter_map(|line| {
+                let text = std::str::from_utf8(line).ok()?;
+                let mut cut = Vec::new();
+                format.cut(line, |piece| cut.push(piece.text.to_vec()));
+                Some((text, cut))
+            }) {
+                let cut: Vec<String> =
+                    cut.into_iter().map(|piece| String::from_utf8(piece).unwrap()).collect();
+                prop_assert_eq!(cut.concat(), line);
+            }
+            if json {
+                let mut said = String::new();
+                for line in &lines {
+                    let value: serde_json::Value = serde_json::from_slice(line).unwrap();
+                    said.push_str(value["message"].as_str().unwrap());
+                    if value["partial"] != true {
+                        said.push('\n');
+                    }
+                }
+                let wanted = String::from_utf8_lossy(&again).into_owned();
+                prop_assert_eq!(said.trim_end_matches('\n'), wanted.trim_end_matches('\n'));
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::fs::{Gid, OFlags, Uid};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Channel;
-use super::format::{Format, LineSplitter, TimeStamp};
+use super::format::{Format, LineSplitter, Piece, TimeStamp};
 use super::ring::Ring;
 use super::sink::Sink;
 use crate::bundle::LogFull;
@@ -158,21 +158,21 @@ impl Stream {
         }
         let Stream { splitter, format, watched, heard, dropped, .. } = self;
         let out = sink.buffer();
-        let pass_on = |line: &[u8]| {
+        let pass_on = |piece: Piece| {
             if let Some(ring) = &mut ring {
-                ring.push(line);
+                ring.push(piece.text);
             }
             if let Some(text) = watched {
-                *heard |= memchr::memmem::find(line, text).is_some();
+                *heard |= memchr::memmem::find(piece.text, text).is_some();
             }
             match is_full {
                 true => *dropped += 1,
-                false => format.append(line, &time, out),
+                false => format.append(piece, &time, out),
             }
         };
         match bytes {
-            Some(bytes) => splitter.push(bytes, pass_on),
-            None => splitter.finish(pass_on),
+            Some(bytes) => splitter.push(bytes, format, pass_on),
+            None => splitter.finish(format, pass_on),
         }
         if self.heard {
             self.watched = None;
@@ -183,7 +183,7 @@ impl Stream {
     fn report_dropped(&mut self, time: &TimeStamp, sink: &mut Sink) {
         if self.dropped > 0 {
             let text = format!("sidecar-init: {} lines dropped, nobody read them", self.dropped);
-            self.format.append(text.as_bytes(), time, sink.buffer());
+            self.format.append_line(text.as_bytes(), time, sink.buffer());
             self.dropped = 0;
         }
     }
