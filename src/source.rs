@@ -3,10 +3,9 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use crate::bundle::toml::{ConfigError, ConfigErrors};
-use crate::bundle::{Bundle, LogMode, instances, selection, toml};
+use crate::bundle::toml::{ConfigError, ConfigErrors, Overrides};
+use crate::bundle::{Bundle, instances, selection, toml};
 use crate::exit::{CONFIG, NOTHING_SELECTED};
 use crate::file;
 use crate::plan::Plan;
@@ -19,10 +18,8 @@ pub struct Source {
     pub file: PathBuf,
     /// Only these services, whatever the environment selects.
     pub only: Option<String>,
-    /// In place of the file's grace.
-    pub grace: Option<Duration>,
-    /// In place of every service's log mode.
-    pub log: Option<LogMode>,
+    /// What the command line says in place of the file.
+    pub overrides: Overrides,
     /// The main command beside the services.
     pub main: Option<Vec<OsString>>,
 }
@@ -49,14 +46,11 @@ impl Source {
             let reason = "the environment leaves no instance of any service to run".to_owned();
             return Err(Refusal { code: NOTHING_SELECTED, reason });
         }
-        bundle.grace = self.grace.unwrap_or(bundle.grace);
         for service in &mut bundle.services {
-            service.log = self.log.unwrap_or(service.log);
             for (file, _) in &mut service.environment.files {
                 *file = self.beside(file);
             }
         }
-        bundle.log = self.log.unwrap_or(bundle.log);
         Plan::bundle(bundle, self.main.clone()).map_err(|errors| self.refusal(errors))
     }
 
@@ -79,7 +73,8 @@ impl Source {
                  SIDECAR_INIT_CONFIG"
             ))
         })?;
-        toml::parse(&shown, &text).map_err(|errors| refusal(errors.to_string()))
+        toml::parse_with(&shown, &text, self.overrides)
+            .map_err(|errors| refusal(errors.to_string()))
     }
 
     fn narrowed(&self, bundle: Bundle, warnings: &mut Vec<String>) -> Result<Bundle, Refusal> {

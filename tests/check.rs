@@ -112,3 +112,61 @@ fn what_could_hold_up_whoever_reads_it_is_refused_at_once() {
         assert!(ended.stderr.contains("it is no regular file"), "{ended:?}");
     }
 }
+
+#[test]
+fn what_is_said_in_place_of_the_file_is_checked_like_the_file() {
+    let telling = service("a", "echo up", "ready = { log = \"up\" }\ngrace = \"5s\"");
+    let file = bundle(
+        &(telling + &service("b", "true", "") + &service("c", "true", "requires = [\"b\"]")),
+    );
+    let path = file.path().to_str().unwrap();
+    let refusals: [(&[&str], Option<&str>, i32, &str); 8] = [
+        (&["--log", "inherit"], None, 78, "4:17: in log mode \"inherit\" (`log`, or --log)"),
+        (&["--log", "inherit", "--only", "b"], None, 78, "4:17: in log mode"),
+        (&["--grace", "4s"], None, 78, "5:9: `grace` of a service lies within the bundle's"),
+        (&[], Some("4s"), 78, "which is 4s by --grace or SIDECAR_INIT_GRACE"),
+        (&[], Some("soon"), 64, "SIDECAR_INIT_GRACE"),
+        (&["--only", "c"], None, 65, "leaves out b, which c requires"),
+        (&["--only", "nosuch", "--", "true"], None, 65, "--only leaves no service to run"),
+        (&["--", ""], None, 64, "there is no command after --"),
+    ];
+    for (arguments, grace, code, words) in refusals {
+        let ended = ["check", "run"].map(|command| {
+            // An empty one counts as unset.
+            let grace = grace.unwrap_or_default();
+            run(ask(command, path, arguments).env("SIDECAR_INIT_GRACE", grace))
+        });
+        assert!(ended[0].stderr.contains(words), "{arguments:?}: {ended:?}");
+        assert_eq!((ended[0].code(), ended[1].code()), (code, code), "{arguments:?}: {ended:?}");
+        assert_eq!(ended[0].stderr, ended[1].stderr, "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_plan_is_that_with_what_is_said_in_place_of_the_file() {
+    let file = bundle(&service("a", "true", "grace = \"20s\""));
+    let path = file.path().to_str().unwrap();
+    assert_eq!(run(&mut ask("check", path, &[])).code(), 78, "longer than the bundle's 8s");
+    let arguments = ["--json", "--grace", "30s", "--log", "json", "--", "tool", "x"];
+    let mut command = ask("check", path, &arguments);
+    let ended = run(command.env("SIDECAR_INIT_SOCKET", "/run/other.sock"));
+    let plan: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        (&plan["grace_seconds"], &plan["socket"]),
+        (&30.0.into(), &"/run/other.sock".into())
+    );
+    let services = plan["services"].as_array().unwrap();
+    assert_eq!(
+        (&services[0]["log"], &services[0]["grace_seconds"]),
+        (&"json".into(), &20.0.into())
+    );
+    let main = (&services[1]["name"], &services[1]["log"], &services[1]["command"]);
+    let command = serde_json::json!(["tool", "x"]);
+    assert_eq!(main, (&"main".into(), &"inherit".into(), &command));
+}
+
+fn ask(subcommand: &str, path: &str, arguments: &[&str]) -> Command {
+    let mut command = init(Position::Child);
+    command.args([subcommand, "-f", path]).args(arguments);
+    command
+}

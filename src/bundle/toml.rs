@@ -37,9 +37,20 @@ pub(super) const LOG_FULL: [(&str, LogFull); 2] =
 pub(super) const ON_EXIT: [(&str, OnExit); 2] =
     [("shutdown", OnExit::Shutdown), ("ignore", OnExit::Ignore)];
 
+/// What is said elsewhere, as on the command line, in place of what the file says. It is checked
+/// like the file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Overrides {
+    /// The bundle's grace.
+    pub grace: Option<Duration>,
+    /// The log mode of the bundle and of every service.
+    pub log: Option<LogMode>,
+}
+
 /// What services have that don't say.
 #[derive(Clone, Copy)]
 pub(super) struct Defaults {
+    overrides: Overrides,
     grace: Duration,
     log: LogMode,
     log_full: LogFull,
@@ -61,6 +72,14 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// Everything that is wrong with it, each with its place and the fix.
 pub fn parse(file: &str, text: &str) -> Result<Bundle, ConfigErrors> {
+    parse_with(file, text, Overrides::default())
+}
+
+/// Reads the bundle in `text`, of which something is replaced.
+///
+/// # Errors
+/// Everything that is wrong with it then, each with its place and the fix.
+pub fn parse_with(file: &str, text: &str, overrides: Overrides) -> Result<Bundle, ConfigErrors> {
     let mut complaints = Complaints::new(text);
     let (table, syntax_errors) = DeTable::parse_recoverable(text);
     for error in &syntax_errors {
@@ -70,7 +89,7 @@ pub fn parse(file: &str, text: &str) -> Result<Bundle, ConfigErrors> {
     }
     // What else is wrong may follow from a broken line, and would only hide it.
     complaints.verdict(file)?;
-    let bundle = bundle(file, table.get_ref(), &mut complaints);
+    let bundle = bundle(file, table.get_ref(), overrides, &mut complaints);
     complaints.verdict(file)?;
     Ok(bundle)
 }
@@ -87,7 +106,12 @@ fn syntax_hint(text: &str, place: usize, message: &str) -> &'static str {
     }
 }
 
-fn bundle<'text>(file: &str, top: &DeTable<'text>, complaints: &mut Complaints<'text>) -> Bundle {
+fn bundle<'text>(
+    file: &str,
+    top: &DeTable<'text>,
+    overrides: Overrides,
+    complaints: &mut Complaints<'text>,
+) -> Bundle {
     let mut section = Section::new(top, "the file", complaints);
     section.only(&TOP_KEYS, &[("services", "each service is a [[service]]")]);
     let empty = DeTable::new();
@@ -97,10 +121,12 @@ fn bundle<'text>(file: &str, top: &DeTable<'text>, complaints: &mut Complaints<'
 
     let mut section = Section::new(table, "[bundle]", complaints);
     section.only(&BUNDLE_KEYS, &[("services", "each service is a [[service]]")]);
-    let grace = section.duration_up_to("grace", LONGEST_GRACE);
+    let grace = section.duration_up_to("grace", LONGEST_GRACE).map(|grace| grace.value);
+    let log = section.word("log", &LOG_MODES);
     let defaults = Defaults {
-        grace: grace.map_or(DEFAULT_GRACE, |grace| grace.value),
-        log: section.word("log", &LOG_MODES).unwrap_or_default(),
+        overrides,
+        grace: overrides.grace.or(grace).unwrap_or(DEFAULT_GRACE),
+        log: overrides.log.or(log).unwrap_or_default(),
         log_full: section.word("log-full", &LOG_FULL).unwrap_or_default(),
         on_exit: section.word("on-exit", &ON_EXIT).unwrap_or_default(),
     };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
+use sidecar_init::bundle::toml::Overrides;
 use sidecar_init::bundle::{DEFAULT_GRACE, LogMode};
 use sidecar_init::duration::{self, LONGEST_GRACE};
 use sidecar_init::exit::Remap;
@@ -149,23 +150,25 @@ fn stray_word(word: &OsString, mode: Mode) -> String {
                 }
             }
         }
-        Mode::Run => format!(
-            "unexpected '{word}'; the bundle's file comes after -f: sidecar-init run -f {word}; \
-             a main command after --: sidecar-init run -- {word} ..."
-        ),
-        Mode::Check => format!(
-            "unexpected '{word}'; the bundle's file comes after -f: sidecar-init check -f {word}"
-        ),
+        Mode::Run | Mode::Check => {
+            let subcommand = if mode == Mode::Run { "run" } else { "check" };
+            format!(
+                "unexpected '{word}'; the bundle's file comes after -f: \
+                 sidecar-init {subcommand} -f {word}; a main command after --: \
+                 sidecar-init {subcommand} -- {word} ..."
+            )
+        }
     }
 }
 
 fn option(name: &str, mode: Mode, given: &mut Given, parser: &mut Parser) -> Result<(), String> {
     use Mode::{Check, Command, Run};
     let fits = match name {
-        "grace" | "remap" | "termination-log" | "q" | "quiet" => mode != Check,
+        "grace" => true,
+        "remap" | "termination-log" | "q" | "quiet" => mode != Check,
         "g" | "group" | "map" | "parent-death-signal" => mode == Command,
-        "f" | "file" | "only" => mode != Command,
-        "log" | "ready-file" => mode == Run,
+        "f" | "file" | "only" | "log" => mode != Command,
+        "ready-file" => mode == Run,
         "json" => mode == Check,
         _ => return Err(format!("unknown option {}", dashed(name))),
     };
@@ -200,8 +203,8 @@ fn misplaced(name: &str) -> &'static str {
         "g" | "group" => "is for one command only",
         "map" => "is for one command only; in a bundle, [signals] of its file routes signals",
         "parent-death-signal" => "is for one command only; a service has the key of this name",
-        "f" | "file" | "only" => "goes with run or check: sidecar-init run -f FILE",
-        "log" | "ready-file" => "goes with run: sidecar-init run --log MODE --ready-file FILE",
+        "f" | "file" | "only" | "log" => "goes with run or check: sidecar-init run -f FILE",
+        "ready-file" => "goes with run: sidecar-init run --ready-file FILE",
         "json" => "goes with check: sidecar-init check --json",
         _ => "does not go with check, which runs nothing",
     }
@@ -220,13 +223,6 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
         (None, Some(file)) if !file.is_empty() => absolute(CONFIG_VARIABLE, file)?,
         (None, _) => PathBuf::from(DEFAULT_FILE),
     };
-    if mode == Mode::Check {
-        if given.command.is_some() {
-            return Err("check takes no command: it runs nothing".to_owned());
-        }
-        let source = Source { file, only: given.only, ..Source::default() };
-        return Ok(Request::Check(CheckRequest { source, json: given.json }));
-    }
     if given.common.remap == Remap::default() {
         let rules = variable(REMAP_VARIABLE)?.unwrap_or_default();
         given.common.remap = rules.parse().map_err(|error| format!("{REMAP_VARIABLE}: {error}"))?;
@@ -237,10 +233,13 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
             variable(GRACE_VARIABLE)?.map(|text| self::grace(GRACE_VARIABLE, &text)).transpose()?
         }
     };
-    if mode == Mode::Run {
-        let Given { common, only, log, ready_file, command: main, .. } = given;
-        let source = Source { file, only, grace, log, main };
-        return Ok(Request::Bundle(BundleRequest { common, source, ready_file }));
+    if mode != Mode::Command {
+        let Given { common, only, log, ready_file, json, command: main, .. } = given;
+        let source = Source { file, only, overrides: Overrides { grace, log }, main };
+        return Ok(match mode {
+            Mode::Check => Request::Check(CheckRequest { source, json }),
+            _ => Request::Bundle(BundleRequest { common, source, ready_file }),
+        });
     }
     let command = given
         .command

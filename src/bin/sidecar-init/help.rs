@@ -8,7 +8,7 @@ reaps, forwards signals, stops everything in order, and says why it stopped.
 Usage:
   sidecar-init [OPTIONS] -- COMMAND [ARG]...
   sidecar-init run [OPTIONS] [-f FILE] [-- COMMAND [ARG]...]
-  sidecar-init check [-f FILE] [--only NAMES] [--json]
+  sidecar-init check [OPTIONS] [-f FILE] [-- COMMAND [ARG]...]
 
 To ask and tell a running bundle:
   sidecar-init status [--json] [--watch]
@@ -24,8 +24,8 @@ To ask and tell a running bundle:
 
 Options of both ways to run:
   --grace DURATION          how long a shutdown may take, all in all, at most 1h; then
-                            what is left is killed [default: 8s, or what FILE says]
-                            [env: SIDECAR_INIT_GRACE]
+                            what is left is killed; for check too
+                            [default: 8s, or what FILE says] [env: SIDECAR_INIT_GRACE]
   --remap FROM=TO           end with code TO in place of FROM, e.g. 143=0; may be
                             repeated [env: SIDECAR_INIT_REMAP]
   --termination-log FILE    write the closing record, or why nothing could be run, to
@@ -45,7 +45,7 @@ Options of run and check:
   -f, --file FILE           the bundle [default: /etc/sidecar-init/bundle.toml]
                             [env: SIDECAR_INIT_CONFIG]
   --only NAMES              only these services, separated by commas
-  --log MODE                prefix, json or inherit, for every service (run only)
+  --log MODE                prefix, json or inherit, for every service
   --ready-file FILE         is there while every service is ready and live (run only)
   --json                    print the plan as JSON (check only)
 

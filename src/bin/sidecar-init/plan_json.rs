@@ -15,6 +15,8 @@ use sidecar_init::bundle::{
 use sidecar_init::identity::Resolved;
 use sidecar_init::plan::Plan;
 
+use crate::run::named_socket;
+
 /// The whole plan.
 pub(crate) fn plan(plan: &Plan) -> Value {
     let bundle = &plan.bundle;
@@ -33,7 +35,7 @@ pub(crate) fn plan(plan: &Plan) -> Value {
     json!({
         "name": bundle.name,
         "select_env": bundle.select_env,
-        "socket": bundle.socket,
+        "socket": named_socket(bundle.socket.as_deref()).map(|path| path.to_string_lossy().into_owned()),
         "on_event": on_event(&bundle.on_event),
         "grace_seconds": seconds(bundle.grace),
         "in_file_order": plan.policy.in_file_order,

@@ -57,8 +57,7 @@ pub(crate) fn refuse(refusal: &Refusal, termination_log: Option<&Path>) -> u8 {
 /// Where the control socket is to be: where the environment or the file says, or as PID 1 at one
 /// of its usual places. Elsewhere those may be another init's.
 fn socket(in_file: Option<&str>) -> Option<Socket> {
-    let in_environment = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
-    match in_environment.or_else(|| in_file.map(OsString::from)) {
+    match named_socket(in_file) {
         Some(path) if path == NO_SOCKET => None,
         Some(path) => Some(Socket { places: vec![absolute(path.into())], is_wanted: true }),
         None if std::process::id() == 1 => {
@@ -67,6 +66,12 @@ fn socket(in_file: Option<&str>) -> Option<Socket> {
         }
         None => None,
     }
+}
+
+/// What the environment says of the control socket, or else the file.
+pub(crate) fn named_socket(in_file: Option<&str>) -> Option<OsString> {
+    let in_environment = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
+    in_environment.or_else(|| in_file.map(OsString::from))
 }
 
 fn options(common: Common) -> Options {

@@ -184,7 +184,9 @@ fn ready(section: &mut Section, service: &Service) -> Option<Readiness> {
     section.only(&READY_KEYS, &[("within", "it is the service's key `start-timeout`")]);
     if let Some(log) = section.string("log") {
         if service.log == crate::bundle::LogMode::Inherit {
-            section.complain(log.span, "with log = \"inherit\" the init does not see its lines");
+            let message =
+                "in log mode \"inherit\" (`log`, or --log) the init does not see its lines";
+            section.complain(log.span, message);
         } else if log.value.is_empty() || PROBES.iter().any(|probe| section.get(probe).is_some()) {
             section.complain(log.span, "`log` is a part of a line, and stands alone");
         }

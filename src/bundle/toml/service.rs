@@ -94,9 +94,14 @@ pub(super) fn service<'text>(
         && grace.value > defaults.grace
     {
         let most = humantime::format_duration(defaults.grace);
-        let message = format!("`grace` of a service lies within the bundle's, which is {most}");
+        let by = match defaults.overrides.grace {
+            Some(_) => " by --grace or SIDECAR_INIT_GRACE",
+            None => "",
+        };
+        let message = format!("`grace` of a service lies within the bundle's, which is {most}{by}");
         section.complain(grace.span.clone(), message);
     }
+    let log = section.word("log", &LOG_MODES);
     let mut service = Service {
         name: name.unwrap_or_default(),
         command,
@@ -116,7 +121,7 @@ pub(super) fn service<'text>(
         grace: grace.map(|grace| grace.value),
         on_exit: section.word("on-exit", &ON_EXIT).unwrap_or(defaults.on_exit),
         success_codes: success_codes(section),
-        log: section.word("log", &LOG_MODES).unwrap_or(defaults.log),
+        log: defaults.overrides.log.or(log).unwrap_or(defaults.log),
         log_full: section.word("log-full", &LOG_FULL).unwrap_or(defaults.log_full),
         ..Service::default()
     };
