@@ -23,6 +23,7 @@ use crate::sys::signals::{self, Received, Signals};
 
 mod announce;
 mod answer;
+mod attendance;
 mod checking;
 mod checks;
 mod control;
@@ -51,6 +52,7 @@ mod watching;
 #[doc(hidden)]
 pub use notification::{Said, parse as parse_notification};
 
+use attendance::Attendance;
 use checks::Checks;
 use control::Control;
 use helpers::Helpers;
@@ -112,6 +114,7 @@ pub struct Init {
     poll: Poll,
     signals: Signals,
     timer: Timer,
+    attendance: Attendance,
     processes: Processes,
     remnants: Remnants,
     helpers: Helpers,
@@ -193,6 +196,7 @@ impl Init {
             poll,
             signals,
             timer: Timer::default(),
+            attendance: Attendance::new(Instant::now()),
             processes: Processes::default(),
             remnants: Remnants::default(),
             helpers: Helpers::default(),
@@ -264,6 +268,9 @@ impl Init {
         // Whose time is up by now is decided when all that happened until now is known, so the
         // clock is read before the facts are.
         let now = Instant::now();
+        if let Some(gap) = self.attendance.come_back(now) {
+            self.put_off(gap, now);
+        }
         for id in std::mem::take(&mut self.talkative) {
             self.read_notifications(id);
         }
@@ -283,7 +290,21 @@ impl Init {
         self.pass_on_output();
         self.serve(now);
         self.tell_upward();
-        self.timer.set(self.deadline(), self.poll.registry(), Source::Timer.token());
+        let deadline = self.deadline();
+        self.attendance.leave(deadline);
+        self.timer.set(deadline, self.poll.registry(), Source::Timer.token());
+    }
+
+    /// The init did not run for so long until now, and most likely nobody else did: what anybody
+    /// was given time for takes so much longer.
+    fn put_off(&mut self, gap: Duration, now: Instant) {
+        self.checks.put_off(gap, now);
+        self.watchdogs.put_off(gap, now);
+        self.remnants.put_off(gap);
+        self.hooks.put_off(gap);
+        if let Some(control) = &mut self.control {
+            control.put_off(gap);
+        }
     }
 
     /// When something is to be done next, whatever happens until then.

@@ -47,4 +47,5 @@ pub mod source;
 pub mod supervisor;
 pub mod sys;
 pub mod termination_log;
+pub mod time_limit;
 pub mod timeline;

@@ -6,8 +6,11 @@ mod harness;
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use harness::{PYTHON, Position, bundle, bundle_command, has, positions, start, start_bundle};
+use harness::{
+    PYTHON, Position, bundle, bundle_command, has, kill, positions, start, start_bundle, until,
+};
 
 /// A service in Python: `say` sends a datagram, `wait` waits for a signal.
 const PRELUDE: &str = r#"
@@ -143,6 +146,29 @@ fn what_was_said_while_the_init_was_stopped_counts() {
         let ended = running.end();
         assert_eq!(ended.code(), 0, "{ended:?}");
     }
+}
+
+#[test]
+fn a_pause_of_all_is_nobodys_silence() {
+    if !has(PYTHON) {
+        return;
+    }
+    let mut running = start_bundle(Position::Child, &pinging());
+    running.wait_for("alive");
+    let (init, service) = (running.pid(), running.command_pid());
+    // Each other way round, so that each goes on for a moment without the other.
+    kill(service, "STOP");
+    kill(init, "STOP");
+    let begin = Instant::now();
+    until("the pause is longer than the watchdog", || {
+        (begin.elapsed() > Duration::from_secs(3)).then_some(())
+    });
+    kill(init, "CONT");
+    kill(service, "CONT");
+    (0..7).for_each(|_| running.wait_for("alive"));
+    running.signal("TERM");
+    let ended = running.end();
+    assert_eq!(ended.code(), 0, "{ended:?}");
 }
 
 #[test]

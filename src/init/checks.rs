@@ -13,6 +13,7 @@ use crate::error_text::error_text;
 use crate::poll::Registry;
 use crate::probe::{Attempt, Progress};
 use crate::supervisor::ServiceId;
+use crate::time_limit::TimeLimit;
 
 /// What a check is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,8 +30,10 @@ type Key = (ServiceId, Purpose);
 struct Running {
     check: Check,
     trying: Trying,
-    /// When the next attempt begins, or the one that is under way has taken too long.
+    /// When the next attempt begins, or the limit of the one that is under way is looked at.
     until: Instant,
+    /// How long the attempt may take that is under way.
+    limit: TimeLimit,
     failures: u32,
 }
 
@@ -66,9 +69,9 @@ impl Checks {
         let key = (id, purpose);
         self.complaints.remove(&key);
         self.due.insert((at, key));
-        let check = check.clone();
-        self.running
-            .insert(key, Running { check, trying: Trying::Nothing, until: at, failures: 0 });
+        let (check, trying, limit) =
+            (check.clone(), Trying::Nothing, TimeLimit::new(check.timeout, at));
+        self.running.insert(key, Running { check, trying, until: at, limit, failures: 0 });
     }
 
     /// Ends the checks of a service; what command is to be killed for it.
@@ -97,6 +100,19 @@ impl Checks {
     /// When there is something to do next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Nobody ran for so long until now.
+    pub(super) fn put_off(&mut self, gap: Duration, now: Instant) {
+        self.due.clear();
+        for (key, running) in &mut self.running {
+            running.limit.put_off(gap, now);
+            running.until = match running.trying {
+                Trying::Nothing => running.until + gap,
+                Trying::Connection(_) | Trying::Command(_) => running.limit.until(),
+            };
+            self.due.insert((running.until, *key));
+        }
     }
 
     /// The command of an exec probe.
@@ -128,6 +144,12 @@ impl Checks {
         while let Some((at, key)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, key));
             let Some(running) = self.running.get_mut(&key) else { continue };
+            let is_under_way = !matches!(running.trying, Trying::Nothing);
+            if is_under_way && !running.limit.is_over(now) {
+                running.until = running.limit.until();
+                self.due.insert((running.until, key));
+                continue;
+            }
             match std::mem::replace(&mut running.trying, Trying::Nothing) {
                 Trying::Nothing => self.attempt(key, now, registry, &mut verdicts),
                 late => {
@@ -151,7 +173,8 @@ impl Checks {
     ) {
         let Some(running) = self.running.get_mut(&key) else { return };
         let (id, purpose) = key;
-        running.until = now + running.check.timeout;
+        running.limit = TimeLimit::new(running.check.timeout, now);
+        running.until = running.limit.until();
         let probe = running.check.probe.clone();
         let result = match &probe {
             Probe::Exec(_) => {
@@ -280,4 +303,97 @@ impl Checks {
 
 fn span(span: Duration) -> String {
     humantime::format_duration(span).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::Poll;
+
+    const ID: ServiceId = ServiceId(4);
+    const KEY: Key = (ID, Purpose::Liveness);
+
+    /// The liveness check of a service, and what it says and wants at a time in milliseconds.
+    struct Story {
+        checks: Checks,
+        poll: Poll,
+        begin: Instant,
+    }
+
+    impl Story {
+        fn new(probe: Probe, failures: u32) -> Story {
+            let (timeout, period) = (Duration::from_millis(400), Duration::from_secs(2));
+            let check = Check { probe, period, timeout, failures };
+            let (mut checks, begin) = (Checks::default(), Instant::now());
+            checks.begin(ID, Purpose::Liveness, &check, begin);
+            Story { checks, poll: Poll::new().unwrap(), begin }
+        }
+
+        fn command(failures: u32) -> Story {
+            Story::new(Probe::Exec(vec!["check".into()]), failures)
+        }
+
+        fn at(&self, millis: u64) -> Instant {
+            self.begin + Duration::from_millis(millis)
+        }
+
+        fn tick(&mut self, millis: u64) -> Vec<Verdict> {
+            self.checks.tick(self.at(millis), self.poll.registry())
+        }
+
+        /// The command that is wanted now runs as this process.
+        fn runs(&mut self, millis: u64, pid: i32) {
+            assert_eq!(self.tick(millis), [Verdict::Run(ID, Purpose::Liveness)]);
+            let (now, mut verdicts) = (self.at(millis), Vec::new());
+            self.checks.command_started(KEY, Ok(number(pid)), now, &mut verdicts);
+            assert_eq!(verdicts, []);
+        }
+
+        fn ends(&mut self, millis: u64, pid: i32, result: Result<(), String>) -> Vec<Verdict> {
+            let (now, mut verdicts) = (self.at(millis), Vec::new());
+            self.checks.command_ended(KEY, number(pid), result, now, &mut verdicts);
+            verdicts
+        }
+
+        fn is_due_at(&self, millis: u64) {
+            assert_eq!(self.checks.deadline(), Some(self.at(millis)));
+        }
+    }
+
+    fn number(pid: i32) -> Pid {
+        Pid::from_raw(pid).unwrap()
+    }
+
+    fn failed(reason: &str) -> Verdict {
+        Verdict::Failed(ID, Purpose::Liveness, reason.to_owned())
+    }
+
+    #[test]
+    fn an_attempt_that_takes_too_long_may_still_succeed_for_a_moment() {
+        let mut story = Story::command(1);
+        story.runs(0, 7);
+        assert_eq!(story.tick(400), []);
+        story.is_due_at(800);
+        assert_eq!(story.ends(799, 7, Ok(())), []);
+        assert_eq!(story.checks.complaint(ID), None);
+        story.runs(2799, 8);
+        assert_eq!(story.tick(3199), []);
+        let reason = "no answer within 400ms";
+        assert_eq!(story.tick(3599), [Verdict::Kill(number(8)), failed(reason)]);
+        assert_eq!(story.checks.deadline(), None);
+    }
+
+    #[test]
+    fn a_gap_counts_neither_for_an_attempt_nor_for_the_time_between_two() {
+        let mut story = Story::command(1);
+        story.runs(0, 7);
+        let (gap, now) = (Duration::from_secs(60), story.at(60_100));
+        story.checks.put_off(gap, now);
+        story.is_due_at(60_400);
+        assert_eq!(story.ends(60_200, 7, Ok(())), []);
+        story.is_due_at(62_200);
+        let now = story.at(122_100);
+        story.checks.put_off(gap, now);
+        story.is_due_at(122_200);
+    }
 }

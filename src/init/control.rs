@@ -295,6 +295,13 @@ impl Control {
         self.clients.values().filter_map(until).chain(room).min()
     }
 
+    /// Nobody ran for so long: silence meant nothing.
+    pub(super) fn put_off(&mut self, gap: Duration) {
+        for client in self.clients.values_mut() {
+            client.deadline = client.deadline.map(|deadline| deadline + gap);
+        }
+    }
+
     /// Sends those away that have used up their time, but for the busy ones.
     pub(super) fn expire(&mut self, now: Instant, busy: &[usize]) {
         if self.deadline().is_none_or(|deadline| deadline > now) {

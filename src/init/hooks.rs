@@ -56,6 +56,11 @@ impl Hooks {
         !self.waiting.is_empty() && self.running.len() < MOST_RUNNING
     }
 
+    /// Nobody ran for so long.
+    pub(super) fn put_off(&mut self, gap: Duration) {
+        self.running.values_mut().for_each(|until| *until += gap);
+    }
+
     /// When a command has taken too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.running.values().min().copied()

@@ -82,6 +82,11 @@ impl Remnants {
         std::mem::take(&mut self.waiting).into_iter().map(|(id, _)| id).collect()
     }
 
+    /// Nobody ran for so long, and so nothing had the time to be gone.
+    pub(super) fn put_off(&mut self, gap: Duration) {
+        self.waiting.iter_mut().for_each(|(_, until)| *until += gap);
+    }
+
     /// When one of them has waited long enough.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.waiting.iter().map(|(_, until)| *until).min()

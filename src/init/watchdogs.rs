@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::supervisor::ServiceId;
+use crate::time_limit::TimeLimit;
 
 /// For each of them how often it says so, and until when it has to.
 #[derive(Debug, Default)]
-pub(super) struct Watchdogs(BTreeMap<ServiceId, (Duration, Instant)>);
+pub(super) struct Watchdogs(BTreeMap<ServiceId, (Duration, TimeLimit)>);
 
 impl Watchdogs {
     /// From now on the service has to say so this often.
     pub(super) fn begin(&mut self, id: ServiceId, span: Duration, now: Instant) {
-        self.0.insert(id, (span, now + span));
+        self.0.insert(id, (span, TimeLimit::new(span, now)));
     }
 
     /// The service has said so.
     pub(super) fn is_alive(&mut self, id: ServiceId, now: Instant) {
-        if let Some((span, until)) = self.0.get_mut(&id) {
-            *until = now + *span;
+        if let Some((span, limit)) = self.0.get_mut(&id) {
+            *limit = TimeLimit::new(*span, now);
         }
     }
 
@@ -37,20 +38,27 @@ impl Watchdogs {
         self.0.clear();
     }
 
-    /// The services that were silent for too long, and for how long that was; each once.
+    /// The services that were silent for too long, and for how long they may be; each once.
     pub(super) fn take_silent(&mut self, now: Instant) -> Vec<(ServiceId, Duration)> {
-        let is_silent = |(_, (_, until)): &(&ServiceId, &(Duration, Instant))| *until <= now;
-        let silent: Vec<(ServiceId, Duration)> =
-            self.0.iter().filter(is_silent).map(|(id, (span, _))| (*id, *span)).collect();
-        for (id, _) in &silent {
-            self.0.remove(id);
-        }
+        let mut silent = Vec::new();
+        self.0.retain(|id, (span, limit)| {
+            let is_silent = limit.is_over(now);
+            if is_silent {
+                silent.push((*id, *span));
+            }
+            !is_silent
+        });
         silent
     }
 
-    /// When the next one has been silent for too long.
+    /// Nobody ran for so long until now.
+    pub(super) fn put_off(&mut self, gap: Duration, now: Instant) {
+        self.0.values_mut().for_each(|(_, limit)| limit.put_off(gap, now));
+    }
+
+    /// When the next one may have been silent for too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.0.values().map(|(_, until)| *until).min()
+        self.0.values().map(|(_, limit)| limit.until()).min()
     }
 }
 
@@ -67,10 +75,28 @@ mod tests {
         watchdogs.is_alive(id, begin + second / 2);
         assert_eq!(watchdogs.take_silent(begin + second), []);
         watchdogs.change(id, second * 2, begin + second);
-        assert_eq!(watchdogs.take_silent(begin + second * 3), [(id, second * 2)]);
+        assert_eq!(watchdogs.take_silent(begin + second * 3), [], "it is to be confirmed");
+        assert_eq!(watchdogs.deadline(), Some(begin + second * 4));
+        assert_eq!(watchdogs.take_silent(begin + second * 4), [(id, second * 2)]);
         assert_eq!(watchdogs.take_silent(begin + second * 9), []);
         assert_eq!(watchdogs.deadline(), None);
         watchdogs.change(id, second, begin);
         assert_eq!(watchdogs.deadline(), None, "only one that has promised is watched");
+    }
+
+    #[test]
+    fn who_speaks_when_all_go_on_is_not_silent() {
+        let (mut watchdogs, begin) = (Watchdogs::default(), Instant::now());
+        let (early, late, second) = (ServiceId(1), ServiceId(2), Duration::from_secs(1));
+        watchdogs.begin(early, second, begin);
+        watchdogs.begin(late, second * 30, begin);
+        let now = begin + second * 29;
+        watchdogs.put_off(second * 29, now);
+        assert_eq!(watchdogs.take_silent(now), []);
+        assert_eq!(watchdogs.take_silent(now + second), []);
+        watchdogs.is_alive(early, now + second * 3 / 2);
+        assert_eq!(watchdogs.take_silent(now + second * 2), []);
+        watchdogs.end(early);
+        assert_eq!(watchdogs.deadline(), Some(begin + second * 59));
     }
 }

@@ -1,0 +1,53 @@
+//! Knows when the init itself did not run.
+
+use std::time::{Duration, Instant};
+
+/// A deadline may be seen so much later on a busy machine; what is more is a pause of the init, and
+/// most likely of all that is below it.
+const LATE: Duration = Duration::from_secs(1);
+
+/// When the init looked at the clock, and when it wanted to look again.
+#[derive(Debug)]
+pub(super) struct Attendance {
+    last: Instant,
+    due: Option<Instant>,
+}
+
+impl Attendance {
+    pub(super) fn new(now: Instant) -> Attendance {
+        Attendance { last: now, due: None }
+    }
+
+    /// It is to be woken up at this time at the latest.
+    pub(super) fn leave(&mut self, due: Option<Instant>) {
+        self.due = due;
+    }
+
+    /// It looks at the clock again. If that is far too late, for how long it was away at the most:
+    /// it is only known that it was there the last time.
+    pub(super) fn come_back(&mut self, now: Instant) -> Option<Duration> {
+        let last = std::mem::replace(&mut self.last, now);
+        let due = self.due.take()?.max(last);
+        let is_late = now.saturating_duration_since(due) > LATE;
+        is_late.then(|| now.saturating_duration_since(last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_is_seen_far_too_late_tells_of_a_gap() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut attendance = Attendance::new(begin);
+        assert_eq!(attendance.come_back(at(5)), None, "nothing was due");
+        attendance.leave(Some(at(7)));
+        assert_eq!(attendance.come_back(at(8)), None, "such is life");
+        attendance.leave(Some(at(12)));
+        assert_eq!(attendance.come_back(at(14)), Some(Duration::from_secs(6)));
+        attendance.leave(Some(begin));
+        assert_eq!(attendance.come_back(at(15)), None, "what was due at once is not late yet");
+    }
+}
