@@ -40,6 +40,7 @@ mod reload;
 mod remnants;
 mod serve;
 mod sockets;
+mod starts;
 mod terminal;
 mod timer;
 mod token;
@@ -61,6 +62,7 @@ use hooks::Hooks;
 use processes::Processes;
 use remnants::Remnants;
 use sockets::Sockets;
+use starts::Starts;
 use terminal::Terminal;
 use timer::Timer;
 use token::Source;
@@ -117,6 +119,8 @@ pub struct Init {
     attendance: Attendance,
     processes: Processes,
     remnants: Remnants,
+    /// Children that have not executed their program yet.
+    starts: Starts,
     helpers: Helpers,
     checks: Checks,
     watchdogs: Watchdogs,
@@ -199,6 +203,7 @@ impl Init {
             attendance: Attendance::new(Instant::now()),
             processes: Processes::default(),
             remnants: Remnants::default(),
+            starts: Starts::default(),
             helpers: Helpers::default(),
             checks: Checks::default(),
             watchdogs: Watchdogs::default(),
@@ -338,6 +343,7 @@ impl Init {
         match source {
             Source::Signals => self.unfinished.signals = true,
             Source::Timer => self.timer.rang(),
+            Source::Start(pid) => self.start_went_on(pid),
             Source::Process(id) => self.reap_service(id),
             Source::Stream(place) => self.logs.readable(place),
             Source::Sink(channel) => self.logs.writable(channel),

@@ -71,6 +71,16 @@ impl Signal {
     /// Stop typed at the terminal, what Ctrl-Z sends.
     pub const TSTP: Signal = Signal(20);
 
+    /// Whether it ends a process that has made no other arrangement, signal(7).
+    pub fn terminates_by_default(self) -> bool {
+        const IGNORED: [&str; 3] = ["CHLD", "URG", "WINCH"];
+        const STOPS: [&str; 4] = ["STOP", "TSTP", "TTIN", "TTOU"];
+        let is_named = |(name, number): &(&str, u8)| {
+            *number == self.0 && (IGNORED.contains(name) || STOPS.contains(name))
+        };
+        self != Signal::CONT && !NAMES.iter().any(|name| is_named(name))
+    }
+
     /// The signal with this number, if Linux has it (1 to 64).
     pub fn from_number(number: i32) -> Option<Signal> {
         match u8::try_from(number) {

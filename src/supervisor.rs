@@ -43,6 +43,9 @@ use shutdown::Phase;
 /// default grace it ends before Docker's 10 s do.
 pub const KILL_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a service of a bundle has to execute its program, if nothing else limits its start.
+pub const EXECUTION_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// How it all ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -154,7 +157,7 @@ impl Supervisor {
         self.unsettled = false;
         self.expire(now, orders);
         if self.phase == Phase::Up {
-            self.start_next(orders);
+            self.start_next(now, orders);
             self.ask_who_may_be_asked(now, None, orders);
             self.end_if_nothing_is_left(now);
         }
@@ -243,14 +246,13 @@ impl Supervisor {
 
     fn forward(&self, id: ServiceId, signal: Signal, target: Target, orders: &mut Vec<Action>) {
         match self.state(id) {
-            State::Running { .. } | State::Draining { .. } | State::Stopping { .. } => {
+            State::Spawning { .. }
+            | State::Running { .. }
+            | State::Draining { .. }
+            | State::Stopping { .. } => {
                 orders.push(Action::Signal(id, signal, target));
             }
-            State::Waiting
-            | State::Spawning
-            | State::Killed
-            | State::Backoff { .. }
-            | State::Gone(_) => {}
+            State::Waiting | State::Killed | State::Backoff { .. } | State::Gone(_) => {}
         }
     }
 

@@ -27,9 +27,20 @@ const BUSY: Duration = Duration::from_secs(30);
 /// Long after that the bundle is shut down, if it has not ended by itself.
 const REST: Duration = Duration::from_secs(600);
 
+/// What is to happen before a service's program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// No process is made before this time, for something of the last run is in the way.
+    HeldUp(Instant),
+    /// There is a process, which executes the program at this time, or fails to; `None`: never.
+    Forked(Option<(Instant, bool)>),
+}
+
 /// A process of a service, as long as it lives.
 #[derive(Debug)]
 struct Process {
+    /// `None`: its program runs.
+    start: Option<Start>,
     ready_at: Option<Instant>,
     ends_at: Option<(Instant, ExitStatus)>,
     is_asked: bool,
@@ -144,14 +155,22 @@ impl World {
             Some(next) => self.now = self.now.max(next),
             None => panic!("nothing will ever happen again"),
         }
-        let is_draining =
-            |number: &usize| matches!(self.core.state(ServiceId(*number)), State::Draining { .. });
-        let draining = (0..self.processes.len()).filter(is_draining).collect();
+        let is_leaving = |number: &usize| {
+            let state = self.core.state(ServiceId(*number));
+            matches!(state, State::Draining { .. } | State::Stopping { .. })
+        };
+        let leaving = (0..self.processes.len()).filter(is_leaving).collect();
         let mut orders = Vec::new();
         for event in self.facts() {
             self.say(format!("{event:?}"));
             self.remember(event);
+            let was_up = self.core.shutdown_deadline().is_none();
             self.core.handle(event, self.now, &mut orders);
+            if let Event::Exited(id, _) | Event::SpawnFailed(id, _) = event {
+                let is_up = self.core.shutdown_deadline().is_none();
+                let was_stopped = was_up && self.stopped.contains(&id.0);
+                assert!(is_up || !was_stopped, "{id:?} was stopped, and has ended the bundle");
+            }
         }
         while self.interventions.first().is_some_and(|(at, _)| *at <= self.now) {
             let (_, intervention) = self.interventions.remove(0);
@@ -167,7 +186,7 @@ impl World {
         self.core.tick(self.now, &mut orders);
         if self.shutdown_at.is_none() && self.core.shutdown_deadline().is_some() {
             self.shutdown_at = Some(self.now);
-            self.leaving = draining;
+            self.leaving = leaving;
         }
         self.obey(orders);
         self.check_promises();
@@ -180,7 +199,11 @@ impl World {
             return Some(self.now);
         }
         let of_processes = self.processes.iter().flatten().flat_map(|process| {
-            [process.ready_at, process.ends_at.map(|(at, _)| at)].into_iter().flatten()
+            let start = match process.start {
+                Some(Start::HeldUp(at) | Start::Forked(Some((at, _)))) => Some(at),
+                Some(Start::Forked(None)) | None => None,
+            };
+            [start, process.ready_at, process.ends_at.map(|(at, _)| at)].into_iter().flatten()
         });
         let interventions = self.interventions.first().map(|(at, _)| *at);
         of_processes.chain(interventions).chain(self.core.deadline()).min()
@@ -193,6 +216,9 @@ impl World {
     /// What the kernel and the checks have to say now.
     fn facts(&mut self) -> Vec<Event> {
         let mut facts = std::mem::take(&mut self.pending);
+        for number in 0..self.processes.len() {
+            self.go_on_with_start(ServiceId(number), &mut facts);
+        }
         for (number, slot) in self.processes.iter_mut().enumerate() {
             let Some(process) = slot else { continue };
             let id = ServiceId(number);
@@ -213,6 +239,59 @@ impl World {
             facts.push(Event::TreeEmpty);
         }
         facts
+    }
+
+    /// Where a start is that was ordered.
+    fn go_on_with_start(&mut self, id: ServiceId, facts: &mut Vec<Event>) {
+        let Some(process) = &mut self.processes[id.0] else { return };
+        let Some(start) = process.start else { return };
+        // Nobody can tell whether one that was killed on its way was there already.
+        let is_killed = process.ends_at.is_some_and(|(at, _)| at <= self.now);
+        match start {
+            Start::HeldUp(at) if at <= self.now => {
+                assert!(self.shutdown_at.is_none(), "{id:?} is started during the shutdown");
+                let start = Some(Start::Forked(self.execution()));
+                self.processes[id.0].iter_mut().for_each(|process| process.start = start);
+                self.go_on_with_start(id, facts);
+            }
+            Start::Forked(_) if is_killed => {
+                process.start = None;
+                facts.push(Event::Spawned(id));
+            }
+            Start::Forked(Some((at, true))) if at <= self.now => self.execute(id, facts),
+            Start::Forked(Some((at, false))) if at <= self.now => {
+                self.processes[id.0] = None;
+                facts.push(Event::SpawnFailed(id, 127));
+            }
+            Start::HeldUp(_) | Start::Forked(_) => {}
+        }
+    }
+
+    /// When a process executes its program, and whether that works.
+    fn execution(&mut self) -> Option<(Instant, bool)> {
+        if self.random.one_in(20) {
+            return None;
+        }
+        let takes_time = self.random.one_in(4);
+        let span = if takes_time { self.random.millis(4000) } else { Duration::ZERO };
+        Some((self.now + span, !self.random.one_in(15)))
+    }
+
+    fn execute(&mut self, id: ServiceId, facts: &mut Vec<Event>) {
+        let policy = self.policy.services[id.0].clone();
+        let ready_after = self.random.millis(3000);
+        let life = self.random.millis(20_000);
+        let code = ExitStatus::Code(self.random.below(3) as u8);
+        let is_oneshot = policy.kind == ServiceType::Oneshot;
+        let ends = is_oneshot || (self.random.one_in(3) && self.now < self.begin + BUSY);
+        let becomes_ready = policy.has_readiness && !self.random.one_in(8);
+        self.processes[id.0] = Some(Process {
+            start: None,
+            ready_at: becomes_ready.then(|| self.now + ready_after),
+            ends_at: ends.then(|| (self.now + life, code)),
+            is_asked: false,
+        });
+        facts.push(Event::Spawned(id));
     }
 
     /// What the operator wants of whom.
@@ -300,6 +379,7 @@ impl World {
             }
             match order {
                 Action::Spawn(id) => self.spawn(id),
+                Action::CancelStart(id) => self.cancel_start(id),
                 Action::Signal(id, Signal::TERM, _) => self.ask(id),
                 Action::Note(Note::Restarting(id, _)) => self.restarts_by_itself(id),
                 Action::Signal(..) | Action::Note(_) => {}
@@ -338,22 +418,21 @@ impl World {
                 "{number} started without {other:?}"
             );
         }
-        if self.random.one_in(15) {
-            self.pending.push(Event::SpawnFailed(id, 127));
-            return;
+        let start = match self.random.one_in(6) {
+            true => Start::HeldUp(self.now + self.random.millis(1000)),
+            false => Start::Forked(self.execution()),
+        };
+        let start = Some(start);
+        let process = Process { start, ready_at: None, ends_at: None, is_asked: false };
+        self.processes[number] = Some(process);
+    }
+
+    fn cancel_start(&mut self, id: ServiceId) {
+        let start = self.processes[id.0].as_ref().and_then(|process| process.start);
+        if matches!(start, Some(Start::HeldUp(_))) {
+            self.processes[id.0] = None;
+            self.pending.push(Event::SpawnFailed(id, 125));
         }
-        let ready_after = self.random.millis(3000);
-        let life = self.random.millis(20_000);
-        let code = ExitStatus::Code(self.random.below(3) as u8);
-        let is_oneshot = policy.kind == ServiceType::Oneshot;
-        let ends = is_oneshot || (self.random.one_in(3) && self.now < self.begin + BUSY);
-        let becomes_ready = policy.has_readiness && !self.random.one_in(8);
-        self.processes[number] = Some(Process {
-            ready_at: becomes_ready.then(|| self.now + ready_after),
-            ends_at: ends.then(|| (self.now + life, code)),
-            is_asked: false,
-        });
-        self.pending.push(Event::Spawned(id));
     }
 
     fn ask(&mut self, id: ServiceId) {
@@ -364,7 +443,10 @@ impl World {
         let span = self.random.millis(4000);
         let Some(process) = &mut self.processes[id.0] else { return };
         process.is_asked = true;
-        if !stubborn {
+        if process.start.is_some() {
+            // Its program has made no arrangements yet.
+            process.ends_at = Some((self.now, ExitStatus::Signal(Signal::TERM)));
+        } else if !stubborn {
             let end = (self.now + span, ExitStatus::Code(0));
             process.ends_at = Some(
                 process.ends_at.map_or(end, |other| if other.0 <= end.0 { other } else { end }),
@@ -381,7 +463,7 @@ impl World {
             let follows = policy.after.contains(&id)
                 || (self.policy.in_file_order && number > id.0 && !policy.is_retired);
             let state = self.core.state(ServiceId(number));
-            let is_unasked = matches!(state, State::Running { .. } | State::Spawning);
+            let is_unasked = matches!(state, State::Running { .. } | State::Spawning { .. });
             assert!(
                 !(follows && is_unasked && self.processes[number].is_some()),
                 "{id:?} was asked before {number}, which is {state:?}"
@@ -391,6 +473,8 @@ impl World {
 
     fn kill(&mut self, number: usize) {
         if let Some(process) = &mut self.processes[number] {
+            let is_held_up = matches!(process.start, Some(Start::HeldUp(_)));
+            assert!(!is_held_up, "service {number} is killed, and would start after that");
             process.ends_at = Some((self.now, ExitStatus::Signal(Signal::KILL)));
         }
     }
@@ -448,7 +532,10 @@ impl World {
                     let waits_for_ever = policy.has_readiness && policy.start_timeout.is_none();
                     assert!(waits_for_ever, "service {number} is late, and nobody will notice");
                 }
-                State::Running { .. } | State::Gone(_) => {}
+                State::Running { .. } => {
+                    assert!(!self.stopped.contains(&number), "{number} was stopped, and runs");
+                }
+                State::Gone(_) => {}
                 other => panic!("service {number} is {other:?} for ever"),
             }
         }

@@ -23,7 +23,9 @@ const STEPS: usize = 10_000;
 
 /// How a pretend service behaves.
 struct Behaviour {
-    spawn_fails: bool,
+    /// How long it takes until its program is executed, and whether that works; `None`: it never
+    /// gets there.
+    executes: Option<(Duration, bool)>,
     exits_after: Option<Duration>,
     code: u8,
     /// How long it takes to end after its stop signal; `None` ignores it.
@@ -34,7 +36,16 @@ struct Behaviour {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Never,
-    Alive { asked: bool, ends_at: Option<(Instant, ExitStatus)> },
+    /// On its way to its program, which is executed then, or fails to be.
+    Starting {
+        asked: bool,
+        then: Option<(Instant, bool)>,
+        ends_at: Option<(Instant, ExitStatus)>,
+    },
+    Alive {
+        asked: bool,
+        ends_at: Option<(Instant, ExitStatus)>,
+    },
     Dead,
 }
 
@@ -74,7 +85,11 @@ impl World {
         let mut services = Vec::new();
         for _ in 0..count {
             behaviours.push(Behaviour {
-                spawn_fails: random.one_in(12),
+                executes: (!random.one_in(30)).then(|| {
+                    let takes_time = random.one_in(3);
+                    let after = if takes_time { random.millis(6000) } else { Duration::ZERO };
+                    (after, !random.one_in(12))
+                }),
                 exits_after: random.one_in(3).then(|| random.millis(5000)),
                 code: random.below(4) as u8,
                 stops_in: (!random.one_in(5)).then(|| random.millis(4000)),
@@ -178,6 +193,10 @@ impl World {
             return Some(self.now);
         }
         let exits = self.lives.iter().filter_map(|life| match life {
+            Life::Starting { then, ends_at, .. } => {
+                let then = then.map(|(at, _)| at);
+                then.into_iter().chain(ends_at.map(|(at, _)| at)).min()
+            }
             Life::Alive { ends_at, .. } => ends_at.map(|(at, _)| at),
             Life::Never | Life::Dead => None,
         });
@@ -190,6 +209,23 @@ impl World {
     fn facts(&mut self) -> Vec<Event> {
         let mut facts = std::mem::take(&mut self.pending);
         for (number, life) in self.lives.iter_mut().enumerate() {
+            let (id, now) = (ServiceId(number), self.now);
+            if let Life::Starting { asked, then, ends_at } = *life {
+                let behaviour = &self.behaviours[number];
+                let own_end = behaviour.exits_after;
+                let own_end = own_end.map(|span| (now + span, ExitStatus::Code(behaviour.code)));
+                if ends_at.is_some_and(|(at, _)| at <= now) {
+                    // Killed on its way; nobody can tell whether it was there already.
+                    facts.push(Event::Spawned(id));
+                    *life = Life::Alive { asked, ends_at };
+                } else if then.is_some_and(|(at, works)| at <= now && works) {
+                    facts.push(Event::Spawned(id));
+                    *life = Life::Alive { asked, ends_at: own_end };
+                } else if then.is_some_and(|(at, _)| at <= now) {
+                    facts.push(Event::SpawnFailed(id, 127));
+                    *life = Life::Dead;
+                }
+            }
             if let Life::Alive { ends_at: Some((at, status)), .. } = *life
                 && at <= self.now
             {
@@ -213,7 +249,8 @@ impl World {
     }
 
     fn is_empty(&self) -> bool {
-        self.strays.is_empty() && !self.lives.iter().any(|life| matches!(life, Life::Alive { .. }))
+        let lives = |life: &Life| matches!(life, Life::Alive { .. } | Life::Starting { .. });
+        self.strays.is_empty() && !self.lives.iter().any(lives)
     }
 
     /// The oracle: what must end the bundle.
@@ -245,11 +282,10 @@ impl World {
                 Action::Spawn(id) => self.spawn(id),
                 Action::Signal(id, Signal::TERM, _) => self.ask(id),
                 Action::Signal(id, signal, _) => {
-                    assert!(
-                        matches!(self.lives[id.0], Life::Alive { .. } | Life::Dead),
-                        "{signal} to one that never ran"
-                    );
+                    assert_ne!(self.lives[id.0], Life::Never, "{signal} to one that never ran");
                 }
+                // Nothing of an earlier run is ever in the way here.
+                Action::CancelStart(_) => {}
                 Action::Kill(id) => self.kill(id),
                 Action::TerminateRest => {
                     self.swept_at = Some(self.now);
@@ -274,21 +310,24 @@ impl World {
         assert_eq!(id.0, self.spawned, "started out of order, or twice");
         assert!(self.shutdown_at.is_none(), "started during the shutdown");
         self.spawned += 1;
-        let behaviour = &self.behaviours[id.0];
-        if behaviour.spawn_fails {
-            self.pending.push(Event::SpawnFailed(id, 127));
-            return;
-        }
-        let ends = |after| (self.now + after, ExitStatus::Code(behaviour.code));
-        self.lives[id.0] = Life::Alive { asked: false, ends_at: behaviour.exits_after.map(ends) };
-        self.pending.push(Event::Spawned(id));
+        let then = self.behaviours[id.0].executes.map(|(after, works)| (self.now + after, works));
+        self.lives[id.0] = Life::Starting { asked: false, then, ends_at: None };
     }
 
     fn ask(&mut self, id: ServiceId) {
         assert!(self.shutdown_at.is_some(), "asked to end while the bundle was up");
         assert!(id.0 < self.asked_from, "asked out of order, or twice");
         self.asked_from = id.0;
-        let Life::Alive { asked, ends_at } = &mut self.lives[id.0] else { return };
+        let is_killable = !self.behaviours[id.0].unkillable;
+        let (asked, ends_at) = match &mut self.lives[id.0] {
+            Life::Alive { asked, ends_at } => (asked, ends_at),
+            Life::Starting { asked, ends_at, .. } => {
+                *asked = true;
+                *ends_at = is_killable.then_some((self.now, ExitStatus::Signal(Signal::TERM)));
+                return;
+            }
+            Life::Never | Life::Dead => return,
+        };
         *asked = true;
         if let Some(span) = self.behaviours[id.0].stops_in {
             let end = (self.now + span, ExitStatus::Code(0));
@@ -298,7 +337,7 @@ impl World {
     }
 
     fn kill(&mut self, id: ServiceId) {
-        if let Life::Alive { ends_at, .. } = &mut self.lives[id.0]
+        if let Life::Alive { ends_at, .. } | Life::Starting { ends_at, .. } = &mut self.lives[id.0]
             && !self.behaviours[id.0].unkillable
         {
             *ends_at = Some((self.now, ExitStatus::Signal(Signal::KILL)));
@@ -313,7 +352,8 @@ impl World {
             assert!(deadline > self.now, "a deadline was left behind");
         }
         let Some(shutdown_at) = self.shutdown_at else {
-            assert_eq!(self.core.deadline(), None, "an idle bundle needs no timer");
+            let starts = self.lives.iter().any(|life| matches!(life, Life::Starting { .. }));
+            assert!(starts || self.core.deadline().is_none(), "an idle bundle needs no timer");
             return;
         };
         let end = shutdown_at + self.policy.grace;
@@ -344,8 +384,13 @@ impl World {
         assert!(outcome.forced.is_none() || self.requests > 1, "forced by one request");
         if self.killed_all_at.is_none() {
             assert!(self.is_empty(), "ended before everything was gone");
-            let reached =
-                self.lives.iter().all(|life| !matches!(life, Life::Alive { asked: false, .. }));
+            let is_unasked = |life: &Life| {
+                matches!(
+                    life,
+                    Life::Alive { asked: false, .. } | Life::Starting { asked: false, .. }
+                )
+            };
+            let reached = !self.lives.iter().any(is_unasked);
             assert!(reached, "a service was never asked");
         }
     }

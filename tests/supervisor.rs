@@ -188,8 +188,9 @@ fn a_failed_start_stops_what_runs_and_starts_nothing_more() {
 fn a_request_during_the_start_stops_what_runs_and_what_is_just_starting() {
     let mut story = Story::new(policy(3));
     story.tell(Event::Spawned(id(0))).orders();
-    assert_eq!(story.signal(Signal::TERM).orders(), NOTHING, "service 1 is being started");
-    assert_eq!(story.tell(Event::Spawned(id(1))).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    let orders = story.signal(Signal::TERM).orders();
+    assert_eq!(orders, ["cancel 1", "SIGTERM 1", "SIGCONT 1"], "service 1 is being started");
+    assert_eq!(story.tell(Event::Spawned(id(1))).orders(), NOTHING);
     assert_eq!(story.exits(1, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
     story.exits(0, 0).tell(Event::TreeEmpty);
     assert_eq!(story.outcome().code, 0);

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Init;
 use crate::exit::ExitStatus;
-use crate::supervisor::{Cause, Event, Note, ServiceId};
+use crate::supervisor::{Cause, Note, ServiceId};
 
 impl Init {
     pub(super) fn publish_exit(&mut self, id: ServiceId, status: ExitStatus) {
@@ -23,9 +23,6 @@ impl Init {
         match note {
             Note::ShutdownBegins(cause) => {
                 self.end_all_checks();
-                let never_started = self.remnants.take_waiting();
-                let failed = |id| Event::SpawnFailed(id, crate::exit::INIT_FAILED);
-                self.facts.extend(never_started.into_iter().map(failed));
                 let cause = self.cause(cause);
                 self.tell(&format!("shutting down: {cause}"));
             }
@@ -40,7 +37,12 @@ impl Init {
                 self.tell(&format!("service \"{}\" is ready", self.plan.name(id)));
             }
             Note::Unready(id) => {
-                let reason = self.complaint(id);
+                let process = self.processes.get(id);
+                let reason =
+                    match process.is_none_or(|process| self.starts.is_under_way(process.pid)) {
+                        true => ": its command has not begun to run".to_owned(),
+                        false => self.complaint(id),
+                    };
                 self.say_of(id, &format!("did not become ready in time{reason}"));
             }
             Note::Unhealthy(id) => {

@@ -18,7 +18,7 @@ use crate::timeline::{self, Row, Span};
 pub(super) fn state(init: &Init, id: ServiceId) -> &'static str {
     match init.supervisor.state(id) {
         State::Waiting => "waiting",
-        State::Spawning => "starting",
+        State::Spawning { .. } => "starting",
         State::Running { ready: false, .. } => "starting",
         State::Running { ready: true, .. } => "ready",
         State::Draining { .. } => "draining",

@@ -14,6 +14,7 @@ use super::checks::{Purpose, Verdict};
 use super::helpers::Job;
 use super::history::RELOADING;
 use super::notification::{self, Channel, Said};
+use super::starts::Refusal;
 use super::token::Source;
 use super::{Init, launch, tree};
 use crate::bundle::ServiceType;
@@ -24,7 +25,6 @@ use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId};
 use crate::sys::peer::Peer;
 use crate::sys::signals;
-use crate::sys::spawn::spawn;
 
 /// What a service that is being started gets to notify us by.
 #[derive(Debug, Default)]
@@ -165,33 +165,46 @@ impl Init {
         let (input, output) = (self.empty_input().map_err(failed)?, no_output().map_err(failed)?);
         launch.standard = [Some(input.as_fd()), Some(output.as_fd()), Some(output.as_fd())];
         let program = command.first().map_or(std::ffi::OsStr::new(""), |program| program);
-        let pid =
-            spawn(&launch).map_err(|failure| launch::explain(&failure, &launch, program).1)?;
+        let (pid, start) = launch::start(launch, program).map_err(|(_, reason)| reason)?;
+        self.starts.insert(pid, start);
         self.helpers.insert(pid, job);
         Ok(pid)
     }
 
     pub(super) fn run_stop_command(&mut self, id: ServiceId) {
+        if self.processes.get(id).is_none() {
+            return;
+        }
         let command = self.plan.bundle.services[id.0].stop_command.clone().unwrap_or_default();
         if let Err(reason) = self.run_helper(id, &command, Job::StopCommand(id)) {
-            self.say_of(id, &format!("has a stop-command that can't be run: {reason}"));
+            self.stop_command_refused(id, &reason);
             self.facts.push(Event::StopCommandFailed(id));
         }
     }
 
-    pub(super) fn helper_ended(&mut self, pid: Pid, status: ExitStatus) {
+    fn stop_command_refused(&mut self, id: ServiceId, reason: &str) {
+        self.say_of(id, &format!("has a stop-command that can't be run: {reason}"));
+    }
+
+    /// One was reaped; its program may not even have been executed.
+    pub(super) fn helper_ended(&mut self, pid: Pid, status: ExitStatus, refusal: Option<Refusal>) {
+        let reason = refusal.map(|(_, reason)| reason);
         match self.helpers.remove(pid) {
             Some(Job::Check(id, purpose)) => {
-                let result = match status {
-                    ExitStatus::Code(0) => Ok(()),
-                    status => Err(format!("its command {status}")),
+                let result = match (status, reason) {
+                    (_, Some(reason)) => Err(reason),
+                    (ExitStatus::Code(0), None) => Ok(()),
+                    (status, None) => Err(format!("its command {status}")),
                 };
                 let (mut verdicts, now) = (Vec::new(), Instant::now());
                 self.checks.command_ended((id, purpose), pid, result, now, &mut verdicts);
                 self.heed(verdicts);
             }
             Some(Job::StopCommand(id)) if status != ExitStatus::Code(0) => {
-                self.say_of(id, &format!("has a stop-command that {status}"));
+                match reason {
+                    Some(reason) => self.stop_command_refused(id, &reason),
+                    None => self.say_of(id, &format!("has a stop-command that {status}")),
+                }
                 self.facts.push(Event::StopCommandFailed(id));
             }
             Some(Job::StopCommand(_)) | None => {}
@@ -201,11 +214,16 @@ impl Init {
     /// Services that have written the line that says that they are ready.
     pub(super) fn hear_logs(&mut self) {
         for id in self.logs.take_heard() {
+            self.learn_start_of(id);
             self.facts.push(Event::Ready(id));
         }
     }
 
     pub(super) fn read_notifications(&mut self, id: ServiceId) {
+        if self.notifications.get(id.0).is_none_or(Option::is_none) {
+            return;
+        }
+        self.learn_start_of(id);
         let Some(Some(channel)) = self.notifications.get(id.0) else { return };
         let mut heard = channel.read();
         // The poll is edge-triggered: what is left would never be reported again.
@@ -308,8 +326,10 @@ impl Init {
 const MOST_READS: usize = 64;
 
 pub(super) fn kill_group(pid: Pid) {
-    // It has not been reaped, so the group is still its own.
+    // It has not been reaped, so the group is still its own; one that was just forked may not
+    // lead it yet.
     let _ = signals::kill(-pid.as_raw_nonzero().get(), Signal::KILL);
+    let _ = signals::kill(pid.as_raw_nonzero().get(), Signal::KILL);
 }
 
 pub(super) fn no_output() -> io::Result<OwnedFd> {

@@ -14,11 +14,11 @@ use rustix::process::Pid;
 use serde_json::Value;
 
 use super::checking::{kill_group, no_output};
+use super::starts::Refusal;
 use super::{Init, launch};
 use crate::bundle::OnEvent;
 use crate::error_text::error_text;
 use crate::exit::ExitStatus;
-use crate::sys::spawn::spawn;
 
 /// The variable in which a command finds the event.
 pub(super) const VARIABLE: &str = "SIDECAR_INIT_EVENT";
@@ -115,7 +115,7 @@ impl Init {
                     self.hooks.running.insert(pid.as_raw_nonzero().get(), now + LONGEST_RUN);
                 }
                 Err(reason) => {
-                    self.say(&format!("can't run the command of `on-event`: {reason}"));
+                    self.hook_refused(&reason);
                     // It may have been the last that was waited for.
                     self.unfinished.reaping = true;
                 }
@@ -134,16 +134,29 @@ impl Init {
         let (input, output) = (self.empty_input().map_err(failed)?, no_output().map_err(failed)?);
         launch.standard = [Some(input.as_fd()), Some(output.as_fd()), Some(output.as_fd())];
         let program = command.first().cloned().unwrap_or_else(OsString::new);
-        spawn(&launch).map_err(|failure| launch::explain(&failure, &launch, &program).1)
+        let (pid, start) = launch::start(launch, &program).map_err(|(_, reason)| reason)?;
+        self.starts.insert(pid, start);
+        Ok(pid)
     }
 
     /// Whether it was a hook's command that was just reaped.
-    pub(super) fn hook_ended(&mut self, pid: Pid, status: ExitStatus) -> bool {
+    pub(super) fn hook_ended(
+        &mut self,
+        pid: Pid,
+        status: ExitStatus,
+        refusal: Option<&Refusal>,
+    ) -> bool {
         let was_hook = self.hooks.running.remove(&pid.as_raw_nonzero().get()).is_some();
-        if was_hook && status != ExitStatus::Code(0) {
-            self.say(&format!("the command of `on-event` {status}"));
+        match refusal {
+            _ if !was_hook || status == ExitStatus::Code(0) => {}
+            Some((_, reason)) => self.hook_refused(reason),
+            None => self.say(&format!("the command of `on-event` {status}")),
         }
         was_hook
+    }
+
+    fn hook_refused(&mut self, reason: &str) {
+        self.say(&format!("can't run the command of `on-event`: {reason}"));
     }
 }
 

@@ -5,13 +5,16 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rustix::process::Pid;
+
+use super::starts::{Refusal, Start};
 use crate::bundle::{ResourceLimit, environment, resource};
 use crate::error_text::error_text;
 use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::plan::Plan;
 use crate::supervisor::ServiceId;
 use crate::sys::entry;
-use crate::sys::spawn::{Failure, Launch, Step, c_string};
+use crate::sys::spawn::{Failure, Launch, Spawned, Step, c_string, spawn};
 
 /// Where programs are looked for if the environment does not say: what Docker sets.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -58,6 +61,9 @@ pub(super) fn launch<'fd>(
         arguments: command.iter().cloned().map(text).collect::<Result<_, _>>()?,
         rewrite_listen_pid: plan.is_one_command && listens_for_us(),
         environment,
+        // One command is where it would be without the init: in the session of its terminal.
+        own_session: !plan.is_one_command,
+        keeps_descriptors: plan.is_one_command,
         limits: service.rlimits.iter().map(limit).collect(),
         nice: service.nice,
         oom_score_adj: service.oom_score_adj.and_then(|value| CString::new(value.to_string()).ok()),
@@ -85,6 +91,7 @@ pub(super) fn hook<'fd>(
         paths: paths(program, std::env::var_os("PATH")).map(text).collect::<Result<_, _>>()?,
         arguments: command.iter().cloned().map(text).collect::<Result<_, _>>()?,
         environment,
+        own_session: true,
         working_directory: Some(text(plan.directory.clone().into_os_string())?),
         ..Launch::default()
     })
@@ -143,82 +150,102 @@ fn limit(limit: &ResourceLimit) -> (u32, u64, u64) {
     (limit.resource, limit.soft.unwrap_or(u64::MAX), limit.hard.unwrap_or(u64::MAX))
 }
 
-/// The exit code that a failed start means, and what to say about it.
-pub(super) fn explain(failure: &Failure, launch: &Launch, program: &OsStr) -> (u8, String) {
-    let Failure { step, error } = failure;
-    let kernel_says = error_text(error);
-    let doing = match step {
-        Step::Execute(index) => {
-            return explain_execute(launch.paths.get(*index), error, program, launch);
-        }
-        Step::Fork => "can't make a process",
-        Step::ProcessGroup => "can't give it a process group",
-        Step::Descriptors => "can't arrange its descriptors",
-        Step::Limit(number) => {
-            let text =
-                format!("can't set limit `{}` (`rlimits`): {kernel_says}", resource::name(*number));
-            return (INIT_FAILED, text);
-        }
-        Step::Nice => "can't set `nice`",
-        Step::OomScore => "can't set `oom-score-adj`",
-        Step::Capabilities => {
-            "can't drop capabilities; it takes CAP_SETPCAP, or `no-new-privileges`"
-        }
-        Step::Groups | Step::Group | Step::User => {
-            "can't change to its user and groups; it takes CAP_SETUID and CAP_SETGID"
-        }
-        Step::NoNewPrivileges => "can't set `no-new-privileges`",
-        Step::WorkingDirectory => "can't enter its working directory",
-        Step::ParentDeathSignal => "can't set `parent-death-signal`",
-    };
-    (INIT_FAILED, format!("{doing}: {kernel_says}"))
+/// What was to be executed: what there is to say when that fails.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    program: OsString,
+    paths: Vec<CString>,
 }
 
-fn explain_execute(
-    path: Option<&CString>,
-    error: &std::io::Error,
-    program: &OsStr,
-    launch: &Launch,
-) -> (u8, String) {
-    let path =
-        path.map_or(Path::new(program), |path| Path::new(OsStr::from_bytes(path.as_bytes())));
-    let shown = path.display();
-    // A relative one was looked for there, and not where the init is.
-    let directory = launch.working_directory.as_deref().unwrap_or(c"");
-    let place = Path::new(OsStr::from_bytes(directory.to_bytes())).join(path);
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR) if launch.paths.len() != 1 => {
-            let places: Vec<_> = launch
-                .paths
-                .iter()
-                .filter_map(|path| Path::new(OsStr::from_bytes(path.as_bytes())).parent())
-                .map(|directory| directory.display().to_string())
-                .collect();
-            let places = places.join(":");
-            (NOT_FOUND, format!("command {program:?} not found in PATH={places}"))
+/// Makes a child that executes what `launch` says; its program's name is for messages. Whether
+/// the program is executed is learnt later ([`Starts`](super::starts::Starts)).
+pub(super) fn start(mut launch: Launch, program: &OsStr) -> Result<(Pid, Start), Refusal> {
+    let spawned = spawn(&launch);
+    let paths = std::mem::take(&mut launch.paths);
+    let attempt = Attempt { program: program.to_owned(), paths };
+    match spawned {
+        Ok(Spawned { pid, report }) => Ok((pid, Start::new(report, attempt))),
+        Err(failure) => Err(attempt.explain(&failure)),
+    }
+}
+
+impl Attempt {
+    /// The exit code that a failed start means, and what to say about it.
+    pub(super) fn explain(&self, failure: &Failure) -> Refusal {
+        let Failure { step, error } = failure;
+        let kernel_says = error_text(error);
+        let doing = match step {
+            Step::Execute(index) => return self.explain_execute(*index, error),
+            Step::Interpreter(index) => {
+                let shown = self.shown(*index);
+                let text = format!(
+                    "{shown} is there, but the interpreter that it names (its #! line or ELF \
+                     loader) is not"
+                );
+                return (NOT_FOUND, text);
+            }
+            Step::Directory(index) => {
+                let text = format!("{} is a directory, not a program", self.shown(*index));
+                return (NOT_EXECUTABLE, text);
+            }
+            Step::Fork => "can't make a process",
+            Step::ProcessGroup => "can't give it a process group",
+            Step::Descriptors => "can't arrange its descriptors",
+            Step::Limit(number) => {
+                let name = resource::name(*number);
+                let text = format!("can't set limit `{name}` (`rlimits`): {kernel_says}");
+                return (INIT_FAILED, text);
+            }
+            Step::Nice => "can't set `nice`",
+            Step::OomScore => "can't set `oom-score-adj`",
+            Step::Capabilities => {
+                "can't drop capabilities; it takes CAP_SETPCAP, or `no-new-privileges`"
+            }
+            Step::Groups | Step::Group | Step::User => {
+                "can't change to its user and groups; it takes CAP_SETUID and CAP_SETGID"
+            }
+            Step::NoNewPrivileges => "can't set `no-new-privileges`",
+            Step::WorkingDirectory => "can't enter its working directory",
+            Step::ParentDeathSignal => "can't set `parent-death-signal`",
+        };
+        (INIT_FAILED, format!("{doing}: {kernel_says}"))
+    }
+
+    fn explain_execute(&self, index: u32, error: &std::io::Error) -> Refusal {
+        let shown = self.shown(index);
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) if self.paths.len() != 1 => {
+                let places: Vec<_> = self
+                    .paths
+                    .iter()
+                    .filter_map(|path| Path::new(OsStr::from_bytes(path.as_bytes())).parent())
+                    .map(|directory| directory.display().to_string())
+                    .collect();
+                let (program, places) = (&self.program, places.join(":"));
+                (NOT_FOUND, format!("command {program:?} not found in PATH={places}"))
+            }
+            Some(libc::ENOENT | libc::ENOTDIR) => (NOT_FOUND, format!("command {shown} not found")),
+            Some(libc::EACCES) => (
+                NOT_EXECUTABLE,
+                format!(
+                    "{shown} can't be executed: permission denied; has it the x bit, and is it \
+                     not on a noexec mount?"
+                ),
+            ),
+            Some(libc::ENOEXEC) => (
+                NOT_EXECUTABLE,
+                format!(
+                    "{shown} can't be executed: it is neither a program for this machine nor a \
+                     script that begins with #!"
+                ),
+            ),
+            _ => (NOT_EXECUTABLE, format!("{shown} can't be executed: {}", error_text(error))),
         }
-        Some(libc::ENOENT) if place.exists() => (
-            NOT_FOUND,
-            format!(
-                "{shown} is there, but the interpreter that it names (its #! line or ELF loader) is not"
-            ),
-        ),
-        Some(libc::ENOENT | libc::ENOTDIR) => (NOT_FOUND, format!("command {shown} not found")),
-        Some(libc::EACCES) if place.is_dir() => {
-            (NOT_EXECUTABLE, format!("{shown} is a directory, not a program"))
-        }
-        Some(libc::EACCES) => (
-            NOT_EXECUTABLE,
-            format!(
-                "{shown} can't be executed: permission denied; has it the x bit, and is it not on a noexec mount?"
-            ),
-        ),
-        Some(libc::ENOEXEC) => (
-            NOT_EXECUTABLE,
-            format!(
-                "{shown} can't be executed: it is neither a program for this machine nor a script that begins with #!"
-            ),
-        ),
-        _ => (NOT_EXECUTABLE, format!("{shown} can't be executed: {}", error_text(error))),
+    }
+
+    /// The path with this index, as people read it.
+    fn shown(&self, index: u32) -> String {
+        let path = self.paths.get(index as usize).map(|path| OsStr::from_bytes(path.as_bytes()));
+        Path::new(path.unwrap_or(&self.program)).display().to_string()
     }
 }

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use serde_json::json;
 
 use super::checking::Notification;
+use super::starts::{Refusal, Start};
 use super::token::Source;
 use super::{Init, launch, tree};
 use crate::bundle::listen::FIRST_SOCKET;
@@ -19,7 +19,6 @@ use crate::exit::INIT_FAILED;
 use crate::log::{self, Channel};
 use crate::signal::Signal;
 use crate::supervisor::{Action, Event, ServiceId, Target};
-use crate::sys::spawn::spawn;
 use crate::sys::{descriptors, signals};
 
 /// Our ends of a service's output pipes, then its ends.
@@ -31,6 +30,11 @@ impl Init {
             match order {
                 Action::Spawn(id) if self.remnants.hold_up(id, Instant::now()) => {}
                 Action::Spawn(id) => self.spawn(id),
+                Action::CancelStart(id) => {
+                    if self.remnants.cancel(id) {
+                        self.facts.push(Event::SpawnFailed(id, INIT_FAILED));
+                    }
+                }
                 Action::Signal(id, signal, target) => self.signal(id, signal, target),
                 Action::RunStopCommand(id) => self.run_stop_command(id),
                 Action::Kill(id) => {
@@ -61,28 +65,17 @@ impl Init {
 
     fn spawn(&mut self, id: ServiceId) {
         match self.try_spawn(id) {
-            Ok(pid) => {
-                let (now, token) = (Instant::now(), Source::Process(id).token());
+            Ok((pid, start)) => {
+                let token = Source::Process(id).token();
                 self.processes.insert(id, pid, self.poll.registry(), token);
-                self.history.started(id, now);
+                self.starts.watch(pid, start, self.poll.registry());
                 self.after_spawn(id, pid);
-                self.facts.push(Event::Spawned(id));
             }
-            Err((code, reason)) => {
-                let text = match self.plan.is_one_command {
-                    true => reason.clone(),
-                    false => format!("service \"{}\": {reason}", self.plan.name(id)),
-                };
-                self.say(&text);
-                let more = json!({"code": code, "reason": text});
-                self.publish("start-failed", Some(id), more);
-                self.last_refusal = Some((id, reason));
-                self.facts.push(Event::SpawnFailed(id, code));
-            }
+            Err(refusal) => self.start_failed(id, refusal),
         }
     }
 
-    fn try_spawn(&mut self, id: ServiceId) -> Result<Pid, (u8, String)> {
+    fn try_spawn(&mut self, id: ServiceId) -> Result<(Pid, Start), Refusal> {
         let failed = |reason| (INIT_FAILED, reason);
         let refused =
             |what: &str, error: io::Error| failed(format!("{what}: {}", error_text(&error)));
@@ -119,7 +112,7 @@ impl Init {
         let lent = self.terminal.as_ref().filter(|terminal| is_foreground && terminal.is_ours());
         launch.foreground_of = lent.map(AsFd::as_fd);
         let program = &self.plan.bundle.services[id.0].command[0];
-        let pid = spawn(&launch).map_err(|failure| launch::explain(&failure, &launch, program))?;
+        let started = launch::start(launch, program)?;
         let service = &self.plan.bundle.services[id.0];
         for (channel, pipe) in ours {
             let registry = self.poll.registry();
@@ -127,7 +120,7 @@ impl Init {
             self.logs.attach(id, service, channel, pipe, registry, token);
         }
         self.listen_for(id, notification);
-        Ok(pid)
+        Ok(started)
     }
 
     /// Copies of what the service gets beside its standard descriptors, each with the number that
@@ -152,23 +145,17 @@ impl Init {
         {
             terminal.lent_to(pid);
         }
-        if self.plan.is_one_command {
-            self.let_go(id);
-        }
         if let Some(error) = self.processes.take_refusal() {
             let error = error_text(&error);
             if !self.options.quiet {
                 self.say(&format!("pidfd_open(2): {error}; going by SIGCHLD instead"));
             }
         }
-        self.tell(&format!("service \"{}\" started (pid {})", self.plan.name(id), pid));
-        self.publish("started", Some(id), json!({"pid": pid.as_raw_nonzero().get()}));
-        self.begin_checks(id);
     }
 
     /// What was handed to the init is the command's now; holding it too would keep pipes open
     /// and file systems busy (<https://github.com/openSUSE/catatonit/issues/28>).
-    fn let_go(&mut self, id: ServiceId) {
+    pub(super) fn let_go(&mut self, id: ServiceId) {
         use std::os::fd::AsRawFd;
         let pidfd = self.processes.get(id).and_then(super::processes::Process::descriptor);
         let terminal = self.terminal.as_ref().map(|terminal| terminal.as_fd().as_raw_fd());

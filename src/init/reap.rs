@@ -100,21 +100,29 @@ impl Init {
     }
 
     fn reaped(&mut self, pid: Pid, status: ExitStatus) {
+        if let Some(id) = self.processes.service(pid) {
+            self.learn_start_of(id);
+        }
+        let refusal = self.starts.ended(pid);
         let Some(id) = self.processes.remove(pid) else {
             self.asked.remove(&pid.as_raw_nonzero().get());
-            if !self.hook_ended(pid, status) {
-                self.helper_ended(pid, status);
+            if !self.hook_ended(pid, status, refusal.as_ref()) {
+                self.helper_ended(pid, status, refusal);
             }
             return;
         };
         self.end_checks(id);
-        self.history.ended(id, Instant::now(), status);
         if self.plan.foreground == Some(id)
             && let Some(terminal) = &mut self.terminal
         {
             terminal.take_back();
         }
         self.logs.service_ended(id, self.poll.registry());
+        if let Some(refusal) = refusal {
+            self.plan.replace(id);
+            return self.start_failed(id, refusal);
+        }
+        self.history.ended(id, Instant::now(), status);
         self.tell(&format!("service \"{}\" {status}", self.plan.name(id)));
         self.publish_exit(id, status);
         self.plan.replace(id);

@@ -77,9 +77,11 @@ impl Remnants {
         free.into_iter().map(|(id, _)| id).collect()
     }
 
-    /// All services that wait; they wait no more.
-    pub(super) fn take_waiting(&mut self) -> Vec<ServiceId> {
-        std::mem::take(&mut self.waiting).into_iter().map(|(id, _)| id).collect()
+    /// The service is not to be started any more; whether it waited.
+    pub(super) fn cancel(&mut self, id: ServiceId) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|(other, _)| *other != id);
+        self.waiting.len() < before
     }
 
     /// Nobody ran for so long, and so nothing had the time to be gone.

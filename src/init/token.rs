@@ -14,6 +14,9 @@ const SERVICES: usize = 4;
 const CONTROL: usize = 1 << 24;
 /// The first number of the services' outputs, beyond those of any client.
 const STREAMS: usize = 1 << 26;
+/// The first number of the children that are being started, beyond those of any client; to be
+/// added to their pids, which are below 2^22 (proc(5), pid_max).
+const STARTS: usize = 1 << 25;
 
 /// Something that the poll reports on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub(super) enum Source {
     Listener,
     /// A client of the control socket.
     Client(usize),
+    /// The child with this pid, on its way to its program.
+    Start(i32),
 }
 
 impl Source {
@@ -45,6 +50,7 @@ impl Source {
             Source::Notification(id) => of_service(id, 3),
             Source::Listener => CONTROL,
             Source::Client(number) => CONTROL + 1 + number,
+            Source::Start(pid) => STARTS + pid.unsigned_abs() as usize,
         })
     }
 
@@ -56,6 +62,7 @@ impl Source {
             3 => Source::Sink(Channel::Stderr),
             CONTROL => Source::Listener,
             number if number >= STREAMS => Source::Stream(number - STREAMS),
+            number if number >= STARTS => Source::Start((number - STARTS) as i32),
             number if number > CONTROL => Source::Client(number - CONTROL - 1),
             number => {
                 let id = ServiceId((number - SERVICES) / PER_SERVICE);
@@ -76,7 +83,12 @@ mod tests {
 
     #[test]
     fn every_number_has_one_meaning() {
-        let numbers = || (0..100).chain(CONTROL..CONTROL + 10).chain(STREAMS..STREAMS + 10);
+        let numbers = || {
+            (0..100)
+                .chain(CONTROL..CONTROL + 10)
+                .chain(STARTS..STARTS + 10)
+                .chain(STREAMS..STREAMS + 10)
+        };
         let tokens: Vec<usize> =
             numbers().map(|number| Source::of(Token(number)).token().0).collect();
         assert!(tokens.into_iter().eq(numbers()));

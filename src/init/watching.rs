@@ -51,6 +51,7 @@ impl Init {
             Source::Signals => Some(self.signals.as_raw_fd()),
             // The poll's own timeout stands in for it.
             Source::Timer => None,
+            Source::Start(pid) => self.starts.descriptor(pid),
             Source::Process(id) => self.processes.get(id)?.descriptor(),
             Source::Stream(place) => self.logs.stream_descriptor(place),
             Source::Sink(channel) => self.logs.sink_descriptor(channel),

@@ -33,7 +33,7 @@ impl Census {
     fn change(&mut self, state: State, by: impl Fn(&mut usize, bool)) {
         by(&mut self.alive, state.is_alive());
         by(&mut self.waiting, state == State::Waiting);
-        by(&mut self.spawning, state == State::Spawning);
+        by(&mut self.spawning, matches!(state, State::Spawning { .. }));
         by(&mut self.timed, state.until().is_some());
     }
 }

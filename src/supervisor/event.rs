@@ -44,8 +44,12 @@ pub enum Event {
 /// became of it comes back as an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start this service; answered by `Spawned` or `SpawnFailed`.
+    /// Start this service; answered by `Spawned` or `SpawnFailed`, perhaps much later, or by
+    /// `Exited` if it is killed before.
     Spawn(ServiceId),
+    /// Do not start this service if its process is not made yet, which is answered by
+    /// `SpawnFailed`. Nothing otherwise.
+    CancelStart(ServiceId),
     /// Send the signal to the service.
     Signal(ServiceId, Signal, Target),
     /// Run the service's stop command; answered by `StopCommandFailed` if it fails.

@@ -1,12 +1,12 @@
 //! The life of one service: how it starts, becomes ready, ends, and starts again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Supervisor;
 use super::event::{Action, Cause, Note, ServiceId};
 use super::policy::{ServicePolicy, StopPolicy};
 use super::restart::{self, History};
 use super::shutdown::Phase;
+use super::{EXECUTION_TIMEOUT, Supervisor};
 use crate::bundle::{OnExit, ServiceType, WhenRequiredExits};
 use crate::exit::{CHECK_FAILED, ExitStatus};
 use crate::signal::Signal;
@@ -16,8 +16,11 @@ use crate::signal::Signal;
 pub enum State {
     /// Its turn to start has not come.
     Waiting,
-    /// The order to start it is out.
-    Spawning,
+    /// The order to start it is out; its program does not run yet.
+    Spawning {
+        /// When it has taken too long.
+        late_at: Option<Instant>,
+    },
     /// Its main process lives.
     Running {
         /// Whether those that come after it may start. A oneshot is ready when it is done.
@@ -101,11 +104,10 @@ impl State {
     /// When it ends by itself.
     pub(super) fn until(self) -> Option<Instant> {
         match self {
-            State::Running { ready: false, late_at } => late_at,
+            State::Spawning { late_at } | State::Running { ready: false, late_at } => late_at,
             State::Stopping { kill_at } => kill_at,
             State::Draining { until } | State::Backoff { until } => Some(until),
             State::Waiting
-            | State::Spawning
             | State::Running { ready: true, .. }
             | State::Killed
             | State::Gone(_) => None,
@@ -115,7 +117,7 @@ impl State {
     /// Whether it has a process, or is about to.
     pub fn is_alive(self) -> bool {
         match self {
-            State::Spawning
+            State::Spawning { .. }
             | State::Running { .. }
             | State::Draining { .. }
             | State::Stopping { .. }
@@ -126,7 +128,12 @@ impl State {
 
     /// Whether it has not been asked to end.
     pub(super) fn is_unasked(self) -> bool {
-        matches!(self, State::Spawning | State::Running { .. })
+        matches!(self, State::Spawning { .. } | State::Running { .. })
+    }
+
+    /// Whether its program does not run yet, but is to.
+    pub(super) fn is_starting(self) -> bool {
+        matches!(self, State::Spawning { .. })
     }
 }
 
@@ -139,7 +146,7 @@ enum Turn {
 
 impl Supervisor {
     /// Starts the next service whose turn has come, if none is just being started.
-    pub(super) fn start_next(&mut self, orders: &mut Vec<Action>) {
+    pub(super) fn start_next(&mut self, now: Instant, orders: &mut Vec<Action>) {
         if self.census.spawning > 0 || self.census.waiting == 0 {
             return;
         }
@@ -156,12 +163,20 @@ impl Supervisor {
                 }
                 Turn::Now => {
                     self.services[id.0].stop = self.policy.services[id.0].stop();
-                    self.set(id, State::Spawning);
+                    let late_at = self.execution_timeout(id).map(|span| now + span);
+                    self.set(id, State::Spawning { late_at });
                     orders.push(Action::Spawn(id));
                     return;
                 }
             }
         }
+    }
+
+    /// How long it may take until the service's program runs. One command has as long as it
+    /// takes, as without an init.
+    fn execution_timeout(&self, id: ServiceId) -> Option<Duration> {
+        let own = self.policy.services[id.0].start_timeout;
+        (!self.policy.code_of_first).then(|| own.unwrap_or(EXECUTION_TIMEOUT))
     }
 
     fn turn(&self, id: ServiceId) -> Turn {
@@ -185,21 +200,18 @@ impl Supervisor {
     }
 
     pub(super) fn spawned(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
-        if self.state(id) != State::Spawning {
-            return;
-        }
-        let Some(policy) = self.policy.services.get(id.0) else { return };
-        let ready = policy.kind == ServiceType::Daemon && !policy.has_readiness;
-        let late_at = policy.start_timeout.filter(|_| !ready).map(|span| now + span);
-        self.services[id.0].history.began = Some(now);
-        self.set(id, State::Running { ready, late_at });
-        match self.phase {
-            Phase::Up | Phase::Stopping { .. } => {}
-            Phase::Sweeping { .. } | Phase::Killing { .. } | Phase::Down => {
-                self.set(id, State::Killed);
-                orders.push(Action::Kill(id));
+        match self.state(id) {
+            State::Spawning { .. } => {
+                let policy = &self.policy.services[id.0];
+                let ready = policy.kind == ServiceType::Daemon && !policy.has_readiness;
+                let late_at = policy.start_timeout.filter(|_| !ready).map(|span| now + span);
+                self.set(id, State::Running { ready, late_at });
             }
+            State::Stopping { .. } if !self.can_be_stopped_early(id) => self.order_stop(id, orders),
+            State::Stopping { .. } => {}
+            _ => return,
         }
+        self.services[id.0].history.began = Some(now);
     }
 
     pub(super) fn spawn_failed(
@@ -209,15 +221,23 @@ impl Supervisor {
         now: Instant,
         orders: &mut Vec<Action>,
     ) {
-        if self.state(id) != State::Spawning {
+        if !self.state(id).is_alive() {
             return;
         }
         self.note_first(id, code);
-        self.set(id, State::Gone(End::Failed));
         self.services[id.0].history.began = None;
-        if self.phase == Phase::Up && !self.starts_again(id, false, now, orders) {
-            self.begin_shutdown(Cause::SpawnFailed(id, code), now);
+        let ending = self.services[id.0].ending.take();
+        match ending {
+            _ if self.phase != Phase::Up => self.set(id, State::Gone(End::Failed)),
+            Some(ending) => self.ended_as_asked(id, ending, now, orders),
+            None => {
+                self.set(id, State::Gone(End::Failed));
+                if !self.starts_again(id, false, now, orders) {
+                    self.begin_shutdown(Cause::SpawnFailed(id, code), now);
+                }
+            }
         }
+        self.take_others_along(id, ending);
     }
 
     pub(super) fn ready(&mut self, id: ServiceId, orders: &mut Vec<Action>) {
@@ -269,16 +289,32 @@ impl Supervisor {
         }
         match ending {
             None => self.exited_unasked(id, status, succeeded, now, orders),
-            Some(Ending::Stop) => self.set(id, State::Gone(End::Stopped)),
-            Some(Ending::Requirement) => self.set(id, State::Gone(End::Done)),
-            Some(Ending::Restart) => self.set(id, State::Waiting),
-            Some(Ending::Unready) => self.failed(id, Cause::Unready(id), now, orders),
-            Some(Ending::Unhealthy) => self.failed(id, Cause::Unhealthy(id), now, orders),
-            Some(Ending::Shutdown) => self.set(id, State::Gone(End::Done)),
+            Some(ending) => self.ended_as_asked(id, ending, now, orders),
         }
-        // Asked for, it has taken the others along already.
-        if !matches!(ending, Some(Ending::Stop | Ending::Restart)) {
+        self.take_others_along(id, ending);
+    }
+
+    /// What asked it to end may have taken the others along already.
+    fn take_others_along(&mut self, id: ServiceId, ending: Option<Ending>) {
+        if self.phase == Phase::Up && !matches!(ending, Some(Ending::Stop | Ending::Restart)) {
             self.take_along(id);
+        }
+    }
+
+    /// It is gone, after it was to end for this reason.
+    fn ended_as_asked(
+        &mut self,
+        id: ServiceId,
+        ending: Ending,
+        now: Instant,
+        orders: &mut Vec<Action>,
+    ) {
+        match ending {
+            Ending::Stop => self.set(id, State::Gone(End::Stopped)),
+            Ending::Restart => self.set(id, State::Waiting),
+            Ending::Unready => self.failed(id, Cause::Unready(id), now, orders),
+            Ending::Unhealthy => self.failed(id, Cause::Unhealthy(id), now, orders),
+            Ending::Requirement | Ending::Shutdown => self.set(id, State::Gone(End::Done)),
         }
     }
 
@@ -387,7 +423,7 @@ impl Supervisor {
                 service.ending = Some(Ending::Restart);
             }
             // What was asked for can be taken back; that it has failed can not.
-            State::Running { .. } | State::Spawning => match service.ending {
+            State::Running { .. } | State::Spawning { .. } => match service.ending {
                 Some(Ending::Stop | Ending::Restart | Ending::Requirement) => service.ending = None,
                 Some(Ending::Unready | Ending::Unhealthy | Ending::Shutdown) | None => {}
             },
@@ -422,7 +458,9 @@ impl Supervisor {
 
     pub(super) fn restart_requested(&mut self, id: ServiceId) {
         match self.state(id) {
-            State::Running { .. } | State::Spawning if !self.policy.services[id.0].is_retired => {
+            State::Running { .. } | State::Spawning { .. }
+                if !self.policy.services[id.0].is_retired =>
+            {
                 self.stop_requested(id, Ending::Restart);
             }
             _ => self.start_requested(id),
@@ -455,21 +493,36 @@ impl Supervisor {
         }
     }
 
-    /// Asks a service that runs to end; one that is just being started is asked when it does.
+    /// Asks a service to end.
     fn ask(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
-        if !matches!(self.state(id), State::Running { .. }) {
-            return;
-        }
         let drain = self.services[id.0].stop.drain;
-        if drain.is_zero() {
-            self.send_stop(id, now, orders);
-        } else {
-            self.set(id, State::Draining { until: now + drain });
-            orders.push(Action::Note(Note::Draining(id, drain)));
+        match self.state(id) {
+            State::Running { .. } if drain.is_zero() => self.send_stop(id, now, orders),
+            State::Running { .. } => {
+                self.set(id, State::Draining { until: now + drain });
+                orders.push(Action::Note(Note::Draining(id, drain)));
+            }
+            State::Spawning { .. } => {
+                self.begin_stop(id, now);
+                // The shutdown has cancelled all of them.
+                if self.phase == Phase::Up {
+                    orders.push(Action::CancelStart(id));
+                }
+                if self.can_be_stopped_early(id) {
+                    self.order_stop(id, orders);
+                }
+            }
+            _ => {}
         }
     }
 
     fn send_stop(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
+        self.begin_stop(id, now);
+        self.order_stop(id, orders);
+    }
+
+    /// From here on its own grace runs.
+    fn begin_stop(&mut self, id: ServiceId, now: Instant) {
         let stop = self.services[id.0].stop;
         let grace = match self.phase {
             // While the bundle is up there is no other deadline.
@@ -481,12 +534,22 @@ impl Supervisor {
             .map(|grace| now + grace)
             .filter(|kill_at| deadline.is_none_or(|deadline| *kill_at < deadline));
         self.set(id, State::Stopping { kill_at });
-        if stop.has_command {
+    }
+
+    fn order_stop(&self, id: ServiceId, orders: &mut Vec<Action>) {
+        if self.services[id.0].stop.has_command {
             orders.push(Action::Note(Note::StopCommand(id)));
             orders.push(Action::RunStopCommand(id));
         } else {
             self.push_stop_signal(id, orders);
         }
+    }
+
+    /// Whether what asks it to end has the same effect on a process that has not executed the
+    /// service's program yet. Otherwise it is asked when that runs.
+    fn can_be_stopped_early(&self, id: ServiceId) -> bool {
+        let StopPolicy { signal, has_command, .. } = self.services[id.0].stop;
+        !has_command && signal.unwrap_or(Signal::TERM).terminates_by_default()
     }
 
     fn push_stop_signal(&self, id: ServiceId, orders: &mut Vec<Action>) {
@@ -516,8 +579,14 @@ impl Supervisor {
                 continue;
             }
             match state {
-                State::Running { .. } => {
-                    self.set(id, State::Running { ready: false, late_at: None });
+                State::Spawning { .. } | State::Running { .. } => {
+                    self.set(
+                        id,
+                        match state {
+                            State::Spawning { .. } => State::Spawning { late_at: None },
+                            _ => State::Running { ready: false, late_at: None },
+                        },
+                    );
                     if self.is_wanted(id) {
                         self.services[index].ending = Some(Ending::Unready);
                         orders.push(Action::Note(Note::Unready(id)));

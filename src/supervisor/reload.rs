@@ -72,7 +72,7 @@ impl Supervisor {
                 self.services[id.0].history.forgive();
                 self.set(id, State::Waiting);
             }
-            State::Spawning
+            State::Spawning { .. }
             | State::Running { .. }
             | State::Draining { .. }
             | State::Stopping { .. }

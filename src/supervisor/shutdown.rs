@@ -140,6 +140,9 @@ impl Supervisor {
     fn announce_shutdown(&mut self, orders: &mut Vec<Action>) {
         if std::mem::take(&mut self.is_unannounced) {
             orders.extend(self.cause.map(|cause| Action::Note(Note::ShutdownBegins(cause))));
+            let starting = self.services.iter().enumerate();
+            let starting = starting.filter(|(_, service)| service.state.is_starting());
+            orders.extend(starting.map(|(index, _)| Action::CancelStart(ServiceId(index))));
         }
     }
 
@@ -244,7 +247,7 @@ impl Supervisor {
     fn kill_all(&mut self, now: Instant, orders: &mut Vec<Action>) {
         for index in 0..self.services.len() {
             let state = self.services[index].state;
-            if state.is_alive() && state != State::Spawning {
+            if state.is_alive() {
                 self.set(ServiceId(index), State::Killed);
             }
         }

@@ -42,12 +42,26 @@ pub fn empty_input_and_output() {
 /// (<https://github.com/openSUSE/catatonit/issues/12>).
 pub fn close_inherited(keep: &mut [RawFd]) {
     keep.sort_unstable();
-    let mut first = FIRST;
-    for kept in keep.iter().copied().filter(|fd| *fd >= FIRST) {
-        close_range(first, kept - 1);
-        first = kept + 1;
+    for (first, last) in gaps(keep) {
+        close_range(first, last);
     }
-    close_range(first, RawFd::MAX);
+}
+
+/// The same in a forked child, without an allocation, for `keep` in ascending order. Where the
+/// kernel can't close a range they stay open until the exec.
+pub(super) fn close_all_but(keep: &[RawFd]) {
+    for (first, last) in gaps(keep) {
+        // SAFETY: as below; the child has none of the values that own them.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    }
+}
+
+/// The ranges from 3 on between the descriptors in `keep`, which are in ascending order.
+fn gaps(keep: &[RawFd]) -> impl Iterator<Item = (RawFd, RawFd)> {
+    let above = keep.iter().filter(|fd| **fd >= FIRST);
+    let firsts = [FIRST].into_iter().chain(above.clone().map(|fd| fd.saturating_add(1)));
+    let lasts = above.map(|fd| fd - 1).chain([RawFd::MAX]);
+    firsts.zip(lasts).filter(|(first, last)| first <= last)
 }
 
 /// The soft and the hard limit on open files that the process was started with, if it has raised
@@ -71,9 +85,6 @@ pub(super) fn given_limit() -> Option<(u64, u64)> {
 }
 
 fn close_range(first: RawFd, last: RawFd) {
-    if first > last {
-        return;
-    }
     // SAFETY: closing descriptors touches no memory. That nobody uses those closed is what the
     // callers ask for: they are inherited ones, which no value here owns.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };

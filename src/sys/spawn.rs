@@ -1,25 +1,30 @@
-//! Starts a program in the way of vfork(2): the child borrows the parent's memory until it
-//! executes, so nothing is copied, and what went wrong in the child is known at once.
+//! Starts a program in a forked child, and does not wait until it is executed: that may take for
+//! ever, on a file system that does not answer, or when somebody stops the child on its way.
+//! How it went is told through a pipe that the execution closes ([`Report`]).
+//!
+//! The child has a copy of the parent's memory, and not the memory itself: with vfork(2) or
+//! `CLONE_VM` whoever may trace the child, or stop it, would have a hold on the init.
 //!
 //! Everything the child needs is made ready beforehand in [`Launch`]; in the child there are
 //! only system calls (`child`).
 
 mod child;
+mod report;
 
-use std::ffi::{CString, NulError, OsString, c_int, c_void};
+pub use report::{Progress, Report};
+
+use std::ffi::{CString, NulError, OsString, c_int};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::ptr;
 
 use rustix::process::Pid;
 
+use super::descriptors;
 use super::process_ids::positive;
-use super::{descriptors, memory};
 use crate::signal::Signal;
 
-/// The child's stack. It calls a handful of functions and no signal handler can run on it.
-const STACK_BYTES: usize = 32 * 1024;
 /// Room for the decimal digits of any process id.
 const PID_DIGITS: usize = 10;
 /// The variable by which a program knows that inherited sockets are meant for it, and not for
@@ -35,6 +40,12 @@ pub struct Launch<'fd> {
     pub arguments: Vec<CString>,
     /// Its environment, `NAME=value`.
     pub environment: Vec<CString>,
+    /// Whether it leads a session of its own, which nobody from outside can join, and not only a
+    /// process group.
+    pub own_session: bool,
+    /// Whether it keeps descriptors that are not named here; those of the init are closed by
+    /// execve(2) in any case.
+    pub keeps_descriptors: bool,
     /// Whether `LISTEN_PID` in the environment is to become the child's own process id.
     pub rewrite_listen_pid: bool,
     /// What becomes descriptors 0, 1 and 2; `None` stays as it is. None of them may be below 3.
@@ -106,7 +117,11 @@ pub enum Step {
     /// Setting its parent-death signal.
     ParentDeathSignal,
     /// Executing its program, at the path with this index in [`Launch::paths`].
-    Execute(usize),
+    Execute(u32),
+    /// The same, of a file that is there: it names an interpreter that is not.
+    Interpreter(u32),
+    /// The same, of a directory.
+    Directory(u32),
 }
 
 /// Why a program could not be started.
@@ -123,25 +138,43 @@ pub fn c_string(text: OsString) -> Result<CString, NulError> {
     CString::new(text.into_vec())
 }
 
-/// What parent and child share while the child borrows the parent's memory.
-struct Shared<'launch> {
+/// A child that is on its way to its program, or there already.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its process, which leads a group of its own.
+    pub pid: Pid,
+    /// By which it tells how far it has got.
+    pub report: Report,
+}
+
+/// What the child works with.
+struct Child<'launch> {
     launch: &'launch Launch<'launch>,
     arguments: Vec<*const libc::c_char>,
     environment: Vec<*const libc::c_char>,
     /// Where the child writes its process id, [`PID_DIGITS`] bytes and a NUL.
     listen_pid: *mut u8,
-    standard: [Option<RawFd>; 3],
+    /// The descriptors that it needs, in ascending order.
+    needed: Vec<RawFd>,
     /// The limits on open files that the child is to have before its own are set.
     open_files: Option<(u64, u64)>,
     parent: u32,
-    failure: Option<(Step, i32)>,
+    report: OwnedFd,
 }
 
-/// Starts it. Returns once its program is running, or has failed to.
+/// Makes the child, and returns at once.
 ///
-/// A child that failed is left to be reaped like any orphan. The calling thread must have
-/// blocked every signal: a handler that ran in the child would run in the parent's memory.
-pub fn spawn(launch: &Launch) -> Result<Pid, Failure> {
+/// One that fails before its program is executed ends by itself, and is to be reaped like any
+/// other child. Every signal must be blocked, so that none ends the child before it has restored
+/// the mask that programs expect.
+///
+/// # Errors
+/// The child could not be made: there are too many processes or descriptors, or no memory.
+pub fn spawn(launch: &Launch) -> Result<Spawned, Failure> {
+    let failed = |error| Failure { step: Step::Fork, error };
+    // No descriptor of the child's own may be where it is to have another.
+    let beyond = launch.more.iter().map(|(target, _)| target + 1).max().unwrap_or(3);
+    let (report, writer) = report::pipe(beyond).map_err(failed)?;
     let mut listen_pid = [LISTEN_PID, &[0; PID_DIGITS + 1]].concat();
     let listen_pid = listen_pid.as_mut_ptr();
     let mut environment = pointers(&launch.environment);
@@ -151,32 +184,35 @@ pub fn spawn(launch: &Launch) -> Result<Pid, Failure> {
             environment[index] = listen_pid.cast();
         }
     }
-    let mut shared = Shared {
+    let child = Child {
         launch,
         arguments: pointers(&launch.arguments),
         environment,
         // SAFETY: the buffer is longer than the name it starts with.
         listen_pid: unsafe { listen_pid.add(LISTEN_PID.len()) },
-        standard: launch.standard.map(|fd| fd.map(|fd| fd.as_raw_fd())),
+        needed: needed(launch, writer.as_raw_fd()),
         open_files: descriptors::given_limit(),
         parent: std::process::id(),
-        failure: None,
+        report: writer,
     };
-    let dumpable = launch.credentials.is_some().then(memory::dumpable);
-    let returned = clone(&mut shared);
-    // The child's change of credentials has closed our own `/proc` to others, since it marks the
-    // memory, which it shared with us, prctl(2): `docker exec` could not open /proc/1/fd/1.
-    dumpable.into_iter().for_each(memory::set_dumpable);
-    // Read back through the pointer that the child had, since the compiler can't see it write.
-    // SAFETY: the child is gone or has its own memory by now; the variable is alive and ours.
-    let failure = unsafe { ptr::read_volatile(&raw const shared.failure) };
-    match (returned, failure) {
-        (Err(error), _) => Err(Failure { step: Step::Fork, error }),
-        (Ok(_), Some((step, errno))) => {
-            Err(Failure { step, error: io::Error::from_raw_os_error(errno) })
-        }
-        (Ok(pid), None) => Ok(pid),
+    // SAFETY: the init has one thread, so the child's copy of the memory is whole: no lock in it
+    // is held by a thread that it does not have. It makes system calls, and ends without
+    // returning.
+    match unsafe { libc::fork() } {
+        0 => run(&child),
+        pid => match positive(pid) {
+            Some(pid) => Ok(Spawned { pid, report }),
+            None => Err(failed(io::Error::last_os_error())),
+        },
     }
+}
+
+/// The child's whole life before its program.
+fn run(child: &Child) -> ! {
+    let failed = child::prepare_and_execute(child);
+    report::write(&child.report, failed);
+    // SAFETY: _exit(2) runs no exit handlers, which belong to the parent.
+    unsafe { libc::_exit(c_int::from(crate::exit::INIT_FAILED)) }
 }
 
 /// The null-terminated array of pointers that execve(2) takes.
@@ -184,27 +220,11 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }
 
-fn clone(shared: &mut Shared) -> io::Result<Pid> {
-    // Blocks of 16 bytes, the alignment that the ABIs of x86-64 and ARM ask of a stack.
-    let mut stack = Vec::<u128>::with_capacity(STACK_BYTES / size_of::<u128>());
-    let top = stack.spare_capacity_mut().as_mut_ptr_range().end;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: the stack is ours, aligned, and grows down from its top; CLONE_VFORK suspends this
-    // thread until the child has executed or exited, so stack and `shared` outlive the child's
-    // use of them, and the child is the only one to write to `shared` in that time. All signals
-    // are blocked, so no handler runs in the child.
-    let pid = unsafe {
-        libc::clone(run_child, top.cast(), flags, ptr::from_mut(shared).cast::<c_void>())
-    };
-    positive(pid).ok_or_else(io::Error::last_os_error)
-}
-
-/// The child's `main`.
-extern "C" fn run_child(shared: *mut c_void) -> c_int {
-    // SAFETY: `clone` passes a pointer to a live `Shared`, which the suspended parent does not
-    // touch meanwhile.
-    let shared = unsafe { &mut *shared.cast::<Shared>() };
-    shared.failure = Some(child::prepare_and_execute(shared));
-    // SAFETY: _exit(2) runs no exit handlers, which belong to the parent.
-    unsafe { libc::_exit(c_int::from(crate::exit::INIT_FAILED)) }
+fn needed(launch: &Launch, report: RawFd) -> Vec<RawFd> {
+    let single = [launch.foreground_of, launch.control_group];
+    let single = launch.standard.iter().chain(&single).flatten().map(AsRawFd::as_raw_fd);
+    let more = launch.more.iter().map(|(_, fd)| fd.as_raw_fd());
+    let mut needed: Vec<RawFd> = single.chain(more).chain([report]).collect();
+    needed.sort_unstable();
+    needed
 }

@@ -81,6 +81,7 @@ impl Story {
     pub fn orders(&mut self) -> Vec<String> {
         let short = |action: &Action| match action {
             Action::Spawn(id) => Some(format!("spawn {}", id.0)),
+            Action::CancelStart(id) => Some(format!("cancel {}", id.0)),
             Action::Signal(id, signal, Target::Process) => Some(format!("{signal} {}", id.0)),
             Action::Signal(id, signal, Target::Group) => Some(format!("{signal} group {}", id.0)),
             Action::Kill(id) => Some(format!("kill {}", id.0)),

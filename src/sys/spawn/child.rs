@@ -1,44 +1,46 @@
-//! What happens between the fork and the exec, in the parent's memory: system calls only, no
-//! allocation, no lock, nothing that could unwind.
+//! What happens between the fork and the exec: system calls only, no allocation, no lock, nothing
+//! that could unwind.
 
-use std::ffi::{c_int, c_long, c_ulong};
+use std::ffi::{CStr, c_int, c_long, c_ulong};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
 use rustix::process::Resource;
 
-use super::{Credentials, PID_DIGITS, Shared, Step};
-use crate::sys::signals;
+use super::{Child, Credentials, PID_DIGITS, Step};
+use crate::sys::{descriptors, signals};
 
 /// The version of the capability calls that has 64 bits, capget(2).
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
-const OOM_SCORE_ADJ: &std::ffi::CStr = c"/proc/self/oom_score_adj";
+const OOM_SCORE_ADJ: &CStr = c"/proc/self/oom_score_adj";
 
 /// What failed, and the error number.
-type Failed = (Step, i32);
+pub(super) type Failed = (Step, i32);
 
 /// Returns only if something failed.
-pub(super) fn prepare_and_execute(shared: &mut Shared) -> Failed {
-    match prepare(shared) {
-        Ok(()) => execute(shared),
+pub(super) fn prepare_and_execute(child: &Child) -> Failed {
+    match prepare(child) {
+        Ok(()) => execute(child),
         Err(failed) => failed,
     }
 }
 
 /// The order matters: what needs privileges comes before they are dropped, and what is to be
 /// tried with the new credentials comes after.
-fn prepare(shared: &mut Shared) -> Result<(), Failed> {
-    let launch = shared.launch;
-    own_process_group(shared)?;
+fn prepare(child: &Child) -> Result<(), Failed> {
+    let launch = child.launch;
+    close_others(child);
+    own_process_group(child)?;
     if let Some(group) = launch.control_group {
         // SAFETY: the kernel reads one byte from a live literal.
         unsafe { libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) };
     }
-    standard_descriptors(shared)?;
+    standard_descriptors(child)?;
     // Before the limits, since it opens a file, perhaps above that of open files.
-    oom_score_adj(shared)?;
-    limits(shared)?;
+    oom_score_adj(child)?;
+    limits(child)?;
     if let Some(nice) = launch.nice {
         // SAFETY: plain numbers; 0 is this process.
         let done = unsafe {
@@ -63,14 +65,14 @@ fn prepare(shared: &mut Shared) -> Result<(), Failed> {
         let done = unsafe { libc::chdir(directory.as_ptr()) };
         check(Step::WorkingDirectory, c_long::from(done))?;
     }
-    parent_death_signal(shared)
+    parent_death_signal(child)
 }
 
-fn limits(shared: &Shared) -> Result<(), Failed> {
-    if let Some((soft, hard)) = shared.open_files {
+fn limits(child: &Child) -> Result<(), Failed> {
+    if let Some((soft, hard)) = child.open_files {
         limit(Resource::Nofile as u32, soft, hard)?;
     }
-    for (resource, soft, hard) in &shared.launch.limits {
+    for (resource, soft, hard) in &child.launch.limits {
         limit(*resource, *soft, *hard)?;
     }
     Ok(())
@@ -85,11 +87,23 @@ fn limit(resource: u32, soft: u64, hard: u64) -> Result<(), Failed> {
     check(Step::Limit(resource), done)
 }
 
-fn own_process_group(shared: &Shared) -> Result<(), Failed> {
-    // SAFETY: plain numbers; 0 is this process.
-    let done = unsafe { libc::setpgid(0, 0) };
+/// Held copies of the init's own descriptors would have an effect until they are closed by
+/// execve(2), which may never come: clients would wait for the end of a connection that the init
+/// has closed long ago.
+fn close_others(child: &Child) {
+    if !child.launch.keeps_descriptors {
+        descriptors::close_all_but(&child.needed);
+    }
+}
+
+fn own_process_group(child: &Child) -> Result<(), Failed> {
+    // SAFETY: plain numbers; 0 is this process, which was just forked and leads no group.
+    let done = match child.launch.own_session {
+        true => unsafe { libc::setsid() },
+        false => unsafe { libc::setpgid(0, 0) },
+    };
     check(Step::ProcessGroup, c_long::from(done))?;
-    if let Some(terminal) = shared.launch.foreground_of {
+    if let Some(terminal) = child.launch.foreground_of {
         // That this may fail is normal: the terminal may be another session's, or hung up. With
         // every signal blocked it can't stop us with SIGTTOU, tcsetpgrp(3).
         // SAFETY: plain numbers.
@@ -98,15 +112,15 @@ fn own_process_group(shared: &Shared) -> Result<(), Failed> {
     Ok(())
 }
 
-fn standard_descriptors(shared: &Shared) -> Result<(), Failed> {
-    for (target, source) in (0..).zip(shared.standard) {
+fn standard_descriptors(child: &Child) -> Result<(), Failed> {
+    for (target, source) in (0..).zip(child.launch.standard) {
         if let Some(source) = source {
             // SAFETY: plain numbers. The copy is not closed by execve(2), dup(2).
-            let done = unsafe { libc::dup3(source, target, 0) };
+            let done = unsafe { libc::dup3(source.as_raw_fd(), target, 0) };
             check(Step::Descriptors, c_long::from(done))?;
         }
     }
-    for (target, source) in &shared.launch.more {
+    for (target, source) in &child.launch.more {
         // SAFETY: plain numbers, as above.
         let done = unsafe { libc::dup3(source.as_raw_fd(), *target, 0) };
         check(Step::Descriptors, c_long::from(done))?;
@@ -114,8 +128,8 @@ fn standard_descriptors(shared: &Shared) -> Result<(), Failed> {
     Ok(())
 }
 
-fn oom_score_adj(shared: &Shared) -> Result<(), Failed> {
-    let Some(value) = &shared.launch.oom_score_adj else { return Ok(()) };
+fn oom_score_adj(child: &Child) -> Result<(), Failed> {
+    let Some(value) = &child.launch.oom_score_adj else { return Ok(()) };
     let bytes = value.as_bytes();
     // SAFETY: the path is a NUL-terminated literal.
     let fd = unsafe { libc::open(OOM_SCORE_ADJ.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC) };
@@ -193,13 +207,13 @@ fn drop_capabilities(dropped: u64) -> Result<(), Failed> {
 }
 
 /// After the change of credentials, which clears it, prctl(2).
-fn parent_death_signal(shared: &Shared) -> Result<(), Failed> {
-    let Some(signal) = shared.launch.parent_death_signal else { return Ok(()) };
+fn parent_death_signal(child: &Child) -> Result<(), Failed> {
+    let Some(signal) = child.launch.parent_death_signal else { return Ok(()) };
     prctl(Step::ParentDeathSignal, libc::PR_SET_PDEATHSIG, signal.number())?;
     // The parent may have died before; then nobody sends it any more.
     // SAFETY: no arguments.
     let parent = unsafe { libc::getppid() };
-    if u32::try_from(parent) == Ok(shared.parent) {
+    if u32::try_from(parent) == Ok(child.parent) {
         Ok(())
     } else {
         Err((Step::ParentDeathSignal, libc::ESRCH))
@@ -208,26 +222,39 @@ fn parent_death_signal(shared: &Shared) -> Result<(), Failed> {
 
 /// Tries one path after the other, as execvp(3) does: a file that may not be executed does not
 /// end the search, but is what went wrong if no other is found.
-fn execute(shared: &mut Shared) -> Failed {
-    write_listen_pid(shared);
+fn execute(child: &Child) -> Failed {
+    write_listen_pid(child);
     signals::unblock_all();
     let mut failed = (Step::Execute(0), libc::ENOENT);
-    for (index, path) in shared.launch.paths.iter().enumerate() {
+    for (index, path) in (0..).zip(&child.launch.paths) {
         // SAFETY: a NUL-terminated path and two null-terminated arrays of NUL-terminated
-        // strings, all alive in the suspended parent.
+        // strings, all alive in `child`.
         unsafe {
-            libc::execve(path.as_ptr(), shared.arguments.as_ptr(), shared.environment.as_ptr());
+            libc::execve(path.as_ptr(), child.arguments.as_ptr(), child.environment.as_ptr());
         }
-        match last_errno() {
-            libc::ENOENT | libc::ENOTDIR => {}
-            libc::EACCES => failed = (Step::Execute(index), libc::EACCES),
-            errno => return (Step::Execute(index), errno),
+        let errno = last_errno();
+        match (errno, kind_of(path)) {
+            (libc::EACCES, Some(libc::S_IFDIR)) => failed = (Step::Directory(index), errno),
+            (libc::EACCES, _) => failed = (Step::Execute(index), errno),
+            (libc::ENOENT | libc::ENOTDIR, Some(_)) => return (Step::Interpreter(index), errno),
+            (libc::ENOENT | libc::ENOTDIR, None) => {}
+            _ => return (Step::Execute(index), errno),
         }
     }
     failed
 }
 
-fn write_listen_pid(shared: &mut Shared) {
+/// What is at this path, if anything is. Only the child asks: a file system that does not answer
+/// holds up whoever does.
+fn kind_of(path: &CStr) -> Option<libc::mode_t> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: the path is NUL-terminated, and the kernel writes one struct into a live variable.
+    let done = unsafe { libc::stat(path.as_ptr(), stat.as_mut_ptr()) };
+    // SAFETY: stat(2) has filled it in.
+    (done == 0).then(|| unsafe { stat.assume_init() }.st_mode & libc::S_IFMT)
+}
+
+fn write_listen_pid(child: &Child) {
     // SAFETY: no arguments.
     let mut rest = unsafe { libc::getpid() }.unsigned_abs();
     let mut digits = [0; PID_DIGITS];
@@ -242,7 +269,7 @@ fn write_listen_pid(shared: &mut Shared) {
     }
     // SAFETY: `spawn` made room for PID_DIGITS bytes and a NUL, which is there already.
     unsafe {
-        ptr::copy_nonoverlapping(digits.as_ptr().add(start), shared.listen_pid, PID_DIGITS - start);
+        ptr::copy_nonoverlapping(digits.as_ptr().add(start), child.listen_pid, PID_DIGITS - start);
     }
 }
 
