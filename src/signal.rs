@@ -78,7 +78,7 @@ impl Signal {
         let is_named = |(name, number): &(&str, u8)| {
             *number == self.0 && (IGNORED.contains(name) || STOPS.contains(name))
         };
-        self != Signal::CONT && !NAMES.iter().any(|name| is_named(name))
+        self != Signal::CONT && !NAMES.iter().any(is_named)
     }
 
     /// The signal with this number, if Linux has it (1 to 64).

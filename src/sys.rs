@@ -2,8 +2,7 @@
 //! anything, and nothing here knows a service.
 //!
 //! It is here because rustix has no signalfd and no signal mask outside its experimental part,
-//! because `std::process::Command` hands a blocked mask on to the child and can't spawn in the
-//! way of vfork(2) with a `pre_exec`, and because a C `main` saves the start of std's runtime.
+//! because `std::process::Command` hands a blocked mask on to the child and waits for its exec, and because a C `main` saves the start of std's runtime.
 
 #![allow(unsafe_code)]
 

@@ -214,7 +214,8 @@ fn figures_of_another_namespaces_proc_are_not_shown() {
 
 #[test]
 fn what_is_wrong_is_said_and_changes_nothing() {
-    let bundle = Controlled::new(Position::Child, &service("web", ""));
+    let mut bundle = Controlled::new(Position::Child, &service("web", ""));
+    bundle.running.wait_for("[web] web");
     for (arguments, code, error) in [
         ("stop wbe", 1, "there is no service \"wbe\"; there are web"),
         ("stop", 64, "stop takes the names of services: stop web"),

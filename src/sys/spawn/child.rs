@@ -97,9 +97,10 @@ fn close_others(child: &Child) {
 }
 
 fn own_process_group(child: &Child) -> Result<(), Failed> {
-    // SAFETY: plain numbers; 0 is this process, which was just forked and leads no group.
     let done = match child.launch.own_session {
+        // SAFETY: no arguments. It can't fail for a process that was just forked, setsid(2).
         true => unsafe { libc::setsid() },
+        // SAFETY: plain numbers; 0 is this process.
         false => unsafe { libc::setpgid(0, 0) },
     };
     check(Step::ProcessGroup, c_long::from(done))?;
