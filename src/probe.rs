@@ -37,13 +37,43 @@ enum Step {
 pub enum Progress {
     /// The poll says when there is more to do.
     Pending,
-    /// It is over; if it failed, why.
-    Done(Result<(), String>),
+    /// It is over.
+    Done(Outcome),
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The service is as it should be.
+    Passed,
+    /// It is not, for this reason.
+    Failed(String),
+    /// We could not ask, for this reason. That says nothing of the service.
+    NoResult(String),
+}
+
+impl Outcome {
+    /// What this error of a system call says, of which `is_ours` tells whether it is about us.
+    pub fn of_error(error: &io::Error, is_ours: impl FnOnce(Errno) -> bool) -> Outcome {
+        let text = error_text(error);
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(errno) if is_lack(errno) || is_ours(errno) => Outcome::NoResult(text),
+            _ => Outcome::Failed(text),
+        }
+    }
+}
+
+/// Whether something is used up that all processes share, or that we have a limit for.
+fn is_lack(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::NOSPC)
 }
 
 impl Attempt {
     /// Begins to connect. `None`: the probe needs no connection.
-    pub fn start(probe: &Probe) -> Option<io::Result<Attempt>> {
+    ///
+    /// # Errors
+    /// What it came to already.
+    pub fn start(probe: &Probe) -> Option<Result<Attempt, Outcome>> {
         match probe {
             Probe::Tcp(address) => Some(Attempt::tcp(*address, None)),
             Probe::Http(target) => Some(Attempt::tcp(target.address, Some((**target).clone()))),
@@ -52,7 +82,7 @@ impl Attempt {
         }
     }
 
-    fn tcp(address: SocketAddr, then_ask: Option<HttpTarget>) -> io::Result<Attempt> {
+    fn tcp(address: SocketAddr, then_ask: Option<HttpTarget>) -> Result<Attempt, Outcome> {
         let family = match address {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
@@ -62,15 +92,17 @@ impl Attempt {
             Ok(()) | Err(Errno::INPROGRESS) => {
                 Ok(Attempt { fd, step: Step::Connecting { then_ask } })
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(Outcome::of_error(&error.into(), is_ours_in_tcp)),
         }
     }
 
     /// A Unix socket connects at once, or not at all: EAGAIN says that its queue is full
-    /// (connect(2)).
-    fn unix(path: &Path) -> io::Result<Attempt> {
+    /// (connect(2)), since the service does not accept.
+    fn unix(path: &Path) -> Result<Attempt, Outcome> {
         let fd = socket(AddressFamily::UNIX)?;
-        connect(&fd, &SocketAddrUnix::new(path)?)?;
+        SocketAddrUnix::new(path)
+            .and_then(|address| connect(&fd, &address))
+            .map_err(|error| Outcome::of_error(&error.into(), |_| false))?;
         Ok(Attempt { fd, step: Step::Connecting { then_ask: None } })
     }
 
@@ -78,8 +110,9 @@ impl Attempt {
     pub fn advance(&mut self) -> Progress {
         match self.try_advance() {
             Ok(None) => Progress::Pending,
-            Ok(Some(result)) => Progress::Done(result),
-            Err(error) => Progress::Done(Err(error_text(&error))),
+            Ok(Some(Ok(()))) => Progress::Done(Outcome::Passed),
+            Ok(Some(Err(reason))) => Progress::Done(Outcome::Failed(reason)),
+            Err(error) => Progress::Done(Outcome::of_error(&error, is_ours_in_tcp)),
         }
     }
 
@@ -134,9 +167,19 @@ impl AsRawFd for Attempt {
     }
 }
 
-fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
+/// Whether this error of a TCP connection is about our end of it: no port is left for us
+/// (EADDRNOTAVAIL, EAGAIN), or a filter does not let us ask (EPERM, EACCES), connect(2). Without a
+/// way to the other end (ENETUNREACH, ENETDOWN, EHOSTUNREACH) the service can't be reached: it may
+/// be the one that makes the way.
+fn is_ours_in_tcp(errno: Errno) -> bool {
+    matches!(errno, Errno::ADDRNOTAVAIL | Errno::AGAIN | Errno::PERM | Errno::ACCESS)
+}
+
+/// That there is none is never the service's doing.
+fn socket(family: AddressFamily) -> Result<OwnedFd, Outcome> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(socket_with(family, SocketType::STREAM, flags, None)?)
+    socket_with(family, SocketType::STREAM, flags, None)
+        .map_err(|error| Outcome::NoResult(error_text(&error.into())))
 }
 
 fn request(target: &HttpTarget) -> String {
@@ -194,6 +237,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ours_is_no_result() {
+        let tcp = |errno: Errno| Outcome::of_error(&errno.into(), is_ours_in_tcp);
+        let unix = |errno: Errno| Outcome::of_error(&errno.into(), |_| false);
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS] {
+            assert!(matches!(tcp(errno), Outcome::NoResult(_)), "{errno}");
+            assert!(matches!(unix(errno), Outcome::NoResult(_)), "{errno}");
+        }
+        for errno in [Errno::ADDRNOTAVAIL, Errno::AGAIN, Errno::PERM] {
+            assert!(matches!(tcp(errno), Outcome::NoResult(_)), "{errno}");
+            assert!(matches!(unix(errno), Outcome::Failed(_)), "{errno}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::TIMEDOUT, Errno::NETUNREACH, Errno::CONNRESET] {
+            assert!(matches!(tcp(errno), Outcome::Failed(_)), "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_whose_queue_is_full_does_not_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = socket(AddressFamily::UNIX).unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let probe = Probe::Unix(path);
+        // Linux lets one more in than the queue is long.
+        let first = Attempt::start(&probe);
+        assert!(matches!(first, Some(Ok(_))));
+        assert!(matches!(Attempt::start(&probe), Some(Err(Outcome::Failed(_)))));
+    }
+
+    #[test]
     fn success_is_what_was_asked_for() {
         assert_eq!(judge(399, None), Ok(()));
         assert!(judge(400, None).is_err());
@@ -224,7 +298,7 @@ mod tests {
                     done => break done,
                 }
             };
-            assert_eq!(progress, Progress::Done(Err("nobody listens".to_owned())));
+            assert_eq!(progress, Progress::Done(Outcome::Failed("nobody listens".to_owned())));
             drop(attempt);
             let service = socket(AddressFamily::INET).unwrap();
             assert_eq!(rustix::net::bind(&service, &address), Ok(()), "the port is free at once");

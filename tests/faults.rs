@@ -5,6 +5,7 @@
 mod harness;
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
@@ -321,6 +322,70 @@ fn a_client_that_cannot_be_let_in_at_once_is_let_in_later() {
         harness::kill(harness::children(running.pid())[0], "TERM");
         assert_eq!(running.end().code(), 0, "{error}");
     }
+}
+
+/// The service `a` with this check.
+fn checked(check: &str) -> tempfile::NamedTempFile {
+    bundle(&format!(
+        "[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"{}\"]\n{check}\n",
+        harness::with_witness("exec WITNESS up TERM=!0")
+    ))
+}
+
+#[test]
+fn what_cannot_be_checked_is_no_failure() {
+    if !has("strace") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("checked");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let probes = [
+        ("socket", format!("tcp = \"{}\"", listener.local_addr().unwrap())),
+        // The first one makes the service.
+        ("clone", format!("exec = [\"touch\", \"{}\"]", path.display())),
+    ];
+    let was_checked = |call: &str| match call {
+        "socket" => drop(listener.accept().unwrap()),
+        _ => until("the command is run", || path.exists().then_some(())),
+    };
+    // Neither does it fail, nor is it ready before somebody could look.
+    for (call, probe) in probes {
+        for check in ["live", "ready"] {
+            let _ = std::fs::remove_file(&path);
+            let file = checked(&format!(
+                "{check} = {{ {probe}, period = \"10ms\"{} }}",
+                if check == "live" { ", failures = 1" } else { "" }
+            ));
+            let from = if call == "clone" { 2 } else { 1 };
+            let rule = format!("{call}:error=EAGAIN:when={from}..{}", from + 3);
+            let run_file = ["run", "-f", file.path().to_str().unwrap()];
+            let mut running = start(&mut injected(&rule, &run_file));
+            running.wait_for("[a] up");
+            was_checked(call);
+            harness::kill(harness::children(running.pid())[0], "TERM");
+            let ended = running.end();
+            assert_eq!(ended.code(), 0, "{rule}: {ended:?}");
+            let words =
+                ended.stderr.matches("\"a\" could not be checked, which counts for").count();
+            assert_eq!(words, 1, "{rule}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn a_start_that_cannot_be_checked_for_twice_its_time_says_so() {
+    if !has("strace") {
+        return;
+    }
+    let file = checked(
+        "ready = { unix = \"/nonexistent\", period = \"10ms\" }\nstart-timeout = \"100ms\"",
+    );
+    let run_file = ["run", "-f", file.path().to_str().unwrap()];
+    let ended = run(&mut injected("socket:error=EMFILE", &run_file));
+    assert_eq!(ended.code(), 124, "{ended:?}");
+    let words = "did not become ready in time: could not be checked: ";
+    assert!(ended.stderr.contains(words), "{ended:?}");
 }
 
 #[test]

@@ -38,12 +38,15 @@ fn problem(init: &Init, id: ServiceId) -> Option<String> {
         return Some("the bundle is shutting down".to_owned());
     }
     let complaint = init.checks.complaint(id).map(str::to_owned);
+    let blindness = || init.checks.blindness(id).map(str::to_owned);
     match init.supervisor.state(id) {
         State::Running { ready: true, .. } => complaint
             .or_else(|| doing(init, id).filter(|doing| *doing != RELOADING).map(Into::into)),
         State::Gone(End::Done) if init.is_oneshot(id) => None,
         _ => {
-            let reason = complaint.map_or_else(String::new, |reason| format!(": {reason}"));
+            let reason = complaint
+                .or_else(blindness)
+                .map_or_else(String::new, |reason| format!(": {reason}"));
             Some(format!("{}{reason}", state(init, id)))
         }
     }
@@ -69,6 +72,8 @@ pub(super) fn status(init: &Init, now: Instant) -> Value {
 }
 
 fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> Value {
+    // That nobody can tell is not that it is not well.
+    let blindness = || init.checks.blindness(id).map(str::to_owned);
     let run = init.history.running(id);
     let (code, signal) = match init.history.last_exit(id) {
         Some(ExitStatus::Code(code)) => (Some(code), None),
@@ -85,7 +90,7 @@ fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> V
         "last_exit_signal": signal,
         "memory_bytes": usage.map(|usage| usage.memory),
         "cpu_seconds": usage.map(|usage| usage.processor),
-        "problem": problem(init, id),
+        "problem": problem(init, id).or_else(blindness),
         "doing": doing(init, id),
         "says": init.history.past(id).and_then(|past| past.said.clone()),
     })

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use rustix::process::Pid;
 
-use super::checks::{Purpose, Verdict};
+use super::checks::{Blindness, Purpose, Verdict};
 use super::helpers::Job;
 use super::history::RELOADING;
 use super::notification::{self, Channel, Said};
@@ -20,9 +20,10 @@ use super::{Init, launch, tree};
 use crate::bundle::ServiceType;
 use crate::bundle::check::Readiness;
 use crate::error_text::error_text;
-use crate::exit::ExitStatus;
+use crate::exit::{ExitStatus, NOT_EXECUTABLE, NOT_FOUND};
+use crate::probe::Outcome;
 use crate::signal::Signal;
-use crate::supervisor::{Event, ServiceId};
+use crate::supervisor::{Event, ServiceId, State};
 use crate::sys::peer::Peer;
 use crate::sys::signals;
 
@@ -121,7 +122,8 @@ impl Init {
 
     /// Why its checks fail, as the end of a sentence.
     pub(super) fn complaint(&self, id: ServiceId) -> String {
-        self.checks.complaint(id).map_or_else(String::new, |reason| format!(": {reason}"))
+        let reason = self.checks.complaint(id).or_else(|| self.checks.blindness(id));
+        reason.map_or_else(String::new, |reason| format!(": {reason}"))
     }
 
     pub(super) fn check_went_on(&mut self, id: ServiceId, purpose: Purpose) {
@@ -148,13 +150,30 @@ impl Init {
                 Verdict::Passed(id, _) => self.facts.push(Event::Ready(id)),
                 Verdict::Failed(id, ..) => self.facts.push(Event::Unhealthy(id)),
                 Verdict::Kill(pid) => kill_group(pid),
+                Verdict::Blind(id, blindness) => self.could_not_check(id, blindness),
                 Verdict::Run(id, purpose) => {
                     let command = self.checks.command(id, purpose).unwrap_or_default();
                     let started = self.run_helper(id, &command, Job::Check(id, purpose));
+                    let started = started.map_err(Outcome::NoResult);
                     let now = Instant::now();
                     self.checks.command_started((id, purpose), started, now, &mut verdicts);
                 }
             }
+        }
+    }
+
+    /// How the service is can't be told, which is not its fault. So its start may take longer, until
+    /// it can be told; but not for ever, for what lacks may be what the check itself names.
+    fn could_not_check(&mut self, id: ServiceId, blindness: Blindness) {
+        let Blindness { reason, since, known_at } = blindness;
+        if let Some(reason) = reason {
+            self.say_of(id, &format!("could not be checked, which counts for nothing: {reason}"));
+        }
+        let start_timeout = self.plan.policy.services[id.0].start_timeout.unwrap_or_default();
+        let is_starting = matches!(self.supervisor.state(id), State::Running { ready: false, .. });
+        if is_starting && known_at < since + 2 * start_timeout {
+            let now = Instant::now();
+            self.facts.push(Event::Extended(id, known_at.saturating_duration_since(now)));
         }
     }
 
@@ -188,21 +207,22 @@ impl Init {
 
     /// One was reaped; its program may not even have been executed.
     pub(super) fn helper_ended(&mut self, pid: Pid, status: ExitStatus, refusal: Option<Refusal>) {
-        let reason = refusal.map(|(_, reason)| reason);
         match self.helpers.remove(pid) {
             Some(Job::Check(id, purpose)) => {
-                let result = match (status, reason) {
-                    (_, Some(reason)) => Err(reason),
-                    (ExitStatus::Code(0), None) => Ok(()),
-                    (status, None) => Err(format!("its command {status}")),
+                let outcome = match (status, refusal) {
+                    // The program is not there, or can't be executed; everything else is about us.
+                    (_, Some((NOT_FOUND | NOT_EXECUTABLE, reason))) => Outcome::Failed(reason),
+                    (_, Some((_, reason))) => Outcome::NoResult(reason),
+                    (ExitStatus::Code(0), None) => Outcome::Passed,
+                    (status, None) => Outcome::Failed(format!("its command {status}")),
                 };
                 let (mut verdicts, now) = (Vec::new(), Instant::now());
-                self.checks.command_ended((id, purpose), pid, result, now, &mut verdicts);
+                self.checks.command_ended((id, purpose), pid, outcome, now, &mut verdicts);
                 self.heed(verdicts);
             }
             Some(Job::StopCommand(id)) if status != ExitStatus::Code(0) => {
-                match reason {
-                    Some(reason) => self.stop_command_refused(id, &reason),
+                match refusal {
+                    Some((_, reason)) => self.stop_command_refused(id, &reason),
                     None => self.say_of(id, &format!("has a stop-command that {status}")),
                 }
                 self.facts.push(Event::StopCommandFailed(id));

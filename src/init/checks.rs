@@ -9,9 +9,8 @@ use rustix::process::Pid;
 
 use super::token::Source;
 use crate::bundle::check::{Check, Probe};
-use crate::error_text::error_text;
 use crate::poll::Registry;
-use crate::probe::{Attempt, Progress};
+use crate::probe::{Attempt, Outcome, Progress};
 use crate::supervisor::ServiceId;
 use crate::time_limit::TimeLimit;
 
@@ -35,6 +34,10 @@ struct Running {
     /// How long the attempt may take that is under way.
     limit: TimeLimit,
     failures: u32,
+    /// When it began.
+    since: Instant,
+    /// Why the last attempt had no result, if it had none.
+    blindness: Option<String>,
 }
 
 #[derive(Debug)]
@@ -49,10 +52,23 @@ enum Trying {
 pub(super) enum Verdict {
     Passed(ServiceId, Purpose),
     Failed(ServiceId, Purpose, String),
+    /// It can't be tried at the moment, for this reason.
+    Blind(ServiceId, Blindness),
     /// This command is to be run; `command_started` says with what success.
     Run(ServiceId, Purpose),
     /// This command has taken too long.
     Kill(Pid),
+}
+
+/// An attempt had no result.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Blindness {
+    /// Why; nothing where that was said already.
+    pub(super) reason: Option<String>,
+    /// How long the check has been going on.
+    pub(super) since: Instant,
+    /// When the next attempt has a result at the latest, if it has one.
+    pub(super) known_at: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +87,9 @@ impl Checks {
         self.due.insert((at, key));
         let (check, trying, limit) =
             (check.clone(), Trying::Nothing, TimeLimit::new(check.timeout, at));
-        self.running.insert(key, Running { check, trying, until: at, limit, failures: 0 });
+        let (until, since, failures, blindness) = (at, at, 0, None);
+        let running = Running { check, trying, until, limit, failures, since, blindness };
+        self.running.insert(key, running);
     }
 
     /// Ends the checks of a service; what command is to be killed for it.
@@ -107,6 +125,7 @@ impl Checks {
         self.due.clear();
         for (key, running) in &mut self.running {
             running.limit.put_off(gap, now);
+            running.since += gap;
             running.until = match running.trying {
                 Trying::Nothing => running.until + gap,
                 Trying::Connection(_) | Trying::Command(_) => running.limit.until(),
@@ -133,6 +152,12 @@ impl Checks {
         liveness.or_else(|| self.complaints.get(&(id, Purpose::Readiness))).map(String::as_str)
     }
 
+    /// Why nobody knows at the moment how the service is, if that is so.
+    pub(super) fn blindness(&self, id: ServiceId) -> Option<&str> {
+        let keys = [(id, Purpose::Liveness), (id, Purpose::Readiness)];
+        keys.iter().find_map(|key| self.running.get(key)?.blindness.as_deref())
+    }
+
     /// Something else than an attempt says that the service is not well.
     pub(super) fn complain(&mut self, id: ServiceId, reason: String) {
         self.complaints.insert((id, Purpose::Liveness), reason);
@@ -157,7 +182,7 @@ impl Checks {
                         verdicts.push(Verdict::Kill(pid));
                     }
                     let reason = format!("no answer within {}", span(running.check.timeout));
-                    self.judge(key, Err(reason), now, &mut verdicts);
+                    self.judge(key, Outcome::Failed(reason), now, &mut verdicts);
                 }
             }
         }
@@ -176,20 +201,20 @@ impl Checks {
         running.limit = TimeLimit::new(running.check.timeout, now);
         running.until = running.limit.until();
         let probe = running.check.probe.clone();
-        let result = match &probe {
+        let outcome = match &probe {
             Probe::Exec(_) => {
                 self.due.insert((running.until, key));
                 verdicts.push(Verdict::Run(id, purpose));
                 return;
             }
             Probe::File(path) => match path.exists() {
-                true => Ok(()),
-                false => Err(format!("{} is not there", path.display())),
+                true => Outcome::Passed,
+                false => Outcome::Failed(format!("{} is not there", path.display())),
             },
             _ => match Attempt::start(&probe) {
                 Some(Ok(mut attempt)) => match attempt.advance() {
                     // A neighbour of ours accepts at once, and the poll need not know.
-                    Progress::Done(result) => result,
+                    Progress::Done(outcome) => outcome,
                     Progress::Pending => {
                         let token = Source::Check(id, purpose).token();
                         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -199,11 +224,11 @@ impl Checks {
                         return;
                     }
                 },
-                Some(Err(error)) => Err(error_text(&error)),
-                None => Ok(()),
+                Some(Err(outcome)) => outcome,
+                None => Outcome::Passed,
             },
         };
-        self.judge(key, result, now, verdicts);
+        self.judge(key, outcome, now, verdicts);
     }
 
     /// The connection that is being tried.
@@ -225,23 +250,23 @@ impl Checks {
         let key = (id, purpose);
         let Some(running) = self.running.get_mut(&key) else { return };
         let Trying::Connection(attempt) = &mut running.trying else { return };
-        if let Progress::Done(result) = attempt.advance() {
-            self.judge(key, result, now, verdicts);
+        if let Progress::Done(outcome) = attempt.advance() {
+            self.judge(key, outcome, now, verdicts);
         }
     }
 
-    /// The command of an exec probe runs, or could not be started.
+    /// The command of an exec probe runs, or what came of the attempt to run it.
     pub(super) fn command_started(
         &mut self,
         key: Key,
-        started: Result<Pid, String>,
+        started: Result<Pid, Outcome>,
         now: Instant,
         verdicts: &mut Vec<Verdict>,
     ) {
         let Some(running) = self.running.get_mut(&key) else { return };
         match started {
             Ok(pid) => running.trying = Trying::Command(pid),
-            Err(reason) => self.judge(key, Err(reason), now, verdicts),
+            Err(outcome) => self.judge(key, outcome, now, verdicts),
         }
     }
 
@@ -250,7 +275,7 @@ impl Checks {
         &mut self,
         key: Key,
         pid: Pid,
-        result: Result<(), String>,
+        outcome: Outcome,
         now: Instant,
         verdicts: &mut Vec<Verdict>,
     ) {
@@ -258,35 +283,37 @@ impl Checks {
             |running| matches!(running.trying, Trying::Command(awaited) if awaited == pid),
         );
         if is_awaited {
-            self.judge(key, result, now, verdicts);
+            self.judge(key, outcome, now, verdicts);
         }
     }
 
-    fn judge(
-        &mut self,
-        key: Key,
-        result: Result<(), String>,
-        now: Instant,
-        verdicts: &mut Vec<Verdict>,
-    ) {
+    fn judge(&mut self, key: Key, outcome: Outcome, now: Instant, verdicts: &mut Vec<Verdict>) {
         let Some(running) = self.running.get_mut(&key) else { return };
         let (id, purpose) = key;
         // Closing the connection takes it out of the poll.
         running.trying = Trying::Nothing;
         self.due.remove(&(running.until, key));
         running.until = now + running.check.period;
-        let is_over = match result {
-            Ok(()) => {
+        let was_blind = running.blindness.take().is_some();
+        let is_over = match outcome {
+            Outcome::Passed => {
                 running.failures = 0;
                 self.complaints.remove(&key);
                 (purpose == Purpose::Readiness).then_some(Verdict::Passed(id, purpose))
             }
-            Err(reason) => {
+            Outcome::Failed(reason) => {
                 running.failures += 1;
                 let enough = running.failures >= running.check.failures;
                 self.complaints.insert(key, reason.clone());
                 (purpose == Purpose::Liveness && enough)
                     .then_some(Verdict::Failed(id, purpose, reason))
+            }
+            Outcome::NoResult(reason) => {
+                running.blindness = Some(format!("could not be checked: {reason}"));
+                let (since, known_at) = (running.since, running.until + running.check.timeout);
+                let reason = Some(reason).filter(|_| !was_blind);
+                verdicts.push(Verdict::Blind(id, Blindness { reason, since, known_at }));
+                None
             }
         };
         match is_over {
@@ -349,9 +376,9 @@ mod tests {
             assert_eq!(verdicts, []);
         }
 
-        fn ends(&mut self, millis: u64, pid: i32, result: Result<(), String>) -> Vec<Verdict> {
+        fn ends(&mut self, millis: u64, pid: i32, outcome: Outcome) -> Vec<Verdict> {
             let (now, mut verdicts) = (self.at(millis), Vec::new());
-            self.checks.command_ended(KEY, number(pid), result, now, &mut verdicts);
+            self.checks.command_ended(KEY, number(pid), outcome, now, &mut verdicts);
             verdicts
         }
 
@@ -374,7 +401,7 @@ mod tests {
         story.runs(0, 7);
         assert_eq!(story.tick(400), []);
         story.is_due_at(800);
-        assert_eq!(story.ends(799, 7, Ok(())), []);
+        assert_eq!(story.ends(799, 7, Outcome::Passed), []);
         assert_eq!(story.checks.complaint(ID), None);
         story.runs(2799, 8);
         assert_eq!(story.tick(3199), []);
@@ -384,13 +411,38 @@ mod tests {
     }
 
     #[test]
+    fn an_attempt_without_a_result_counts_for_nothing_and_is_told_once() {
+        let mut story = Story::command(2);
+        story.runs(0, 7);
+        assert_eq!(story.ends(100, 7, Outcome::Failed("ill".into())), []);
+        let blind = |story: &Story, reason: Option<&str>, since: u64| {
+            let (reason, since) = (reason.map(str::to_owned), story.at(since));
+            let known_at = since + Duration::from_millis(2400);
+            let since = story.begin;
+            vec![Verdict::Blind(ID, Blindness { reason, since, known_at })]
+        };
+        for (millis, reason) in [(2100, Some("no room")), (4100, None)] {
+            assert_eq!(story.tick(millis), [Verdict::Run(ID, Purpose::Liveness)]);
+            let (now, mut verdicts) = (story.at(millis), Vec::new());
+            let refused = Err(Outcome::NoResult("no room".into()));
+            story.checks.command_started(KEY, refused, now, &mut verdicts);
+            assert_eq!(verdicts, blind(&story, reason, millis));
+            assert_eq!(story.checks.blindness(ID), Some("could not be checked: no room"));
+            assert_eq!(story.checks.complaint(ID), Some("ill"), "what was known last");
+        }
+        story.runs(6100, 8);
+        let ill = story.ends(6200, 8, Outcome::Failed("still ill".into()));
+        assert_eq!(ill, [failed("still ill")], "the second in a row");
+    }
+
+    #[test]
     fn a_gap_counts_neither_for_an_attempt_nor_for_the_time_between_two() {
         let mut story = Story::command(1);
         story.runs(0, 7);
         let (gap, now) = (Duration::from_secs(60), story.at(60_100));
         story.checks.put_off(gap, now);
         story.is_due_at(60_400);
-        assert_eq!(story.ends(60_200, 7, Ok(())), []);
+        assert_eq!(story.ends(60_200, 7, Outcome::Passed), []);
         story.is_due_at(62_200);
         let now = story.at(122_100);
         story.checks.put_off(gap, now);

@@ -225,6 +225,11 @@ impl Attempt {
                 (NOT_FOUND, format!("command {program:?} not found in PATH={places}"))
             }
             Some(libc::ENOENT | libc::ENOTDIR) => (NOT_FOUND, format!("command {shown} not found")),
+            // Processes, memory or descriptors lack at the moment, execve(2): that says nothing of
+            // the file.
+            Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
+                (INIT_FAILED, format!("can't execute {shown}: {}", error_text(error)))
+            }
             Some(libc::EACCES) => (
                 NOT_EXECUTABLE,
                 format!(
