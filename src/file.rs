@@ -1,38 +1,103 @@
-//! Reads small files in a way that can't hold up the init, which reads them again at a reload.
+//! Reads the files that a bundle is made of, with bounds, and each once.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error_text::error_text;
 
 /// A larger file is refused: it is a mistake, or an attack on our memory.
 const LARGEST: u64 = 1024 * 1024;
+/// The files that list all accounts may be larger.
+const LARGEST_LIST: u64 = 8 * 1024 * 1024;
+/// How large all files together may be.
+const MOST_BYTES: u64 = 32 * 1024 * 1024;
 
-/// The text of the file; fails with the reason, as the end of a sentence.
-pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+/// Why a file could not be read, as the end of a sentence; `None`: there is none.
+type Unreadable = Option<String>;
+
+/// What the files say that a bundle names, and itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    read: BTreeMap<PathBuf, Result<Vec<u8>, Unreadable>>,
+    bytes: u64,
+}
+
+impl Files {
+    /// The text of the file; fails with the reason, as the end of a sentence.
+    pub fn text(&mut self, path: &Path) -> Result<&str, String> {
+        let bytes = self.bytes_of(path, LARGEST).map_err(|reason| {
+            reason.unwrap_or_else(|| error_text(&io::Error::from_raw_os_error(libc::ENOENT)))
+        })?;
+        std::str::from_utf8(bytes)
+            .map_err(|error| format!("it is not UTF-8 from byte {} on", error.valid_up_to()))
+    }
+
+    /// The text of a file that lists accounts. One that is missing lists none.
+    pub fn list(&mut self, path: &Path) -> Result<String, String> {
+        match self.bytes_of(path, LARGEST_LIST) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
+            Err(None) => Ok(String::new()),
+            Err(Some(reason)) => Err(format!("{}: {reason}", path.display())),
+        }
+    }
+
+    fn bytes_of(&mut self, path: &Path, largest: u64) -> Result<&[u8], Unreadable> {
+        if !self.read.contains_key(path) {
+            let left = MOST_BYTES.saturating_sub(self.bytes);
+            let read = match read(path, largest.min(left)) {
+                Err(Refusal::TooLarge) if left < largest => {
+                    Err(Some(format!("all files together are larger than {MOST_BYTES} bytes")))
+                }
+                Err(Refusal::TooLarge) => Err(Some(format!("it is larger than {largest} bytes"))),
+                Err(Refusal::Error(error)) if error.kind() == io::ErrorKind::NotFound => Err(None),
+                Err(Refusal::Error(error)) => Err(Some(error_text(&error))),
+                Err(Refusal::NoFile) => Err(Some("it is no regular file".to_owned())),
+                Ok(bytes) => Ok(bytes),
+            };
+            self.bytes += read.as_ref().map_or(0, |bytes| bytes.len() as u64);
+            self.read.insert(path.to_owned(), read);
+        }
+        match self.read.get(path) {
+            Some(Ok(bytes)) => Ok(bytes),
+            Some(Err(reason)) => Err(reason.clone()),
+            None => Err(None),
+        }
+    }
+}
+
+enum Refusal {
+    TooLarge,
+    NoFile,
+    Error(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        Refusal::Error(error)
+    }
+}
+
+fn read(path: &Path, largest: u64) -> Result<Vec<u8>, Refusal> {
     // A FIFO without a writer would be waited for, fifo(7).
-    let options = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let mut file = options.map_err(|error| error_text(&error))?;
-    let kind = file.metadata().map_err(|error| error_text(&error))?.file_type();
-    if !kind.is_file() {
-        return Err("it is no regular file".to_owned());
+    let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.file_type().is_file() {
+        return Err(Refusal::NoFile);
     }
     let mut bytes = Vec::new();
-    let mut limited = Read::by_ref(&mut file).take(LARGEST + 1);
-    limited.read_to_end(&mut bytes).map_err(|error| error_text(&error))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(format!("it is larger than {LARGEST} bytes"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        format!("it is not UTF-8 from byte {} on", error.utf8_error().valid_up_to())
-    })
+    Read::by_ref(&mut file).take(largest + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > largest { Err(Refusal::TooLarge) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read_text(path: &Path) -> Result<String, String> {
+        Files::default().text(path).map(str::to_owned)
+    }
 
     #[test]
     fn only_small_text_files_are_read() {
@@ -58,5 +123,36 @@ mod tests {
         let mode = rustix::fs::Mode::RWXU;
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         assert_eq!(read_text(&path), Err("it is no regular file".to_owned()));
+    }
+
+    #[test]
+    fn all_files_together_have_a_bound_and_each_is_read_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut files = Files::default();
+        let path = |number: u64| directory.path().join(number.to_string());
+        let most = MOST_BYTES / LARGEST;
+        for number in 0..=most {
+            std::fs::write(path(number), vec![b'x'; LARGEST as usize]).unwrap();
+        }
+        for number in 0..most {
+            assert!(files.text(&path(number)).is_ok(), "{number}");
+        }
+        let refused = files.text(&path(most)).unwrap_err();
+        assert_eq!(refused, "all files together are larger than 33554432 bytes");
+        std::fs::remove_file(path(0)).unwrap();
+        assert!(files.text(&path(0)).is_ok(), "it is known already");
+    }
+
+    #[test]
+    fn a_list_of_accounts_may_be_missing_and_of_any_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwd");
+        let list = || Files::default().list(&path);
+        assert_eq!(list(), Ok(String::new()));
+        std::fs::write(&path, b"caf\xe9:x:1:1").unwrap();
+        assert_eq!(list(), Ok("caf\u{fffd}:x:1:1".to_owned()));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(list(), Err(format!("{}: it is no regular file", path.display())));
     }
 }

@@ -3,13 +3,12 @@
 //! The files are read here, not by libc's `getpwnam`: in a static binary that would load shared
 //! libraries of whatever libc the image has, nss(5).
 
-use std::fs;
-use std::io;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::bundle::toml::ConfigError;
 use crate::bundle::{Account, Identity, Place};
-use crate::error_text::error_text;
+use crate::file::Files;
 use crate::sys::spawn::Credentials;
 
 /// What a service becomes, and what it is told about it.
@@ -29,41 +28,55 @@ pub struct Resolved {
     pub is_other_user: bool,
 }
 
-/// The account files of the machine.
+/// The accounts of the machine, as its files list them. Of several entries with the same name or
+/// number the first one counts.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    passwd: String,
-    group: String,
+    users: BTreeMap<String, User>,
+    ids: BTreeMap<u32, (String, User)>,
+    groups: BTreeMap<String, u32>,
+    /// Of which groups each user is a member.
+    memberships: BTreeMap<String, Vec<u32>>,
     /// Why one of them could not be read.
     unreadable: Option<String>,
 }
 
-struct User<'text> {
-    name: &'text str,
+#[derive(Clone, Debug)]
+struct User {
     id: u32,
     group: u32,
-    home: &'text str,
-}
-
-struct Group<'text> {
-    name: &'text str,
-    id: u32,
-    members: &'text str,
+    home: String,
 }
 
 impl Accounts {
     /// Reads `/etc/passwd` and `/etc/group`. A missing file has no entries; one that can't be
     /// read is an error where something is to be looked up.
-    pub fn read() -> Accounts {
-        let mut accounts = Accounts::default();
+    pub fn read(files: &mut Files) -> Accounts {
+        let mut unreadable = None;
         let mut read = |file: &str| {
-            read_if_there(file.as_ref()).unwrap_or_else(|error| {
-                accounts.unreadable = Some(error);
+            files.list(Path::new(file)).unwrap_or_else(|reason| {
+                unreadable = Some(reason);
                 String::new()
             })
         };
         let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
-        Accounts { passwd, group, ..accounts }
+        Accounts { unreadable, ..Accounts::parse(&passwd, &group) }
+    }
+
+    fn parse(passwd: &str, group: &str) -> Accounts {
+        let mut accounts = Accounts::default();
+        for (name, user) in passwd.lines().filter_map(user) {
+            let entry = || (name.to_owned(), user.clone());
+            accounts.ids.entry(user.id).or_insert_with(entry);
+            accounts.users.entry(name.to_owned()).or_insert(user);
+        }
+        for (name, id, members) in group.lines().filter_map(self::group) {
+            accounts.groups.entry(name.to_owned()).or_insert(id);
+            for member in members.split(',').filter(|member| !member.is_empty()) {
+                accounts.memberships.entry(member.to_owned()).or_default().push(id);
+            }
+        }
+        accounts
     }
 
     /// Finds the numbers; `current` is what the init itself runs as. The errors have the places
@@ -91,7 +104,7 @@ impl Accounts {
             }
             None => Some(self.user_of_id(current.user)),
         };
-        let (Some(user), true) = (user, errors.is_empty()) else { return Err(errors) };
+        let (Some((name, user)), true) = (user, errors.is_empty()) else { return Err(errors) };
         let group = match own_group {
             Some(group) => group.unwrap_or(user.group),
             None if identity.user.is_none() => current.group,
@@ -99,7 +112,7 @@ impl Accounts {
         };
         let groups = match listed {
             Some(groups) => groups.into_iter().flatten().collect(),
-            None => self.groups_of(user.name, group),
+            None => self.groups_of(&name, group),
         };
         let wanted = Credentials { user: user.id, group, groups };
         let same_ids = (wanted.user, wanted.group) == (current.user, current.group);
@@ -109,8 +122,8 @@ impl Accounts {
         Ok(Some(Resolved {
             user: user.id,
             group,
-            name: (!user.name.is_empty()).then(|| user.name.to_owned()),
-            home: user.home.to_owned(),
+            name: (!name.is_empty()).then_some(name),
+            home: user.home,
             is_other_user: identity.user.is_some(),
             credentials: (!same).then_some(wanted),
         }))
@@ -120,68 +133,61 @@ impl Accounts {
         self.unreadable.as_ref().map_or(Ok(()), |reason| Err(format!("can't look it up: {reason}")))
     }
 
-    fn user(&self, account: &Account) -> Result<User<'_>, String> {
+    fn user(&self, account: &Account) -> Result<(String, User), String> {
         self.readable()?;
         match account {
             Account::Id(id) => Ok(self.user_of_id(*id)),
-            Account::Name(name) => self.users().find(|user| user.name == name).ok_or_else(|| {
-                format!("user \"{name}\" is not in /etc/passwd; create it in the image, or give `user` a number")
-            }),
+            Account::Name(name) => {
+                let found = self.users.get(name).cloned().map(|user| (name.clone(), user));
+                found.ok_or_else(|| {
+                    format!("user \"{name}\" is not in /etc/passwd; create it in the image, or give `user` a number")
+                })
+            }
         }
     }
 
     /// Without an entry there is no primary group either; the same number is what images that
     /// make up a user mean, and never root's.
-    fn user_of_id(&self, id: u32) -> User<'_> {
-        let found = self.users().find(|user| user.id == id);
-        found.unwrap_or(User { name: "", id, group: id, home: "/" })
+    fn user_of_id(&self, id: u32) -> (String, User) {
+        let unknown = || (String::new(), User { id, group: id, home: "/".to_owned() });
+        self.ids.get(&id).cloned().unwrap_or_else(unknown)
     }
 
     fn group(&self, account: &Account) -> Result<u32, String> {
         self.readable()?;
         match account {
             Account::Id(id) => Ok(*id),
-            Account::Name(name) => {
-                let found = self.groups().find(|group| group.name == name);
-                found.map(|group| group.id).ok_or_else(|| {
-                    format!("group \"{name}\" is not in /etc/group; create it in the image, or use its number")
-                })
-            }
+            Account::Name(name) => self.groups.get(name).copied().ok_or_else(|| {
+                format!("group \"{name}\" is not in /etc/group; create it in the image, or use its number")
+            }),
         }
     }
 
     fn groups_of(&self, user: &str, primary: u32) -> Vec<u32> {
-        let is_member = |group: &Group| {
-            !user.is_empty() && group.members.split(',').any(|member| member == user)
-        };
-        let listed = self.groups().filter(is_member).map(|group| group.id);
+        let listed = self.memberships.get(user).into_iter().flatten().copied();
         let mut groups: Vec<u32> = [primary].into_iter().chain(listed).collect();
         groups.sort_unstable();
         groups.dedup();
         groups
     }
+}
 
-    /// name:password:UID:GID:comment:directory:shell, passwd(5)
-    fn users(&self) -> impl Iterator<Item = User<'_>> {
-        self.passwd.lines().filter_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next().filter(|name| !name.is_empty())?;
-            let id = fields.nth(1)?.parse().ok()?;
-            let group = fields.next()?.parse().ok()?;
-            let home = fields.nth(1).filter(|home| !home.is_empty()).unwrap_or("/");
-            Some(User { name, id, group, home })
-        })
-    }
+/// name:password:UID:GID:comment:directory:shell, passwd(5)
+fn user(line: &str) -> Option<(&str, User)> {
+    let mut fields = line.split(':');
+    let name = fields.next().filter(|name| !name.is_empty())?;
+    let id = fields.nth(1)?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let home = fields.nth(1).filter(|home| !home.is_empty()).unwrap_or("/").to_owned();
+    Some((name, User { id, group, home }))
+}
 
-    /// name:password:GID:members, group(5)
-    fn groups(&self) -> impl Iterator<Item = Group<'_>> {
-        self.group.lines().filter_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next().filter(|name| !name.is_empty())?;
-            let id = fields.nth(1)?.parse().ok()?;
-            Some(Group { name, id, members: fields.next().unwrap_or("") })
-        })
-    }
+/// name:password:GID:members, group(5)
+fn group(line: &str) -> Option<(&str, u32, &str)> {
+    let mut fields = line.split(':');
+    let name = fields.next().filter(|name| !name.is_empty())?;
+    let id = fields.nth(1)?.parse().ok()?;
+    Some((name, id, fields.next().unwrap_or("")))
 }
 
 fn at(place: Place, message: String) -> ConfigError {
@@ -203,25 +209,16 @@ pub fn current() -> Credentials {
     }
 }
 
-fn read_if_there(path: &Path) -> Result<String, String> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(format!("{}: {}", path.display(), error_text(&error))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn accounts() -> Accounts {
-        Accounts {
-            passwd: "root:x:0:0:root:/root:/bin/sh\n# no entry\nweb:x:33:34::/srv/web:/bin/false\n"
-                .to_owned(),
-            unreadable: None,
-            group: "root:x:0:\nweb:x:34:\nlogs:x:50:web,mail\nssl:x:51:mail\nmail:x:8\n".to_owned(),
-        }
+        Accounts::parse(
+            "root:x:0:0:root:/root:/bin/sh\n# no entry\nweb:x:33:34::/srv/web:/bin/false\n\
+             other:x:33:35::/srv/other:/bin/false\nweb:x:77:78::/srv/second:/bin/false\n",
+            "root:x:0:\nweb:x:34:\nlogs:x:50:web,mail\nssl:x:51:mail\nmail:x:8\nweb:x:99:\n",
+        )
     }
 
     fn root() -> Credentials {
@@ -251,6 +248,20 @@ mod tests {
             Some(Credentials { user: 33, group: 34, groups: vec![34, 50] })
         );
         assert_eq!((resolved.name.as_deref(), &*resolved.home), (Some("web"), "/srv/web"));
+    }
+
+    #[test]
+    fn the_first_of_several_entries_counts() {
+        let resolved = |user| {
+            let resolved = resolve(Identity { user, ..Identity::default() }).unwrap().unwrap();
+            (resolved.user, resolved.name, resolved.home)
+        };
+        let first = (33, Some("web".to_owned()), "/srv/web".to_owned());
+        assert_eq!(resolved(name("web")), first);
+        assert_eq!(resolved(id(33)), first);
+        assert_eq!(resolved(id(77)), (77, Some("web".to_owned()), "/srv/second".to_owned()));
+        let other = (33, Some("other".to_owned()), "/srv/other".to_owned());
+        assert_eq!(resolved(name("other")), other);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub mod control;
 pub mod duration;
 pub mod error_text;
 pub mod exit;
-mod file;
+pub mod file;
 pub mod identity;
 pub mod init;
 mod log;

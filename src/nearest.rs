@@ -1,11 +1,34 @@
-//! What somebody may have meant who has misspelt a word. Pure.
+//! Which of many words are worth showing: what somebody may have meant who has misspelt one, and
+//! the first few of a long list. Pure.
+
+/// How many names a message lists.
+const MOST_LISTED: usize = 50;
 
 /// The known word that is at most a few letters away.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let simple = |word: &str| word.replace('_', "-").to_ascii_lowercase();
-    let near =
-        known.iter().map(|candidate| (distance(&simple(word), candidate), *candidate)).min()?;
-    (near.0 <= near.1.len().min(9) / 3).then_some(near.1)
+    let word = word.replace('_', "-").to_ascii_lowercase();
+    let length = word.chars().count();
+    let limit = |candidate: &str| candidate.len().min(9) / 3;
+    // A word of another length is further away, and may be as long as the file.
+    let is_near =
+        |candidate: &&&str| candidate.chars().count().abs_diff(length) <= limit(candidate);
+    let near = known
+        .iter()
+        .filter(is_near)
+        .map(|candidate| (distance(&word, candidate), *candidate))
+        .min()?;
+    (near.0 <= limit(near.1)).then_some(near.1)
+}
+
+/// The names with `separator` between them; of very many only the first, and how many more
+/// there are.
+pub fn listed(names: &[&str], separator: &str) -> String {
+    match names.get(..MOST_LISTED) {
+        Some(first) if names.len() > MOST_LISTED => {
+            format!("{} and {} more", first.join(separator), names.len() - MOST_LISTED)
+        }
+        _ => names.join(separator),
+    }
 }
 
 /// How many letters have to be added, left out or replaced (Levenshtein).
@@ -20,4 +43,29 @@ fn distance(left: &str, right: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_word_is_near_and_another_is_not() {
+        let known = ["command", "grace", "log", "log-full"];
+        assert_eq!(nearest("comand", &known), Some("command"));
+        assert_eq!(nearest("LOG_FUL", &known), Some("log-full"));
+        assert_eq!(nearest("logs", &known), Some("log"));
+        assert_eq!(nearest("user", &known), None);
+        assert_eq!(nearest(&"g".repeat(1_000_000), &known), None);
+        assert_eq!(nearest("grace", &[]), None);
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        assert_eq!(listed(&[], ", "), "");
+        assert_eq!(listed(&["a", "b"], ", "), "a, b");
+        assert_eq!(listed(&["a"; MOST_LISTED], "").len(), MOST_LISTED);
+        let long = listed(&["a"; MOST_LISTED + 7], ", ");
+        assert!(long.ends_with("a, a and 7 more"), "{long}");
+    }
 }

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
 use crate::bundle::toml::ConfigError;
-use crate::bundle::{Bundle, LogMode, MAIN, OnEvent, Place, Route, Service, selection};
+use crate::bundle::{Bundle, Identity, LogMode, MAIN, OnEvent, Place, Route, Service, selection};
+use crate::file::Files;
 use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
 use crate::supervisor::{Otherwise, Policy, ServiceId, ServicePolicy, SignalRoute, Target};
@@ -25,8 +26,9 @@ pub struct Plan {
     pub bundle: Bundle,
     /// Who each service runs as, in the bundle's order; `None`: as the init does.
     pub identities: Vec<Option<Resolved>>,
-    /// What each service's environment files say, in the bundle's order.
-    pub environment_files: Vec<Variables>,
+    /// What each service's environment files say, in the bundle's order; a file that several
+    /// services name is there once.
+    pub environment_files: Vec<Vec<Arc<Variables>>>,
     /// Where services start that name no place.
     pub directory: PathBuf,
     /// The service that has the terminal, and the init's own standard descriptors.
@@ -100,32 +102,39 @@ impl Plan {
     pub fn bundle(
         mut bundle: Bundle,
         main: Option<Vec<OsString>>,
+        files: &mut Files,
     ) -> Result<Plan, Vec<ConfigError>> {
         let foreground = main.as_ref().map(|_| ServiceId(bundle.services.len()));
         bundle.services.extend(main.map(plain_service));
         selection::drop_lost_routes(&mut bundle);
-        let accounts = Accounts::read();
+        let needs_accounts = |service: &Service| service.identity != Identity::default();
+        let accounts = match bundle.services.iter().any(needs_accounts) {
+            true => Accounts::read(files),
+            false => Accounts::default(),
+        };
         let current = identity::current();
         let mut errors = Vec::new();
         let mut identities = Vec::new();
         let mut environment_files = Vec::new();
-        for service in &bundle.services {
+        let mut known = BTreeMap::new();
+        for service in &mut bundle.services {
             match accounts.resolve(&service.identity, &current) {
                 Ok(resolved) => identities.push(resolved),
                 Err(wrong) => errors.extend(wrong),
             }
-            match read_environment_files(&service.environment.files) {
-                Ok(variables) => environment_files.push(variables),
-                Err(wrong) => errors.extend(wrong),
-            }
+            let named = &service.environment.files;
+            environment_files.push(environment_of(named, files, &mut known, &mut errors));
+            // They have served, and a service that only stands on another line has not changed.
+            forget_places(service);
         }
         if !errors.is_empty() {
             return Err(errors);
         }
+        let groups = Groups::of(&bundle.services);
         let policy = Policy {
-            services: policies(&bundle.services, foreground),
+            services: policies(&bundle.services, &groups, foreground),
             grace: bundle.grace,
-            signals: bundle_routes(&bundle),
+            signals: bundle_routes(&bundle, &groups),
             otherwise: Otherwise::DropWithNote,
             code_of_first: false,
             in_file_order: bundle.services.iter().all(Service::names_nobody),
@@ -197,24 +206,50 @@ fn policy_of(service: &Service) -> ServicePolicy {
     }
 }
 
+/// The services by the names that others have for them: their own, or that of the service that
+/// they are instances of.
+struct Groups<'a>(BTreeMap<&'a str, Vec<ServiceId>>);
+
+impl<'a> Groups<'a> {
+    fn of(services: &'a [Service]) -> Groups<'a> {
+        let mut groups = BTreeMap::<&str, Vec<ServiceId>>::new();
+        for (index, service) in services.iter().enumerate() {
+            let name = service.instance_of.as_ref().unwrap_or(&service.name);
+            groups.entry(name).or_default().push(ServiceId(index));
+        }
+        Groups(groups)
+    }
+
+    fn members(&self, name: &str) -> &[ServiceId] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The one that stands for them all.
+    fn leader(&self, name: &str) -> Option<ServiceId> {
+        self.members(name).first().copied()
+    }
+}
+
 /// The policies of all services, in the bundle's order, each with those that it names; the main
 /// command comes after all others.
-fn policies(services: &[Service], main: Option<ServiceId>) -> Vec<ServicePolicy> {
-    let by_name: BTreeMap<&str, ServiceId> = services
-        .iter()
-        .zip(0..)
-        .map(|(service, index)| (&*service.name, ServiceId(index)))
-        .collect();
-    let ids = |names: &[String]| -> Vec<ServiceId> {
-        names.iter().filter_map(|name| by_name.get(&**name).copied()).collect()
+fn policies(services: &[Service], groups: &Groups, main: Option<ServiceId>) -> Vec<ServicePolicy> {
+    let leaders = |names: &[String]| -> Vec<ServiceId> {
+        names.iter().filter_map(|name| groups.leader(name)).collect()
     };
     let policy = |(service, index): (&Service, usize)| {
-        let requires = ids(&service.requires);
-        let after = match main == Some(ServiceId(index)) {
-            true => (0..index).map(ServiceId).collect(),
-            false => [ids(&service.after), requires.clone()].concat(),
-        };
-        ServicePolicy { after, requires, place: index, ..policy_of(service) }
+        let leader = service.instance_of.as_ref().and_then(|name| groups.leader(name));
+        let policy = ServicePolicy { place: index, ..policy_of(service) };
+        match leader.filter(|leader| leader.0 != index) {
+            Some(leader) => ServicePolicy { leader: Some(leader), ..policy },
+            None if main == Some(ServiceId(index)) => {
+                ServicePolicy { after: (0..index).map(ServiceId).collect(), ..policy }
+            }
+            None => {
+                let requires = leaders(&service.requires);
+                let after = [leaders(&service.after), requires.clone()].concat();
+                ServicePolicy { after, requires, ..policy }
+            }
+        }
     };
     services.iter().zip(0..).map(policy).collect()
 }
@@ -238,20 +273,16 @@ fn command_routes(
     map.iter().map(route).collect()
 }
 
-fn bundle_routes(bundle: &Bundle) -> BTreeMap<Signal, SignalRoute> {
-    let id = |name: &String| {
-        bundle.services.iter().position(|service| service.name == *name).map(ServiceId)
+fn bundle_routes(bundle: &Bundle, groups: &Groups) -> BTreeMap<Signal, SignalRoute> {
+    let ids = |names: &[String]| -> Vec<ServiceId> {
+        names.iter().flat_map(|name| groups.members(name)).copied().collect()
     };
     let route = |(signal, route): (&Signal, &Route)| {
         let route = match route {
-            Route::Forward { to, as_signal } => SignalRoute::Forward(
-                to.iter().filter_map(id).collect(),
-                as_signal.unwrap_or(*signal),
-                Target::Process,
-            ),
-            Route::Restart(services) => {
-                SignalRoute::Restart(services.iter().filter_map(id).collect())
+            Route::Forward { to, as_signal } => {
+                SignalRoute::Forward(ids(to), as_signal.unwrap_or(*signal), Target::Process)
             }
+            Route::Restart(services) => SignalRoute::Restart(ids(services)),
             Route::Reload => SignalRoute::Reload,
             Route::Become(signal) => SignalRoute::Shutdown(*signal),
             Route::Drop => SignalRoute::Drop,
@@ -267,20 +298,51 @@ fn clock() -> u64 {
     since.map_or(0, |since| u64::from(since.subsec_nanos()))
 }
 
-fn read_environment_files(files: &[(PathBuf, Place)]) -> Result<Variables, Vec<ConfigError>> {
-    let (mut variables, mut errors) = (Vec::new(), Vec::new());
-    for (file, place) in files {
-        let shown = file.display().to_string();
-        let read = crate::file::read_text(file)
-            .map_err(|error| vec![format!("can't read the environment file {shown}: {error}")])
-            .and_then(|text| environment::parse_file(&shown, &text));
-        match read {
-            Ok(read) => variables.extend(read),
-            Err(messages) => {
-                let error = |message| ConfigError { place: *place, message };
-                errors.extend(messages.into_iter().map(error));
-            }
+/// What is in a file, or the first thing that is wrong with it.
+type ReadOnce = BTreeMap<PathBuf, Result<Arc<Variables>, String>>;
+
+/// What is in the files of one service. All that is wrong with a file is said where it is named
+/// first, and only that there is something at other places.
+fn environment_of(
+    named: &[(PathBuf, Place)],
+    files: &mut Files,
+    known: &mut ReadOnce,
+    errors: &mut Vec<ConfigError>,
+) -> Vec<Arc<Variables>> {
+    let mut variables = Vec::new();
+    for (file, place) in named {
+        let mut wrong = |message| errors.push(ConfigError { place: *place, message });
+        match known.get(file) {
+            Some(Ok(known)) => variables.push(Arc::clone(known)),
+            Some(Err(message)) => wrong(message.clone()),
+            None => match read_variables(file, files).map(Arc::new) {
+                Ok(read) => {
+                    known.insert(file.clone(), Ok(Arc::clone(&read)));
+                    variables.push(read);
+                }
+                Err(messages) => {
+                    let first = messages.first().cloned().unwrap_or_default();
+                    known.insert(file.clone(), Err(first));
+                    messages.into_iter().for_each(wrong);
+                }
+            },
         }
     }
-    if errors.is_empty() { Ok(variables) } else { Err(errors) }
+    variables
+}
+
+fn read_variables(file: &Path, files: &mut Files) -> Result<Variables, Vec<String>> {
+    let shown = file.display().to_string();
+    let text = files
+        .text(file)
+        .map_err(|error| vec![format!("can't read the environment file {shown}: {error}")])?;
+    environment::parse_file(&shown, text)
+}
+
+fn forget_places(service: &mut Service) {
+    let Identity { user, group, supplementary_groups } = &mut service.identity;
+    let others = supplementary_groups.iter_mut().flatten();
+    let accounts = user.iter_mut().chain(group).chain(others).map(|(_, place)| place);
+    let files = service.environment.files.iter_mut().map(|(_, place)| place);
+    accounts.chain(files).for_each(|place| *place = Place::default());
 }

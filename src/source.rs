@@ -4,10 +4,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::bundle::toml::{ConfigError, ConfigErrors, Overrides};
+use crate::bundle::toml::{ConfigError, ConfigErrors, MOST_SHOWN, Overrides};
 use crate::bundle::{Bundle, instances, selection, toml};
 use crate::exit::{CONFIG, NOTHING_SELECTED};
-use crate::file;
+use crate::file::Files;
+use crate::nearest::listed;
 use crate::plan::Plan;
 
 /// A bundle's file, and what the command line says about it.
@@ -34,12 +35,13 @@ pub struct Refusal {
 }
 
 impl Source {
-    /// The plan of the bundle; what is odd about it goes to `warnings`, a line each.
+    /// The plan of the bundle, which is read, and the files that it names, by `files`; what is odd
+    /// about it goes to `warnings`, a line each.
     ///
     /// # Errors
     /// Everything that is wrong with the file, with what it selects, or that the machine lacks.
-    pub fn plan(&self, warnings: &mut Vec<String>) -> Result<Plan, Refusal> {
-        let bundle = self.narrowed(self.read()?, warnings)?;
+    pub fn plan(&self, files: &mut Files, warnings: &mut Vec<String>) -> Result<Plan, Refusal> {
+        let bundle = self.narrowed(self.read(files)?, warnings)?;
         let mut bundle = instances::expand(bundle, |variable| std::env::var_os(variable))
             .map_err(|errors| self.refusal(errors))?;
         if bundle.services.is_empty() && self.main.is_none() {
@@ -51,7 +53,7 @@ impl Source {
                 *file = self.beside(file);
             }
         }
-        Plan::bundle(bundle, self.main.clone()).map_err(|errors| self.refusal(errors))
+        Plan::bundle(bundle, self.main.clone(), files).map_err(|errors| self.refusal(errors))
     }
 
     /// Where a file is that the bundle names.
@@ -64,17 +66,16 @@ impl Source {
         Refusal { code: CONFIG, reason: errors.to_string() }
     }
 
-    fn read(&self) -> Result<Bundle, Refusal> {
+    fn read(&self, files: &mut Files) -> Result<Bundle, Refusal> {
         let refusal = |reason| Refusal { code: CONFIG, reason };
         let shown = self.file.display().to_string();
-        let text = file::read_text(&self.file).map_err(|reason| {
+        let text = files.text(&self.file).map_err(|reason| {
             refusal(format!(
                 "can't read the bundle {shown}: {reason}; name another with -f or \
                  SIDECAR_INIT_CONFIG"
             ))
         })?;
-        toml::parse_with(&shown, &text, self.overrides)
-            .map_err(|errors| refusal(errors.to_string()))
+        toml::parse_with(&shown, text, self.overrides).map_err(|errors| refusal(errors.to_string()))
     }
 
     fn narrowed(&self, bundle: Bundle, warnings: &mut Vec<String>) -> Result<Bundle, Refusal> {
@@ -89,7 +90,8 @@ impl Source {
         let selection = selection::select(&bundle, &wanted);
         let known = selection::names(&bundle);
         if !selection.unknown.is_empty() {
-            let unknown = selection.unknown.join(", ");
+            let unknown: Vec<&str> = selection.unknown.iter().map(String::as_str).collect();
+            let unknown = listed(&unknown, ", ");
             warnings.push(format!(
                 "{source} names what the bundle does not have: {unknown}; it has {known}"
             ));
@@ -108,7 +110,7 @@ impl Source {
                      leave out {service}"
                 )
             };
-            return Err(refusal(missing.iter().map(reason).collect()));
+            return Err(refusal(missing.iter().take(MOST_SHOWN).map(reason).collect()));
         }
         Ok(selection::narrow(bundle, &selection))
     }

@@ -23,6 +23,7 @@ mod policy;
 mod reload;
 mod restart;
 mod shutdown;
+mod start;
 
 pub use event::{Action, Cause, Event, Note, ServiceId, Target};
 pub use lifecycle::{End, State};
@@ -67,6 +68,9 @@ pub struct Supervisor {
     policy: Arc<Policy>,
     order: Order,
     services: Vec<Service>,
+    /// In the order of the start nobody waits before this place; so many need not be looked at
+    /// for each start.
+    first_waiting: usize,
     phase: Phase,
     cause: Option<Cause>,
     end_at_the_latest: Option<Instant>,
@@ -101,6 +105,7 @@ impl Supervisor {
             order: Order::new(&policy),
             census: Census::of(services.iter().map(|service| service.state)),
             services,
+            first_waiting: 0,
             random: policy.seed,
             policy,
             phase: Phase::Up,

@@ -170,3 +170,40 @@ fn ask(subcommand: &str, path: &str, arguments: &[&str]) -> Command {
     command.args([subcommand, "-f", path]).args(arguments);
     command
 }
+
+#[test]
+fn of_a_file_that_is_no_bundle_a_part_of_the_errors_is_shown() {
+    let file = bundle(&(0..5000).map(|number| format!("k{number} = 1\n")).collect::<String>());
+    let path = file.path().to_str().unwrap();
+    for command in ["run", "check"] {
+        let ended = run(init(Position::Child).args([command, "-f", path]));
+        assert_eq!(ended.code(), 78);
+        let lines = told(&ended.stderr);
+        assert_eq!(lines.len(), 51, "{lines:?}");
+        // There is no [[service]] either.
+        assert!(lines[50].ends_with(" one of 4951 more errors, which are not shown"), "{lines:?}");
+    }
+}
+
+#[test]
+fn who_names_instances_is_shown_with_their_common_name() {
+    let text = service("a", "true", "instances = 1000")
+        + &service("b", "true", "instances = 1000\nafter = [\"a\"]");
+    let file = bundle(&text);
+    let path = file.path().to_str().unwrap();
+    let ended = run(init(Position::Child).args(["check", "--json", "-f", path]));
+    let plan: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let services = plan["services"].as_array().unwrap();
+    assert_eq!(services.len(), 2000);
+    assert!(services[1000..].iter().all(|one| one["after"] == serde_json::json!(["a"])));
+
+    let file = bundle(
+        &(text
+            + &(0..9)
+                .map(|number| service(&format!("c{number}"), "true", "instances = 1000"))
+                .collect::<String>()),
+    );
+    let ended = run(init(Position::Child).args(["check", "-f", file.path().to_str().unwrap()]));
+    assert_eq!(ended.code(), 78);
+    assert!(ended.stderr.contains("more than 10000 services"), "{}", ended.stderr);
+}

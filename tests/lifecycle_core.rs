@@ -10,7 +10,7 @@ use sidecar_init::bundle::{OnExit, RestartPolicy, RestartWhen, ServiceType, When
 use sidecar_init::exit::{CHECK_FAILED, ExitStatus};
 use sidecar_init::signal::Signal;
 use sidecar_init::supervisor::{
-    Cause, Changes, End, Event, Policy, ServicePolicy, SignalRoute, State,
+    Cause, Changes, End, Event, Policy, ServiceId, ServicePolicy, SignalRoute, State,
 };
 
 use story::{NOTHING, Story, id};
@@ -38,6 +38,13 @@ fn requiring(after: &[&[usize]], when: WhenRequiredExits) -> Policy {
     policy
 }
 
+/// Two instances of one service, and one service that requires them by their common name.
+fn instances(when: WhenRequiredExits) -> Policy {
+    let mut policy = requiring(&[&[], &[], &[0]], when);
+    policy.services[1].leader = Some(id(0));
+    policy
+}
+
 fn restarts(when: RestartWhen) -> RestartPolicy {
     RestartPolicy {
         when,
@@ -46,6 +53,55 @@ fn restarts(when: RestartWhen) -> RestartPolicy {
         delay: Duration::from_secs(1),
         max_delay: Duration::from_secs(30),
     }
+}
+
+#[test]
+fn who_names_instances_waits_for_all_of_them_and_goes_with_any() {
+    let mut story = Story::new(instances(WhenRequiredExits::Stop));
+    assert_eq!(story.orders(), ["spawn 0"]);
+    assert_eq!(story.tell(Event::Spawned(id(0))).orders(), ["spawn 1"]);
+    assert_eq!(story.tell(Event::Spawned(id(1))).orders(), ["spawn 2"]);
+    assert_eq!(story.tell(Event::Spawned(id(2))).orders(), NOTHING);
+    let orders = story.tell(Event::Stop(id(1))).orders();
+    assert_eq!(orders, ["SIGTERM 2", "SIGCONT 2"], "it needs both, and ends before");
+    let orders = story.tell(Event::Exited(id(2), ExitStatus::Code(0))).orders();
+    assert_eq!(orders, ["SIGTERM 1", "SIGCONT 1"], "the other one goes on");
+    assert_eq!(story.tell(Event::Exited(id(1), ExitStatus::Code(0))).orders(), NOTHING);
+    assert_eq!(story.tell(Event::Start(id(2))).orders(), ["spawn 1"], "and takes it along");
+}
+
+#[test]
+fn who_requires_instances_of_which_one_has_failed_is_not_started() {
+    let mut policy = instances(WhenRequiredExits::Keep);
+    policy.services[0].on_exit = OnExit::Ignore;
+    policy.services[1].has_readiness = true;
+    let mut story = Story::new(policy);
+    story.orders();
+    story.tell(Event::Spawned(id(0))).orders();
+    story.tell(Event::Spawned(id(1))).orders();
+    story.tell(Event::Exited(id(0), ExitStatus::Code(1))).orders();
+    assert_eq!(story.core.state(id(2)), State::Gone(End::Failed));
+}
+
+#[test]
+fn a_long_chain_of_requirements_needs_no_deep_stack() {
+    const LENGTH: usize = 10_000;
+    let after: Vec<Vec<usize>> =
+        (0..LENGTH).map(|number| (number.max(1) - 1..number).collect()).collect();
+    let after: Vec<&[usize]> = after.iter().map(Vec::as_slice).collect();
+    let mut story = Story::new(requiring(&after, WhenRequiredExits::Stop));
+    assert_eq!(story.orders(), ["spawn 0"]);
+    let all = |event: fn(ServiceId) -> Event| -> Vec<Event> {
+        (1..LENGTH).map(|number| event(id(number))).collect()
+    };
+    story.tell_all(&all(Event::Stop)).tell(Event::Spawned(id(0)));
+    assert_eq!(story.tell(Event::Start(id(LENGTH - 1))).orders(), ["spawn 1"]);
+    for number in 1..LENGTH {
+        story.tell(Event::Spawned(id(number)));
+    }
+    story.orders();
+    let last = format!("SIGTERM {}", LENGTH - 1);
+    assert_eq!(story.tell(Event::Stop(id(0))).orders()[0], last);
 }
 
 #[test]

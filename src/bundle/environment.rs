@@ -1,8 +1,11 @@
 //! Which variables a service gets. Pure.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
+use super::toml::MOST_SHOWN;
 use super::{EnvironmentPlan, pattern};
 
 /// A list of variables and their values.
@@ -10,14 +13,17 @@ pub type Variables = Vec<(OsString, OsString)>;
 
 /// What the service gets: what it inherits of `base`, then what its files say, then what is set
 /// in the bundle; later ones replace earlier ones.
-pub fn resolve(plan: &EnvironmentPlan, base: Variables, files: &Variables) -> Variables {
+pub fn resolve(plan: &EnvironmentPlan, base: Variables, files: &[Arc<Variables>]) -> Variables {
+    let set = plan.set.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+    let in_files = files.iter().flat_map(|file| file.iter());
+    let later = in_files.map(|(name, value)| (&**name, &**value)).chain(set);
+    let mut seen = BTreeSet::new();
+    let mut last: Vec<(&OsStr, &OsStr)> = later.collect();
+    last.reverse();
+    last.retain(|(name, _)| seen.insert(*name));
     let mut variables = base;
-    variables.retain(|(name, _)| is_passed(plan, name));
-    let set = plan.set.iter().map(|(name, value)| (name.into(), value.into()));
-    for (name, value) in files.iter().cloned().chain(set) {
-        variables.retain(|(known, _)| *known != name);
-        variables.push((name, value));
-    }
+    variables.retain(|(name, _)| is_passed(plan, name) && !seen.contains(&**name));
+    variables.extend(last.into_iter().rev().map(|(name, value)| (name.into(), value.into())));
     variables
 }
 
@@ -28,9 +34,10 @@ fn is_passed(plan: &EnvironmentPlan, name: &OsStr) -> bool {
 
 /// Reads `NAME=value` lines: blank lines and those that begin with `#` are passed over, `export `
 /// in front is allowed, and quotes around a whole value are taken off. Nothing is expanded. Each
-/// error names file and line.
+/// error names file and line; after some there is only one more, with their number.
 pub fn parse_file(file: &str, text: &str) -> Result<Variables, Vec<String>> {
     let (mut variables, mut errors) = (Vec::new(), Vec::new());
+    let mut more = 0;
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -43,8 +50,12 @@ pub fn parse_file(file: &str, text: &str) -> Result<Variables, Vec<String>> {
             .filter(|(name, _)| !name.is_empty() && !line.contains('\0'));
         match parts {
             Some((name, value)) => variables.push((name.into(), unquoted(value).into())),
+            None if errors.len() == MOST_SHOWN => more += 1,
             None => errors.push(format!("{file}:{number}: not a variable; write NAME=value")),
         }
+    }
+    if more > 0 {
+        errors.push(format!("{file}: {more} more lines are no variables"));
     }
     if errors.is_empty() { Ok(variables) } else { Err(errors) }
 }
@@ -75,7 +86,7 @@ mod tests {
 
     #[test]
     fn everything_is_passed_unless_told_otherwise() {
-        assert_eq!(resolve(&EnvironmentPlan::default(), base(), &Vec::new()), base());
+        assert_eq!(resolve(&EnvironmentPlan::default(), base(), &[]), base());
     }
 
     #[test]
@@ -86,7 +97,7 @@ mod tests {
             ..EnvironmentPlan::default()
         };
         let passed = variables(&[("PATH", "/bin"), ("EGRESS_PORT", "1")]);
-        assert_eq!(resolve(&plan, base(), &Vec::new()), passed);
+        assert_eq!(resolve(&plan, base(), &[]), passed);
     }
 
     #[test]
@@ -95,7 +106,8 @@ mod tests {
             set: vec![("A".to_owned(), "set".to_owned())],
             ..EnvironmentPlan::default()
         };
-        let files = variables(&[("A", "file"), ("B", "file")]);
+        let files = [&[("A", "file"), ("B", "first"), ("B", "other")][..], &[("B", "file")]]
+            .map(|file| Arc::new(variables(file)));
         let resolved = resolve(&plan, variables(&[("A", "base"), ("B", "base")]), &files);
         assert_eq!(resolved, variables(&[("B", "file"), ("A", "set")]));
     }
@@ -108,5 +120,8 @@ mod tests {
         let errors = parse_file("env", "A=1\nnonsense\n=\n").unwrap_err();
         assert_eq!(errors[0], "env:2: not a variable; write NAME=value");
         assert!(errors[1].starts_with("env:3: "), "{errors:?}");
+        let errors = parse_file("env", &"x\n".repeat(MOST_SHOWN + 7)).unwrap_err();
+        assert_eq!(errors.len(), MOST_SHOWN + 1);
+        assert_eq!(errors[MOST_SHOWN], "env: 7 more lines are no variables");
     }
 }

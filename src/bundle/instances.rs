@@ -1,84 +1,103 @@
 //! Several of one service: `workers` with 3 instances becomes `workers@1` to `workers@3`. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use super::check::{Check, Probe, Readiness};
 use super::listen::Listen;
-use super::toml::ConfigError;
-use super::{Bundle, Place, Route, Service};
+use super::toml::{ConfigError, MOST_SERVICES};
+use super::{Bundle, Place, Service};
 
 /// More of one service are a mistake.
 pub const MOST_INSTANCES: u32 = 1000;
+/// How much all instances together may take: a few lines of a file must not fill our memory.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// How many of a service there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instances {
     /// As many as this, if no variable says otherwise.
     pub count: u32,
-    /// The environment variable that says it, and where it is named.
-    pub variable: Option<(String, Place)>,
+    /// The environment variable that says it.
+    pub variable: Option<String>,
+    /// Where the file says so.
+    pub place: Place,
+    /// About how much memory one of them takes.
+    pub bytes: usize,
 }
 
 /// The bundle with the instances in place of each service that has some. Whoever names such a
-/// service means all of its instances.
+/// service, in the routes of signals too, means all of its instances; it goes by the name of the
+/// service itself, since every pair would be far too many.
 ///
 /// # Errors
-/// If a variable is no number.
+/// If a variable is no number, or there are too many instances; then none is made.
 pub fn expand(
     mut bundle: Bundle,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Bundle, Vec<ConfigError>> {
-    let mut errors = Vec::new();
-    let mut names = BTreeMap::new();
-    let mut services = Vec::new();
-    for service in std::mem::take(&mut bundle.services) {
+    let (mut errors, mut counts) = (Vec::new(), Vec::new());
+    let (mut services, mut bytes) = (0, 0);
+    for service in &bundle.services {
         let Some(instances) = &service.instances else {
-            services.push(service);
+            services += 1;
+            counts.push(1);
             continue;
         };
-        match count(instances, &variable) {
-            Ok(count) => {
-                let instances: Vec<Service> =
-                    (1..=count).map(|number| instance(&service, number)).collect();
-                let of_instances = instances.iter().map(|one| one.name.clone()).collect();
-                names.insert(service.name.clone(), of_instances);
-                services.extend(instances);
-            }
-            Err(error) => errors.push(error),
+        let count = count(instances, &variable).unwrap_or_else(|error| {
+            errors.push(error);
+            0
+        });
+        let (fit, fitted) = (services <= MOST_SERVICES, bytes <= MOST_BYTES);
+        services += count;
+        bytes += count.saturating_mul(instances.bytes);
+        let mut too_many = |message| errors.push(ConfigError { place: instances.place, message });
+        if fit && services > MOST_SERVICES {
+            too_many(format!("with these instances there are more than {MOST_SERVICES} services"));
         }
+        if fitted && bytes > MOST_BYTES {
+            too_many(format!(
+                "with these instances the bundle takes more than {MOST_BYTES} bytes of memory"
+            ));
+        }
+        counts.push(count);
     }
     if !errors.is_empty() {
         return Err(errors);
     }
-    for service in &mut services {
-        rename(&mut service.after, &names);
-        rename(&mut service.requires, &names);
-    }
-    for route in bundle.signals.values_mut() {
-        if let Route::Forward { to, .. } | Route::Restart(to) = route {
-            rename(to, &names);
+    let is_none =
+        |(service, count): &(&Service, &usize)| (**count == 0).then(|| service.name.clone());
+    let none: BTreeSet<String> =
+        bundle.services.iter().zip(&counts).filter_map(|both| is_none(&both)).collect();
+    let mut expanded = Vec::with_capacity(services);
+    for (mut service, count) in std::mem::take(&mut bundle.services).into_iter().zip(counts) {
+        service.after.retain(|name| !none.contains(name));
+        service.requires.retain(|name| !none.contains(name));
+        match service.instances {
+            None => expanded.push(service),
+            Some(_) => expanded.extend((1..=count).map(|number| instance(&service, number))),
         }
     }
-    bundle.services = services;
+    bundle.services = expanded;
     Ok(bundle)
 }
 
 fn count(
     instances: &Instances,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<u32, ConfigError> {
-    let Some((name, place)) = &instances.variable else { return Ok(instances.count) };
+) -> Result<usize, ConfigError> {
+    let in_file = instances.count as usize;
+    let Some(name) = &instances.variable else { return Ok(in_file) };
     let text = variable(name).unwrap_or_default();
     let text = text.to_string_lossy();
     if text.trim().is_empty() {
-        return Ok(instances.count);
+        return Ok(in_file);
     }
-    let count = text.trim().parse().ok().filter(|count| *count <= MOST_INSTANCES);
+    let count = text.trim().parse().ok().filter(|count| *count <= MOST_INSTANCES as usize);
     count.ok_or_else(|| ConfigError {
-        place: *place,
+        place: instances.place,
         message: format!(
             "`instances-env`: {name} is {text:?} in the environment; it takes a whole number from \
              0 to {MOST_INSTANCES}"
@@ -86,7 +105,7 @@ fn count(
     })
 }
 
-fn instance(template: &Service, number: u32) -> Service {
+fn instance(template: &Service, number: usize) -> Service {
     let mut service = template.clone();
     service.instances = None;
     service.instance_of = Some(template.name.clone());
@@ -141,13 +160,9 @@ fn filled_in(text: &OsStr, number: &str) -> OsString {
     OsString::from_vec(filled)
 }
 
-fn rename(list: &mut Vec<String>, names: &BTreeMap<String, Vec<String>>) {
-    let renamed = |name: String| names.get(&name).cloned().unwrap_or_else(|| vec![name]);
-    *list = std::mem::take(list).into_iter().flat_map(renamed).collect();
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Route;
     use super::*;
 
     const TEXT: &str = r#"
@@ -191,11 +206,47 @@ mod tests {
         };
         assert_eq!(path.to_str(), Some("/run/worker-2"));
         assert_eq!(web.command, ["echo", "%i"], "it has no instances");
-        assert_eq!(web.requires, ["worker@1", "worker@2"]);
+        assert_eq!(web.requires, ["worker"]);
         let Some(Route::Forward { to, .. }) = bundle.signals.values().next() else {
             panic!("a route")
         };
-        assert_eq!(to, &["worker@1", "worker@2"]);
+        assert_eq!(to, &["worker"]);
+    }
+
+    fn expand_text(text: &str) -> Result<Bundle, Vec<ConfigError>> {
+        expand(super::super::toml::parse("b.toml", text).unwrap(), |_| None)
+    }
+
+    #[test]
+    fn too_many_are_refused_before_there_is_one() {
+        let services = |count: usize| -> String {
+            let service = |number| {
+                format!("[[service]]\nname = \"s{number}\"\ncommand = [\"x\"]\ninstances = 1000\n")
+            };
+            (0..count).map(service).collect()
+        };
+        assert_eq!(expand_text(&services(10)).map(|bundle| bundle.services.len()), Ok(10_000));
+        let errors = expand_text(&services(12)).unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(errors[0].place, Place { line: 44, column: 13 });
+        assert!(errors[0].message.contains("more than 10000 services"), "{errors:?}");
+
+        let text = "x".repeat(20_000);
+        let large =
+            format!("[[service]]\nname = \"a\"\ncommand = [\"{text}\"]\ninstances = 1000\n");
+        let errors = expand_text(&large).unwrap_err();
+        assert!(errors[0].message.contains("of memory"), "{errors:?}");
+    }
+
+    #[test]
+    fn who_names_a_service_without_instances_names_nobody() {
+        let service = "[[service]]\ncommand = [\"x\"]\n";
+        let text = format!(
+            "{service}name = \"a\"\ninstances = 0\n{service}name = \"b\"\nafter = [\"a\"]\n"
+        );
+        let bundle = expand_text(&text).unwrap();
+        assert_eq!(names(&bundle), ["b"]);
+        assert!(bundle.services[0].names_nobody());
     }
 
     #[test]

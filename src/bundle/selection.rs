@@ -1,6 +1,9 @@
 //! Narrows a bundle to some of its services. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Bundle, Route, Service, ServiceType};
+use crate::nearest::listed;
 
 /// What a text such as `egress, pipelock` selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,53 +21,65 @@ pub struct Selection {
 pub fn select(bundle: &Bundle, text: &str) -> Selection {
     let wanted: Vec<&str> =
         text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name);
-    let services = bundle.services.iter();
-    let named = services.map(|service| is_wanted(&service.name)).collect();
-    let kept = with_required_oneshots(bundle, named);
-    let mut unknown = Vec::new();
-    for name in &wanted {
-        let known = bundle.services.iter().any(|service| service.name == *name);
-        if !known && !unknown.iter().any(|seen| seen == name) {
-            unknown.push((*name).to_owned());
+    let places = places(bundle);
+    let mut named = vec![wanted.is_empty(); bundle.services.len()];
+    let (mut unknown, mut seen) = (Vec::new(), BTreeSet::new());
+    for name in wanted {
+        match places.get(name) {
+            Some(place) => named[*place] = true,
+            None if seen.insert(name) => unknown.push(name.to_owned()),
+            None => {}
         }
     }
-    Selection { kept, unknown }
+    Selection { kept: with_required_oneshots(bundle, &places, named), unknown }
+}
+
+fn places(bundle: &Bundle) -> BTreeMap<&str, usize> {
+    bundle.services.iter().map(|service| &*service.name).zip(0..).collect()
 }
 
 /// The places of those that are kept and of the oneshots they require.
-fn with_required_oneshots(bundle: &Bundle, mut kept: Vec<bool>) -> Vec<usize> {
-    let places = || 0..bundle.services.len();
-    let mut to_visit: Vec<usize> = places().filter(|place| kept[*place]).collect();
+fn with_required_oneshots(
+    bundle: &Bundle,
+    places: &BTreeMap<&str, usize>,
+    mut kept: Vec<bool>,
+) -> Vec<usize> {
+    let all = || 0..bundle.services.len();
+    let mut to_visit: Vec<usize> = all().filter(|place| kept[*place]).collect();
     while let Some(place) = to_visit.pop() {
-        for (other, service) in bundle.services.iter().enumerate() {
-            let is_required = bundle.services[place].requires.contains(&service.name);
-            if is_required && service.kind == ServiceType::Oneshot && !kept[other] {
+        for name in &bundle.services[place].requires {
+            let Some(other) = places.get(&**name).copied() else { continue };
+            if bundle.services[other].kind == ServiceType::Oneshot && !kept[other] {
                 kept[other] = true;
                 to_visit.push(other);
             }
         }
     }
-    places().filter(|place| kept[*place]).collect()
+    all().filter(|place| kept[*place]).collect()
 }
 
 /// The bundle with only the selected services.
 pub fn narrow(mut bundle: Bundle, selection: &Selection) -> Bundle {
+    let kept: BTreeSet<usize> = selection.kept.iter().copied().collect();
     let mut index = 0;
     bundle.services.retain(|_| {
         index += 1;
-        selection.kept.contains(&(index - 1))
+        kept.contains(&(index - 1))
     });
     bundle
 }
 
 /// Takes those out of the routes that are not there, and the routes that lead nowhere then, so
-/// that their signals are dropped with a word.
+/// that their signals are dropped with a word. Services stand in a route by their name or by the
+/// one that they are instances of.
 pub fn drop_lost_routes(bundle: &mut Bundle) {
-    let is_there = |name: &String| bundle.services.iter().any(|service| service.name == *name);
+    let names = |service: &'_ Service| {
+        [Some(service.name.clone()), service.instance_of.clone()].into_iter().flatten()
+    };
+    let there: BTreeSet<String> = bundle.services.iter().flat_map(names).collect();
     bundle.signals.retain(|_, route| match route {
         Route::Forward { to, .. } | Route::Restart(to) => {
-            to.retain(is_there);
+            to.retain(|name| there.contains(name));
             !to.is_empty()
         }
         Route::Reload | Route::Become(_) | Route::Drop => true,
@@ -75,10 +90,10 @@ pub fn drop_lost_routes(bundle: &mut Bundle) {
 pub fn missing(bundle: &Bundle, selection: &Selection) -> Vec<(String, String)> {
     let kept: Vec<&Service> =
         selection.kept.iter().filter_map(|index| bundle.services.get(*index)).collect();
-    let is_kept = |name: &String| kept.iter().any(|service| service.name == *name);
+    let names: BTreeSet<&str> = kept.iter().map(|service| &*service.name).collect();
     let missing_of = |service: &&Service| {
         let (name, requires) = (service.name.clone(), service.requires.clone());
-        let left_out = requires.into_iter().filter(|required| !is_kept(required));
+        let left_out = requires.into_iter().filter(|required| !names.contains(&**required));
         left_out.map(move |required| (name.clone(), required)).collect::<Vec<_>>()
     };
     kept.iter().flat_map(missing_of).collect()
@@ -87,7 +102,7 @@ pub fn missing(bundle: &Bundle, selection: &Selection) -> Vec<(String, String)> 
 /// The names of all services, for messages.
 pub fn names(bundle: &Bundle) -> String {
     let names: Vec<&str> = bundle.services.iter().map(|service| service.name.as_str()).collect();
-    names.join(", ")
+    listed(&names, ", ")
 }
 
 #[cfg(test)]

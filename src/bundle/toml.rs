@@ -15,7 +15,7 @@ use std::time::Duration;
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
-pub use errors::{ConfigError, ConfigErrors};
+pub use errors::{ConfigError, ConfigErrors, MOST_SHOWN};
 
 use super::{Bundle, DEFAULT_GRACE, LogFull, LogMode, OnExit, Service};
 use crate::control::NO_SOCKET;
@@ -24,7 +24,7 @@ use errors::Complaints;
 use section::Section;
 
 /// More services than this are a mistake, or an attack on our memory.
-const MOST_SERVICES: usize = 10_000;
+pub(super) const MOST_SERVICES: usize = 10_000;
 
 const TOP_KEYS: [&str; 3] = ["bundle", "service", "signals"];
 const BUNDLE_KEYS: [&str; 8] =

@@ -114,12 +114,16 @@ pub(super) fn health(init: &Init) -> Value {
 }
 
 pub(super) fn graph(plan: &Plan) -> Value {
-    let names =
-        |ids: &[ServiceId]| -> Vec<String> { ids.iter().map(|id| plan.name(*id)).collect() };
+    // Instances are called by the name that they have together.
+    let name = |id: &ServiceId| {
+        let together = plan.newest_service(*id).instance_of.clone();
+        together.unwrap_or_else(|| plan.name(*id))
+    };
+    let names = |ids: &[ServiceId]| -> Vec<String> { ids.iter().map(name).collect() };
     let services: Vec<Value> = plan
         .ids()
         .map(|id| {
-            let policy = &plan.policy.services[id.0];
+            let policy = plan.policy.leading(id);
             json!({
                 "name": plan.name(id),
                 "after": names(&policy.after),

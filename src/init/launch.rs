@@ -112,7 +112,7 @@ fn environment_of(plan: &Plan, id: ServiceId) -> Variables {
     if let Some(who) = plan.identities[id.0].as_ref().filter(|who| who.is_other_user) {
         let name = who.name.clone().unwrap_or_else(|| who.user.to_string());
         for (variable, value) in [("HOME", &who.home), ("USER", &name), ("LOGNAME", &name)] {
-            let in_file = files.iter().any(|(name, _)| name == variable);
+            let in_file = files.iter().any(|file| file.iter().any(|(name, _)| name == variable));
             if !in_file && service.environment.set.iter().all(|(name, _)| name != variable) {
                 variables.retain(|(name, _)| name != variable);
                 variables.push((variable.into(), value.into()));

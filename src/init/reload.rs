@@ -5,6 +5,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::Init;
+use crate::file::Files;
+use crate::nearest::listed;
 use crate::supervisor::{Changes, End, ServiceId, State};
 
 impl Init {
@@ -38,7 +40,8 @@ impl Init {
         }
         let source = self.options.source.as_ref().ok_or("it did not come from a file")?;
         let mut warnings = Vec::new();
-        let plan = source.plan(&mut warnings).map_err(|refusal| refusal.reason);
+        let plan =
+            source.plan(&mut Files::default(), &mut warnings).map_err(|refusal| refusal.reason);
         warnings.iter().for_each(|warning| self.say(warning));
         // What was learnt in this turn is told to the core before, so that it and we mean the
         // same by each id.
@@ -69,7 +72,8 @@ impl Init {
             .filter(|(_, ids)| !ids.is_empty())
             .map(|(word, ids)| {
                 let names: Vec<String> = ids.iter().map(|id| self.plan.name(*id)).collect();
-                format!("{word}: {}", names.join(", "))
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                format!("{word}: {}", listed(&names, ", "))
             })
             .collect();
         if parts.is_empty() { "nothing has changed".to_owned() } else { parts.join("; ") }

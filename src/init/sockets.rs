@@ -1,7 +1,7 @@
 //! Sockets that the init holds for services: connections wait in the kernel while a service
 //! starts, or starts again, and a service without privileges gets a port below 1024.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,7 +49,7 @@ impl Sockets {
 
     /// Closes what the plan has no more.
     pub(super) fn close_others(&mut self, plan: &Plan) {
-        let wanted: Vec<Key> = plan.ids().flat_map(|id| keys(plan, id)).collect();
+        let wanted: BTreeSet<Key> = plan.ids().flat_map(|id| keys(plan, id)).collect();
         let (kept, closed) =
             std::mem::take(&mut self.0).into_iter().partition(|(key, _)| wanted.contains(key));
         self.0 = kept;

@@ -1,10 +1,11 @@
 //! A new plan in place of the one that runs. Services keep their ids, by which the core and the
 //! reactor know them; what has changed about one that runs waits until its process has ended.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::bundle::Service;
 use crate::bundle::environment::Variables;
-use crate::bundle::{Identity, Place, Service};
 use crate::identity::Resolved;
 use crate::supervisor::{Changes, Policy, ServiceId, ServicePolicy, SignalRoute};
 
@@ -15,7 +16,7 @@ use super::Plan;
 pub(super) struct Definition {
     service: Service,
     identity: Option<Resolved>,
-    environment_files: Variables,
+    environment_files: Vec<Arc<Variables>>,
 }
 
 impl Plan {
@@ -32,21 +33,22 @@ impl Plan {
         let ids = self.ids_for(&new, &is_gone, &mut changes);
         let mut policies = self.policy.services.clone();
         policies.resize_with(self.bundle.services.len(), ServicePolicy::default);
+        let kept: BTreeSet<ServiceId> = ids.iter().copied().collect();
         for (id, policy) in policies.iter_mut().enumerate() {
-            if !ids.contains(&ServiceId(id)) && !policy.is_retired {
+            if !kept.contains(&ServiceId(id)) && !policy.is_retired {
                 policy.is_retired = true;
                 policy.requires.clear();
                 changes.stopped.push(ServiceId(id));
             }
         }
+        let started: BTreeSet<ServiceId> = changes.started.iter().copied().collect();
         for (index, id) in ids.iter().enumerate() {
             policies[id.0] = renumbered(new.policy.services[index].clone(), &ids);
-            let definition = new.definition(ServiceId(index));
-            if self.newest_definition(*id) != definition {
-                if !changes.started.contains(id) {
+            if !self.is_same(*id, &new, ServiceId(index)) {
+                if !started.contains(id) {
                     changes.restarted.push(*id);
                 }
-                self.replacements.insert(*id, definition);
+                self.replacements.insert(*id, new.definition(ServiceId(index)));
                 if !is_alive(*id) {
                     self.replace(*id);
                 }
@@ -90,16 +92,21 @@ impl Plan {
         is_gone: &impl Fn(ServiceId) -> bool,
         changes: &mut Changes,
     ) -> Vec<ServiceId> {
+        let mut known: BTreeMap<String, ServiceId> = BTreeMap::new();
+        for (index, service) in self.bundle.services.iter().enumerate().rev() {
+            known.insert(service.name.clone(), ServiceId(index));
+        }
+        let is_back = |service: &Service| known.get(&service.name).copied();
+        let taken: BTreeSet<ServiceId> = new.bundle.services.iter().filter_map(is_back).collect();
         let mut free: Vec<ServiceId> = (0..self.bundle.services.len())
             .map(ServiceId)
             .filter(|id| self.policy.services[id.0].is_retired && is_gone(*id))
+            .filter(|id| !taken.contains(id))
             .collect();
         let mut ids = Vec::new();
         for (index, service) in new.bundle.services.iter().enumerate() {
-            let known = self.bundle.services.iter().position(|known| known.name == service.name);
-            let id = match known.map(ServiceId) {
+            let id = match is_back(service) {
                 Some(id) => {
-                    free.retain(|free| *free != id);
                     if self.policy.services[id.0].is_retired {
                         changes.started.push(id);
                     }
@@ -117,7 +124,6 @@ impl Plan {
     }
 
     fn place_for(&mut self, free: Option<ServiceId>, definition: Definition) -> ServiceId {
-        let Definition { service, identity, environment_files } = definition.clone();
         match free {
             Some(id) => {
                 self.replacements.insert(id, definition);
@@ -125,6 +131,7 @@ impl Plan {
                 id
             }
             None => {
+                let Definition { service, identity, environment_files } = definition;
                 self.bundle.services.push(service);
                 self.identities.push(identity);
                 self.environment_files.push(environment_files);
@@ -135,31 +142,31 @@ impl Plan {
 
     fn definition(&self, id: ServiceId) -> Definition {
         Definition {
-            service: without_places(self.bundle.services[id.0].clone()),
+            service: self.bundle.services[id.0].clone(),
             identity: self.identities[id.0].clone(),
             environment_files: self.environment_files[id.0].clone(),
         }
     }
 
-    fn newest_definition(&self, id: ServiceId) -> Definition {
-        self.replacements.get(&id).cloned().unwrap_or_else(|| self.definition(id))
+    /// Whether the service is, or will be when its process has ended, what it is in a new plan.
+    fn is_same(&self, id: ServiceId, new: &Plan, new_id: ServiceId) -> bool {
+        let (service, identity, files) = match self.replacements.get(&id) {
+            Some(Definition { service, identity, environment_files }) => {
+                (service, identity, environment_files)
+            }
+            None => {
+                (&self.bundle.services[id.0], &self.identities[id.0], &self.environment_files[id.0])
+            }
+        };
+        *service == new.bundle.services[new_id.0]
+            && *identity == new.identities[new_id.0]
+            && *files == new.environment_files[new_id.0]
     }
-}
-
-/// A service that only stands on another line has not changed.
-fn without_places(mut service: Service) -> Service {
-    let Identity { user, group, supplementary_groups } = &mut service.identity;
-    let others = supplementary_groups.iter_mut().flatten();
-    let accounts = user.iter_mut().chain(group).chain(others).map(|(_, place)| place);
-    let files = service.environment.files.iter_mut().map(|(_, place)| place);
-    accounts.chain(files).for_each(|place| *place = Place::default());
-    service
 }
 
 /// The policy with the ids that its services have here.
 fn renumbered(mut policy: ServicePolicy, ids: &[ServiceId]) -> ServicePolicy {
-    for list in [&mut policy.after, &mut policy.requires] {
-        list.iter_mut().for_each(|id| *id = ids[id.0]);
-    }
+    let lists = policy.after.iter_mut().chain(&mut policy.requires);
+    lists.chain(&mut policy.leader).for_each(|id| *id = ids[id.0]);
     policy
 }

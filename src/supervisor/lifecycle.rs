@@ -1,12 +1,12 @@
 //! The life of one service: how it starts, becomes ready, ends, and starts again.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::Supervisor;
 use super::event::{Action, Cause, Note, ServiceId};
 use super::policy::{ServicePolicy, StopPolicy};
 use super::restart::{self, History};
 use super::shutdown::Phase;
-use super::{EXECUTION_TIMEOUT, Supervisor};
 use crate::bundle::{OnExit, ServiceType, WhenRequiredExits};
 use crate::exit::{CHECK_FAILED, ExitStatus};
 use crate::signal::Signal;
@@ -137,65 +137,8 @@ impl State {
     }
 }
 
-/// What a service's own requirements and order say about its start.
-enum Turn {
-    Now,
-    Later,
-    Never,
-}
-
 impl Supervisor {
-    /// Starts the next service whose turn has come, if none is just being started.
-    pub(super) fn start_next(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        if self.census.spawning > 0 || self.census.waiting == 0 {
-            return;
-        }
-        for place in 0..self.order.start.len() {
-            let id = self.order.start[place];
-            if self.state(id) != State::Waiting {
-                continue;
-            }
-            match self.turn(id) {
-                Turn::Later => {}
-                Turn::Never => {
-                    self.set(id, State::Gone(End::Failed));
-                    orders.push(Action::Note(Note::RequirementGone(id)));
-                }
-                Turn::Now => {
-                    self.services[id.0].stop = self.policy.services[id.0].stop();
-                    let late_at = self.execution_timeout(id).map(|span| now + span);
-                    self.set(id, State::Spawning { late_at });
-                    orders.push(Action::Spawn(id));
-                    return;
-                }
-            }
-        }
-    }
-
-    /// How long it may take until the service's program runs. One command has as long as it
-    /// takes, as without an init.
-    fn execution_timeout(&self, id: ServiceId) -> Option<Duration> {
-        let own = self.policy.services[id.0].start_timeout;
-        (!self.policy.code_of_first).then(|| own.unwrap_or(EXECUTION_TIMEOUT))
-    }
-
-    fn turn(&self, id: ServiceId) -> Turn {
-        let Some(policy) = self.policy.services.get(id.0) else { return Turn::Never };
-        let is_required = |other: &ServiceId| policy.requires.contains(other);
-        for other in &policy.after {
-            match self.state(*other) {
-                State::Running { ready: true, .. } if self.is_wanted(*other) => {}
-                State::Gone(End::Stopped) if is_required(other) => return Turn::Later,
-                State::Gone(End::Done) if self.is_oneshot(*other) => {}
-                State::Gone(_) if is_required(other) => return Turn::Never,
-                State::Gone(_) => {}
-                _ => return Turn::Later,
-            }
-        }
-        Turn::Now
-    }
-
-    fn is_oneshot(&self, id: ServiceId) -> bool {
+    pub(super) fn is_oneshot(&self, id: ServiceId) -> bool {
         self.policy.services.get(id.0).is_some_and(|policy| policy.kind == ServiceType::Oneshot)
     }
 
@@ -388,53 +331,26 @@ impl Supervisor {
 
     /// What the services do that require the one that has ended, or is to.
     fn take_along(&mut self, id: ServiceId) {
-        for index in 0..self.services.len() {
-            let policy = &self.policy.services[index];
-            let ending = match policy.when_required_exits {
-                WhenRequiredExits::Keep => continue,
-                WhenRequiredExits::Stop => Ending::Requirement,
-                WhenRequiredExits::Restart => Ending::Restart,
-            };
-            let dependent = ServiceId(index);
-            if policy.requires.contains(&id)
-                && self.state(dependent).is_unasked()
-                && self.is_wanted(dependent)
-            {
-                self.services[index].ending = Some(ending);
-                self.take_along(dependent);
+        let mut ended = vec![id];
+        while let Some(group) = ended.pop().and_then(|id| self.order.group(id)) {
+            let groups = group.requirers.iter().map(|index| &self.order.groups[*index]);
+            for dependent in groups.flat_map(|group| &group.members) {
+                let ending = match self.policy.services[dependent.0].when_required_exits {
+                    WhenRequiredExits::Keep => continue,
+                    WhenRequiredExits::Stop => Ending::Requirement,
+                    WhenRequiredExits::Restart => Ending::Restart,
+                };
+                let service = &mut self.services[dependent.0];
+                if service.state.is_unasked() && service.ending.is_none() {
+                    service.ending = Some(ending);
+                    ended.push(*dependent);
+                }
             }
         }
     }
 
-    fn is_wanted(&self, id: ServiceId) -> bool {
+    pub(super) fn is_wanted(&self, id: ServiceId) -> bool {
         self.services.get(id.0).is_some_and(|service| service.ending.is_none())
-    }
-
-    pub(super) fn start_requested(&mut self, id: ServiceId) {
-        let is_there = self.policy.services.get(id.0).is_some_and(|policy| !policy.is_retired);
-        if self.phase != Phase::Up || !is_there {
-            return;
-        }
-        let service = &mut self.services[id.0];
-        service.history.forgive();
-        match service.state {
-            State::Gone(_) | State::Backoff { .. } => self.set(id, State::Waiting),
-            State::Draining { .. } | State::Stopping { .. } | State::Killed => {
-                service.ending = Some(Ending::Restart);
-            }
-            // What was asked for can be taken back; that it has failed can not.
-            State::Running { .. } | State::Spawning { .. } => match service.ending {
-                Some(Ending::Stop | Ending::Restart | Ending::Requirement) => service.ending = None,
-                Some(Ending::Unready | Ending::Unhealthy | Ending::Shutdown) | None => {}
-            },
-            State::Waiting => {}
-        }
-        // What it requires has to be there, and comes before it, so this ends.
-        for required in self.policy.services[id.0].requires.clone() {
-            if matches!(self.state(required), State::Gone(End::Stopped | End::Failed)) {
-                self.start_requested(required);
-            }
-        }
     }
 
     pub(super) fn stop_requested(&mut self, id: ServiceId, ending: Ending) {
@@ -478,17 +394,23 @@ impl Supervisor {
         if self.services.iter().all(|service| service.ending.is_none()) {
             return;
         }
-        let mut is_in_the_way = vec![false; self.services.len()];
+        let mut is_in_the_way = vec![false; self.order.groups.len()];
         for place in (0..self.order.start.len()).rev() {
-            let id = self.order.start[place];
-            let service = &self.services[id.0];
-            let blocked =
-                self.order.dependents[id.0].iter().any(|dependent| is_in_the_way[dependent.0]);
-            let is_alive = service.state.is_alive();
-            is_in_the_way[id.0] = blocked || (is_alive && service.ending.is_some());
-            let forced = stage.is_some_and(|stage| self.order.stage[id.0] <= stage);
-            if service.ending.is_some() && (!blocked || forced) {
-                self.ask(id, now, orders);
+            let index = self.order.start[place];
+            let dependents = &self.order.groups[index].dependents;
+            let blocked = dependents.iter().any(|dependent| is_in_the_way[*dependent]);
+            is_in_the_way[index] = blocked;
+            for member in (0..self.order.groups[index].members.len()).rev() {
+                let id = self.order.groups[index].members[member];
+                let service = &self.services[id.0];
+                if service.ending.is_none() {
+                    continue;
+                }
+                is_in_the_way[index] |= service.state.is_alive();
+                let forced = stage.is_some_and(|stage| self.order.stage[id.0] <= stage);
+                if !blocked || forced {
+                    self.ask(id, now, orders);
+                }
             }
         }
     }
@@ -630,6 +552,9 @@ impl Supervisor {
             self.census.leave(service.state);
             self.census.enter(state);
             service.state = state;
+            if state == State::Waiting {
+                self.first_waiting = 0;
+            }
             self.unsettled = true;
         }
     }

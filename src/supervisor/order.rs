@@ -1,77 +1,273 @@
 //! Who comes before whom: the graph of the services, worked out once.
+//!
+//! Services that are named together, the instances of one, are a group, and the graph is one of
+//! groups: it is as large as the file that it comes from. Every pair of services would be too much.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use super::event::ServiceId;
-use super::policy::Policy;
+use super::policy::{Policy, ServicePolicy};
 
 /// The order of a bundle.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    /// All services, each behind those that it comes after; the file's order otherwise, with those
+    pub(super) groups: Vec<Group>,
+    /// For each service the group that it is in.
+    pub(super) group_of: Vec<usize>,
+    /// All groups, each behind those that it comes after; the file's order otherwise, with those
     /// that are no longer in the file behind the others, so that they stop first.
-    pub(super) start: Vec<ServiceId>,
-    /// For each service, those that have to end before it is asked to.
-    pub(super) dependents: Vec<Vec<ServiceId>>,
+    pub(super) start: Vec<usize>,
     /// For each service, how many stages of the shutdown come before its own.
     pub(super) stage: Vec<usize>,
+}
+
+/// Services that nobody tells apart: instances, or a service that is alone.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    /// In the file's order.
+    pub(super) members: Vec<ServiceId>,
+    /// The groups that it comes after.
+    pub(super) after: Box<[After]>,
+    /// Those that have to end before it is asked to.
+    pub(super) dependents: Vec<usize>,
+    /// Those that require it.
+    pub(super) requirers: Vec<usize>,
+}
+
+/// A group that another comes after.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct After {
+    pub(super) group: usize,
+    pub(super) is_required: bool,
 }
 
 impl Order {
     /// Services in a cycle come last, and never start; the file's reader refuses cycles.
     pub(super) fn new(policy: &Policy) -> Order {
-        let count = policy.services.len();
-        let mut dependents = vec![Vec::new(); count];
-        for (index, service) in policy.services.iter().enumerate() {
-            for before in &service.after {
-                if let Some(list) = dependents.get_mut(before.0) {
-                    list.push(ServiceId(index));
+        let (mut groups, group_of) = groups(policy);
+        for index in 0..groups.len() {
+            let after = after(policy, &groups[index], &group_of);
+            for After { group, is_required } in &after {
+                groups[*group].dependents.push(index);
+                if *is_required {
+                    groups[*group].requirers.push(index);
                 }
             }
+            groups[index].after = after.into();
         }
-        let start = sorted(policy, &dependents);
+        let start = sorted(policy, &groups);
         if policy.in_file_order {
-            dependents = vec![Vec::new(); count];
+            groups.iter_mut().for_each(|group| group.dependents.clear());
             for pair in start.windows(2) {
-                dependents[pair[0].0] = vec![pair[1]];
+                groups[pair[0]].dependents = vec![pair[1]];
             }
         }
-        let mut stage = vec![0; count];
-        for id in start.iter().rev() {
-            let later = dependents[id.0].iter().map(|dependent| stage[dependent.0] + 1).max();
-            stage[id.0] = later.unwrap_or(0);
+        let mut stages = vec![0; groups.len()];
+        for index in start.iter().rev() {
+            let later = groups[*index].dependents.iter().map(|other| stages[*other] + 1).max();
+            stages[*index] = later.unwrap_or(0);
         }
-        Order { start, dependents, stage }
+        let stage = group_of.iter().map(|group| stages[*group]).collect();
+        Order { groups, group_of, start, stage }
+    }
+
+    /// The group that the service is in.
+    pub(super) fn group(&self, id: ServiceId) -> Option<&Group> {
+        self.groups.get(*self.group_of.get(id.0)?)
+    }
+
+    /// The services that this group requires.
+    pub(super) fn required_by<'a>(
+        &'a self,
+        group: &'a Group,
+    ) -> impl Iterator<Item = ServiceId> + 'a {
+        let required = group.after.iter().filter(|other| other.is_required);
+        required.flat_map(|other| self.groups[other.group].members.iter().copied())
     }
 }
 
-/// Kahn's topological sort; among those whose turn has come, the first of the file.
-fn sorted(policy: &Policy, dependents: &[Vec<ServiceId>]) -> Vec<ServiceId> {
-    let count = dependents.len();
-    let is_known = |id: &&ServiceId| id.0 < count;
-    let mut waits_for: Vec<usize> = policy
-        .services
-        .iter()
-        .map(|service| service.after.iter().filter(is_known).count())
-        .collect();
-    let rank = |index: usize| {
-        let service = &policy.services[index];
-        Reverse((service.is_retired, service.place, index))
+/// The groups, and which of them each service is in. One that is no longer in the file is alone,
+/// and so is everyone where the file's order holds, in which instances have their places too.
+fn groups(policy: &Policy) -> (Vec<Group>, Vec<usize>) {
+    let services = &policy.services;
+    let is_alone = |service: &ServicePolicy| {
+        let leader = service.leader.and_then(|leader| services.get(leader.0));
+        policy.in_file_order || service.is_retired || leader.is_none_or(|one| one.is_retired)
     };
-    let mut open: BinaryHeap<Reverse<(bool, usize, usize)>> =
-        (0..count).filter(|index| waits_for[*index] == 0).map(rank).collect();
-    let mut sorted = Vec::with_capacity(count);
-    while let Some(Reverse((_, _, index))) = open.pop() {
-        sorted.push(ServiceId(index));
-        for dependent in &dependents[index] {
-            waits_for[dependent.0] -= 1;
-            if waits_for[dependent.0] == 0 {
-                open.push(rank(dependent.0));
+    let mut groups = Vec::<Group>::new();
+    let mut group_of = vec![usize::MAX; services.len()];
+    let mut join = |id: usize, leader: usize, group_of: &mut Vec<usize>| {
+        if group_of[leader] == usize::MAX {
+            group_of[leader] = groups.len();
+            groups.push(Group::default());
+        }
+        group_of[id] = group_of[leader];
+        groups[group_of[id]].members.push(ServiceId(id));
+    };
+    for (id, service) in services.iter().enumerate() {
+        match service.leader.filter(|_| !is_alone(service)) {
+            Some(leader) => join(id, leader.0, &mut group_of),
+            None => join(id, id, &mut group_of),
+        }
+    }
+    for group in &mut groups {
+        group.members.sort_by_key(|id| (services[id.0].place, *id));
+        group.members.shrink_to_fit();
+    }
+    (groups, group_of)
+}
+
+/// The groups that this one comes after, each once.
+fn after(policy: &Policy, group: &Group, group_of: &[usize]) -> Vec<After> {
+    let services = &policy.services;
+    let Some(member) = group.members.first().map(|id| &services[id.0]) else { return Vec::new() };
+    let leader = member.leader.and_then(|leader| services.get(leader.0)).unwrap_or(member);
+    // One that is no longer in the file is only stopped, in its old order.
+    let requires = if member.is_retired { &[][..] } else { &leader.requires[..] };
+    let of = |id: &ServiceId| group_of.get(id.0).copied();
+    let required: BTreeSet<usize> = requires.iter().filter_map(of).collect();
+    let mut seen = BTreeSet::new();
+    let named = leader.after.iter().filter_map(of).filter(|group| seen.insert(*group));
+    named.map(|group| After { group, is_required: required.contains(&group) }).collect()
+}
+
+/// Kahn's topological sort; among those whose turn has come, the first of the file.
+fn sorted(policy: &Policy, groups: &[Group]) -> Vec<usize> {
+    let mut waits_for: Vec<usize> = groups.iter().map(|group| group.after.len()).collect();
+    let rank = |index: usize| {
+        let first = groups[index].members.first().map_or(0, |id| id.0);
+        let service = &policy.services[first];
+        Reverse((service.is_retired, service.place, first, index))
+    };
+    let mut open: BinaryHeap<Reverse<(bool, usize, usize, usize)>> =
+        (0..groups.len()).filter(|index| waits_for[*index] == 0).map(rank).collect();
+    let mut sorted = Vec::with_capacity(groups.len());
+    while let Some(Reverse((_, _, _, index))) = open.pop() {
+        sorted.push(index);
+        for dependent in &groups[index].dependents {
+            waits_for[*dependent] -= 1;
+            if waits_for[*dependent] == 0 {
+                open.push(rank(*dependent));
             }
         }
     }
-    let rest = (0..count).filter(|index| waits_for[*index] > 0).map(ServiceId);
-    sorted.extend(rest);
+    sorted.extend((0..groups.len()).filter(|index| waits_for[*index] > 0));
     sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Templates by the number of their instances, and the earlier ones that each comes after.
+    fn policy(templates: &[(usize, Vec<usize>)]) -> Policy {
+        let mut policy = Policy::default();
+        let mut leaders = Vec::new();
+        for (instances, after) in templates {
+            let leader = ServiceId(policy.services.len());
+            let after: Vec<ServiceId> = after.iter().map(|earlier| leaders[*earlier]).collect();
+            for number in 0..*instances {
+                let named =
+                    ServicePolicy { after: after.clone(), requires: after.clone(), ..one() };
+                let place = policy.services.len();
+                policy.services.push(match number {
+                    0 => ServicePolicy { place, ..named },
+                    _ => ServicePolicy { leader: Some(leader), place, ..one() },
+                });
+            }
+            leaders.push(leader);
+        }
+        policy
+    }
+
+    fn one() -> ServicePolicy {
+        ServicePolicy::default()
+    }
+
+    /// The same with every pair named.
+    fn in_pairs(policy: &Policy) -> Policy {
+        let all = |names: &[ServiceId]| -> Vec<ServiceId> {
+            let named = |id: usize| {
+                let service = &policy.services[id];
+                names.contains(&service.leader.unwrap_or(ServiceId(id)))
+            };
+            (0..policy.services.len()).filter(|id| named(*id)).map(ServiceId).collect()
+        };
+        let mut pairs = policy.clone();
+        for (index, service) in pairs.services.iter_mut().enumerate() {
+            let leading = policy.leading(ServiceId(index));
+            service.after = all(&leading.after);
+            service.requires = all(&leading.requires);
+            service.leader = None;
+        }
+        pairs
+    }
+
+    fn flat(order: &Order) -> Vec<ServiceId> {
+        let groups = order.start.iter().map(|group| &order.groups[*group]);
+        groups.flat_map(|group| group.members.iter().copied()).collect()
+    }
+
+    prop_compose! {
+        fn templates()(
+            drawn in proptest::collection::vec((1..4usize, any::<u64>()), 1..8),
+        ) -> Vec<(usize, Vec<usize>)> {
+            let after = |(index, (instances, bits)): (usize, &(usize, u64))| {
+                (*instances, (0..index).filter(|earlier| bits >> earlier & 3 == 3).collect())
+            };
+            drawn.iter().enumerate().map(after).collect()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn groups_have_the_order_of_all_their_pairs(templates in templates()) {
+            let policy = policy(&templates);
+            let (groups, pairs) = (Order::new(&policy), Order::new(&in_pairs(&policy)));
+            prop_assert_eq!(flat(&groups), flat(&pairs));
+            prop_assert_eq!(&groups.stage, &pairs.stage);
+            for (index, group) in groups.group_of.iter().enumerate() {
+                let id = ServiceId(index);
+                let required = |order: &Order| {
+                    let mut all: Vec<ServiceId> =
+                        order.required_by(order.group(id).unwrap()).collect();
+                    all.sort_unstable();
+                    all
+                };
+                prop_assert_eq!(required(&groups), required(&pairs));
+                prop_assert!(groups.groups[*group].members.contains(&id));
+            }
+        }
+    }
+
+    #[test]
+    fn the_graph_is_as_large_as_the_file() {
+        let templates: Vec<(usize, Vec<usize>)> =
+            (0..5).map(|number| (1000, (0..number).collect())).collect();
+        let order = Order::new(&policy(&templates));
+        assert_eq!(order.groups.len(), 5);
+        let edges: usize = order.groups.iter().map(|group| group.after.len()).sum();
+        assert_eq!(edges, 1 + 2 + 3 + 4);
+        assert_eq!(flat(&order).len(), 5000);
+    }
+
+    #[test]
+    fn in_the_files_order_instances_stop_one_by_one() {
+        let mut policy = policy(&[(2, vec![]), (1, vec![])]);
+        policy.in_file_order = true;
+        assert_eq!(Order::new(&policy).stage, [2, 1, 0]);
+    }
+
+    #[test]
+    fn one_that_is_no_longer_in_the_file_stands_for_nobody() {
+        let mut policy = policy(&[(3, vec![]), (1, vec![0])]);
+        policy.services[2].is_retired = true;
+        let order = Order::new(&policy);
+        let required: Vec<ServiceId> =
+            order.required_by(order.group(ServiceId(3)).unwrap()).collect();
+        assert_eq!(required, [ServiceId(0), ServiceId(1)]);
+        assert_eq!(flat(&order).last(), Some(&ServiceId(2)), "it stops first");
+    }
 }

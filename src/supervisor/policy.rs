@@ -28,6 +28,14 @@ pub struct Policy {
     pub code_of_first: bool,
 }
 
+impl Policy {
+    /// What names others on behalf of this service: it, or the first of its instances.
+    pub fn leading(&self, id: ServiceId) -> &ServicePolicy {
+        let service = &self.services[id.0];
+        service.leader.and_then(|leader| self.services.get(leader.0)).unwrap_or(service)
+    }
+}
+
 /// All that the core knows of a service.
 #[derive(Clone, Debug)]
 pub struct ServicePolicy {
@@ -43,6 +51,9 @@ pub struct ServicePolicy {
     pub success_codes: Vec<u8>,
     /// Whether it keeps running, or has something to do once.
     pub kind: ServiceType,
+    /// The first of the instances that it is one of: what that one names, all of them name, and who
+    /// names that one, names all of them. `None`: it is that one, or alone.
+    pub leader: Option<ServiceId>,
     /// Those that have to be ready before it starts.
     pub after: Vec<ServiceId>,
     /// Those among them without which it does not run.
@@ -85,6 +96,7 @@ impl Default for ServicePolicy {
             on_exit: OnExit::Shutdown,
             success_codes: vec![0],
             kind: ServiceType::Daemon,
+            leader: None,
             after: Vec::new(),
             requires: Vec::new(),
             when_required_exits: WhenRequiredExits::Keep,

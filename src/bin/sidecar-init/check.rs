@@ -31,7 +31,7 @@ fn text(plan: &Plan) -> String {
     let whole = plan_json::plan(plan);
     let services = whole["services"].as_array().map_or(&[][..], Vec::as_slice);
     text.push_str(&table(services));
-    let plain = plan_json::service(&Service::default(), None, &Vec::new());
+    let plain = plan_json::service(&Service::default(), None, &[]);
     for service in services {
         let settings = settings(service, &plain);
         if !settings.is_empty() {

@@ -2,6 +2,7 @@
 //! the names are shown, for their values may be secrets.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -46,7 +47,11 @@ pub(crate) fn plan(plan: &Plan) -> Value {
 }
 
 /// One service, and who it runs as, if it is somebody else.
-pub(crate) fn service(service: &Service, who: Option<&Resolved>, files: &Variables) -> Value {
+pub(crate) fn service(
+    service: &Service,
+    who: Option<&Resolved>,
+    files: &[Arc<Variables>],
+) -> Value {
     let groups = who.and_then(|who| who.credentials.as_ref()).map(|new| new.groups.clone());
     let limits: Map<String, Value> = service.rlimits.iter().map(limit).collect();
     let listen: Vec<String> = service.listen.iter().map(ToString::to_string).collect();
@@ -94,9 +99,10 @@ fn on_event(on_event: &OnEvent) -> Value {
     json!({"command": words(command), "file": file, "events": events})
 }
 
-fn environment(plan: &EnvironmentPlan, read: &Variables) -> Value {
+fn environment(plan: &EnvironmentPlan, read: &[Arc<Variables>]) -> Value {
     let files: Vec<_> = plan.files.iter().map(|(file, _)| file).collect();
-    let in_files: Vec<_> = read.iter().map(|(name, _)| name.to_string_lossy()).collect();
+    let in_files: Vec<_> =
+        read.iter().flat_map(|file| file.iter()).map(|(name, _)| name.to_string_lossy()).collect();
     let set: Vec<_> = plan.set.iter().map(|(name, _)| name).collect();
     json!({"pass": plan.pass, "drop": plan.drop, "files": files, "in_files": in_files, "set": set})
 }

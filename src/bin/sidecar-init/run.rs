@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sidecar_init::control::{DEFAULT_SOCKETS, NO_SOCKET, SOCKET_VARIABLE};
 use sidecar_init::error_text::error_text;
 use sidecar_init::exit::INIT_FAILED;
+use sidecar_init::file::Files;
 use sidecar_init::init::{Init, Options, Socket};
 use sidecar_init::plan::Plan;
 use sidecar_init::source::{Refusal, Source};
@@ -37,7 +38,7 @@ pub(crate) fn bundle(request: BundleRequest) -> u8 {
 /// Draws up the plan, and says what is odd about it.
 pub(crate) fn plan(source: &Source) -> Result<Plan, Refusal> {
     let mut warnings = Vec::new();
-    let plan = source.plan(&mut warnings);
+    let plan = source.plan(&mut Files::default(), &mut warnings);
     warnings.iter().for_each(|warning| complain(warning));
     plan
 }

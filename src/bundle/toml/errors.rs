@@ -5,11 +5,18 @@ use std::ops::Range;
 
 use crate::bundle::Place;
 
-/// Everything that is wrong, in the order of the file; never empty.
+/// More than this is not shown, only counted: a file that is no bundle at all is wrong at every
+/// line.
+pub const MOST_SHOWN: usize = 50;
+
+/// Everything that is wrong, in the order of the file; never empty. Of very much only a part is
+/// here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
     file: String,
     errors: Vec<ConfigError>,
+    /// How many more there are, and where one of them is.
+    more: Option<(usize, Place)>,
 }
 
 /// One thing that is wrong.
@@ -26,10 +33,13 @@ impl ConfigErrors {
     pub fn new(file: &str, mut errors: Vec<ConfigError>) -> ConfigErrors {
         errors.sort();
         errors.dedup();
-        ConfigErrors { file: file.to_owned(), errors }
+        let left_out = errors.len().saturating_sub(MOST_SHOWN);
+        let more = errors.get(MOST_SHOWN).map(|first| (left_out, first.place));
+        errors.truncate(MOST_SHOWN);
+        ConfigErrors { file: file.to_owned(), errors, more }
     }
 
-    /// All of them.
+    /// Those that are shown.
     pub fn all(&self) -> &[ConfigError] {
         &self.errors
     }
@@ -43,6 +53,10 @@ impl fmt::Display for ConfigErrors {
             let ConfigError { place: Place { line, column }, message } = error;
             write!(f, "{newline}{}:{line}:{column}: {message}", self.file)?;
         }
+        if let Some((count, Place { line, column })) = self.more {
+            let file = &self.file;
+            write!(f, "\n{file}:{line}:{column}: one of {count} more errors, which are not shown")?;
+        }
         Ok(())
     }
 }
@@ -52,26 +66,37 @@ impl std::error::Error for ConfigErrors {}
 /// Collects what is wrong while a file is read.
 #[derive(Debug)]
 pub(super) struct Complaints<'text> {
-    text: &'text str,
+    lines: Lines<'text>,
     found: Vec<ConfigError>,
+    more: Option<(usize, Place)>,
 }
 
 impl<'text> Complaints<'text> {
     pub(super) fn new(text: &'text str) -> Complaints<'text> {
-        Complaints { text, found: Vec::new() }
+        Complaints { lines: Lines::of(text), found: Vec::new(), more: None }
     }
 
     /// Something is wrong at this place of the text.
     pub(super) fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
-        self.found.push(ConfigError { place: self.place(&span), message: message.into() });
+        self.add_with(span, || message.into());
+    }
+
+    /// The same with a message that takes some work, which is saved if it is not shown.
+    pub(super) fn add_with(&mut self, span: Range<usize>, message: impl FnOnce() -> String) {
+        if self.found.len() < MOST_SHOWN {
+            let place = self.place(&span);
+            self.found.push(ConfigError { place, message: message() });
+            return;
+        }
+        match &mut self.more {
+            Some((count, _)) => *count += 1,
+            None => self.more = Some((1, self.lines.place(span.start))),
+        }
     }
 
     /// Where this part of the text begins.
     pub(super) fn place(&self, span: &Range<usize>) -> Place {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Place { line, column }
+        self.lines.place(span.start)
     }
 
     /// What is wrong so far.
@@ -79,6 +104,102 @@ impl<'text> Complaints<'text> {
         if self.found.is_empty() {
             return Ok(());
         }
-        Err(ConfigErrors::new(file, std::mem::take(&mut self.found)))
+        let errors = ConfigErrors::new(file, std::mem::take(&mut self.found));
+        Err(ConfigErrors { more: self.more.take(), ..errors })
+    }
+}
+
+/// Finds the lines and columns of a text without going through all of it for each.
+#[derive(Debug)]
+struct Lines<'text> {
+    text: &'text [u8],
+    /// Where each line begins.
+    starts: Vec<usize>,
+    /// How many characters there are before each block.
+    characters: Vec<usize>,
+}
+
+/// How many bytes are counted through for a column at the most; a line may be as long as the file.
+const BLOCK: usize = 1024;
+
+impl<'text> Lines<'text> {
+    fn of(text: &'text str) -> Lines<'text> {
+        let text = text.as_bytes();
+        let starts = [0].into_iter().chain(memchr::memchr_iter(b'\n', text).map(|end| end + 1));
+        let mut before = 0;
+        let characters = text.chunks(BLOCK).map(|block| {
+            let here = before;
+            before += count(block);
+            here
+        });
+        Lines { text, starts: starts.collect(), characters: characters.collect() }
+    }
+
+    fn place(&self, at: usize) -> Place {
+        let at = at.min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= at);
+        let start = line.checked_sub(1).and_then(|index| self.starts.get(index));
+        let column = self.before(at) - self.before(start.copied().unwrap_or(0)) + 1;
+        Place { line, column }
+    }
+
+    /// How many characters there are before this byte.
+    fn before(&self, at: usize) -> usize {
+        let block = (at / BLOCK).min(self.characters.len().saturating_sub(1));
+        let rest = self.text.get(block * BLOCK..at).map_or(0, count);
+        self.characters.get(block).copied().unwrap_or(0) + rest
+    }
+}
+
+/// How many characters of UTF-8 begin in these bytes.
+fn count(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_in_lines_of_any_length() {
+        let long = "ä".repeat(3 * BLOCK);
+        let text = format!("one\n{long}x\n\n{long}");
+        let lines = Lines::of(&text);
+        let place = |line, column| Place { line, column };
+        let slowly = |at: usize| {
+            let before = &text[..at];
+            let line = before.matches('\n').count() + 1;
+            place(line, before.rsplit('\n').next().unwrap().chars().count() + 1)
+        };
+        for (at, _) in text.char_indices() {
+            assert_eq!(lines.place(at), slowly(at), "byte {at}");
+        }
+        assert_eq!(lines.place(text.len()), slowly(text.len()));
+        assert_eq!(lines.place(usize::MAX), slowly(text.len()));
+        assert_eq!(Lines::of("").place(0), place(1, 1));
+    }
+
+    #[test]
+    fn of_very_much_that_is_wrong_a_part_is_shown_and_the_rest_counted() {
+        let text = "x\n".repeat(3 * MOST_SHOWN);
+        let mut complaints = Complaints::new(&text);
+        for line in 0..3 * MOST_SHOWN {
+            complaints.add_with(2 * line..2 * line + 1, || {
+                assert!(line < MOST_SHOWN, "this one is not shown");
+                "wrong".to_owned()
+            });
+        }
+        let errors = complaints.verdict("b.toml").unwrap_err();
+        assert_eq!(errors.all().len(), MOST_SHOWN);
+        let text = errors.to_string();
+        let last = text.lines().last().unwrap();
+        assert_eq!(last, "b.toml:51:1: one of 100 more errors, which are not shown");
+
+        let error = |line| ConfigError { place: Place { line, column: 1 }, message: "x".into() };
+        let many = ConfigErrors::new("b.toml", (1..=MOST_SHOWN + 2).map(error).collect());
+        let many = many.to_string();
+        assert!(many.contains("\nb.toml:51:1: one of 2 more errors"), "{many}");
+        let few = ConfigErrors::new("b.toml", vec![error(1)]);
+        assert_eq!(few.to_string(), "b.toml:1:1: x");
     }
 }

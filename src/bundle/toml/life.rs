@@ -1,6 +1,7 @@
 //! Reads the keys of a `[[service]]` that order it among the others, and say when it is ready,
 //! well, and started again.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -81,10 +82,10 @@ fn names(section: &mut Section, key: &str) -> Vec<(String, Range<usize>)> {
 }
 
 fn listen(section: &mut Section, readiness: Option<&Readiness>) -> Vec<Listen> {
-    let mut sockets = Vec::new();
+    let (mut sockets, mut seen) = (Vec::new(), BTreeSet::new());
     for Placed { value, span } in section.strings("listen").unwrap_or_default() {
         match Listen::parse(value) {
-            Some(socket) if sockets.contains(&socket) => {
+            Some(socket) if !seen.insert(socket.clone()) => {
                 section.complain(span, format!("\"{value}\" is in the list already"));
             }
             Some(socket) => sockets.push(socket),
@@ -113,12 +114,13 @@ fn listen(section: &mut Section, readiness: Option<&Readiness>) -> Vec<Listen> {
 fn instances(section: &mut Section) -> Option<Instances> {
     let count = section.integer("instances", 0..=i64::from(MOST_INSTANCES));
     let variable = section.string("instances-env");
-    let variable = variable.map(|name| (name.value.to_owned(), section.place(&name.span)));
-    if count.is_none() && variable.is_none() {
-        return None;
-    }
-    let count = count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
-    Some(Instances { count, variable })
+    let said = section.get("instances-env").or(section.get("instances"))?;
+    Some(Instances {
+        count: count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+        variable: variable.map(|name| name.value.to_owned()),
+        place: section.place(&said.span()),
+        bytes: section.bytes(),
+    })
 }
 
 fn restart(section: &mut Section) -> RestartPolicy {

@@ -32,11 +32,13 @@ fn events(section: &mut Section) -> Vec<String> {
     let mut events = Vec::new();
     for Placed { value, span } in section.strings("events").unwrap_or_default() {
         if !EVENTS.contains(&value) {
-            let fix = match nearest(value, &EVENTS) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("there are {}", EVENTS.join(", ")),
-            };
-            section.complain(span, format!("there is no event \"{value}\"; {fix}"));
+            section.complaints.add_with(span, || {
+                let fix = match nearest(value, &EVENTS) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => format!("there are {}", EVENTS.join(", ")),
+                };
+                format!("there is no event \"{value}\"; {fix}")
+            });
         }
         events.push(value.to_owned());
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::errors::Complaints;
 use super::life::Named;
 use crate::bundle::Service;
-use crate::nearest::nearest;
+use crate::nearest::{listed, nearest};
 
 /// Complains of names that no service has, and of a cycle, all of it.
 pub(super) fn check(services: &[Service], named: &[Named], complaints: &mut Complaints) {
@@ -17,13 +17,13 @@ pub(super) fn check(services: &[Service], named: &[Named], complaints: &mut Comp
         for (name, span) in after.iter().chain(requires) {
             match by_name.get(&**name) {
                 Some(other) => edges[index].push((*other, span.clone())),
-                None => {
+                None => complaints.add_with(span.clone(), || {
                     let fix = match nearest(name, &names) {
                         Some(near) => format!("did you mean \"{near}\"?"),
-                        None => format!("the bundle has {}", names.join(", ")),
+                        None => format!("the bundle has {}", listed(&names, ", ")),
                     };
-                    complaints.add(span.clone(), format!("there is no service \"{name}\"; {fix}"));
-                }
+                    format!("there is no service \"{name}\"; {fix}")
+                }),
             }
         }
     }
@@ -37,7 +37,7 @@ pub(super) fn check(services: &[Service], named: &[Named], complaints: &mut Comp
         let span = place.map(|(_, span)| span.clone()).unwrap_or_default();
         let message = format!(
             "a cycle, in which none could start first: {}; take one `after` or `requires` out",
-            walk.join(" after ")
+            listed(&walk, " after ")
         );
         complaints.add(span, message);
     }
@@ -45,11 +45,10 @@ pub(super) fn check(services: &[Service], named: &[Named], complaints: &mut Comp
 
 /// The members of one cycle, if there is any. Without recursion: a file may have a long chain.
 fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
-    let mut is_done = vec![false; edges.len()];
+    let (mut is_done, mut is_on_path) = (vec![false; edges.len()], vec![false; edges.len()]);
     for root in 0..edges.len() {
         // The way from the root to here, and how many edges of each were followed.
         let mut path = vec![(root, 0)];
-        let mut is_on_path = vec![false; if is_done[root] { 0 } else { edges.len() }];
         while let Some((node, followed)) = path.last_mut() {
             if is_done[*node] {
                 path.pop();

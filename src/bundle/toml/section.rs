@@ -12,6 +12,9 @@ use crate::bundle::Place;
 use crate::duration::{self, LONGEST};
 use crate::nearest::nearest;
 
+/// What a value takes beside its text.
+const VALUE_BYTES: usize = 32;
+
 /// A value and where it stands.
 pub(super) struct Placed<T> {
     pub(super) value: T,
@@ -42,20 +45,26 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
             if known.contains(&name) {
                 continue;
             }
-            let hint = match hints.iter().find(|(foreign, _)| *foreign == name) {
-                Some((_, hint)) => (*hint).to_owned(),
-                None => match nearest(name, known) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("it takes {}", known.join(", ")),
-                },
-            };
-            let message = format!("unknown key `{name}` in {}; {hint}", self.title);
-            self.complaints.add(key.span(), message);
+            self.complaints.add_with(key.span(), || {
+                let hint = match hints.iter().find(|(foreign, _)| *foreign == name) {
+                    Some((_, hint)) => (*hint).to_owned(),
+                    None => match nearest(name, known) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("it takes {}", known.join(", ")),
+                    },
+                };
+                format!("unknown key `{name}` in {}; {hint}", self.title)
+            });
         }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'text>>> {
-        self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key).map(|(_, value)| value)
+        self.table.get(key)
+    }
+
+    /// About how much memory it takes what the table says.
+    pub(super) fn bytes(&self) -> usize {
+        bytes_of(self.table)
     }
 
     pub(super) fn complain(&mut self, span: Range<usize>, message: impl Into<String>) {
@@ -183,6 +192,19 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         self.complain(value.span(), format!("`{key}` takes {expected}"));
         None
     }
+}
+
+fn bytes_of(table: &DeTable) -> usize {
+    fn of(value: &DeValue) -> usize {
+        VALUE_BYTES
+            + match value {
+                DeValue::String(text) => text.len(),
+                DeValue::Array(items) => items.iter().map(|item| of(item.get_ref())).sum(),
+                DeValue::Table(table) => bytes_of(table),
+                _ => 0,
+            }
+    }
+    table.iter().map(|(key, value)| key.get_ref().len() + of(value.get_ref())).sum()
 }
 
 pub(super) fn integer_in(value: &DeValue) -> Option<i64> {

@@ -1,21 +1,30 @@
 //! Reads `[signals]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ::toml::de::{DeTable, DeValue};
 
 use super::errors::Complaints;
 use super::section::{Placed, Section};
 use crate::bundle::{MAIN, Route, Service};
+use crate::nearest::listed;
 use crate::signal::Signal;
 
 pub(super) const KEYS: [&str; 5] = ["to", "as", "restart", "reload", "drop"];
+
+/// The names of the services.
+struct Known<'a> {
+    in_order: Vec<&'a str>,
+    sorted: BTreeSet<&'a str>,
+}
 
 pub(super) fn routes<'text>(
     table: &DeTable<'text>,
     services: &[Service],
     complaints: &mut Complaints<'text>,
 ) -> BTreeMap<Signal, Route> {
+    let in_order: Vec<&str> = services.iter().map(|service| &*service.name).collect();
+    let services = Known { sorted: in_order.iter().copied().collect(), in_order };
     let mut routes = BTreeMap::new();
     for (name, value) in table.iter() {
         let signal = match name.get_ref().as_ref().parse::<Signal>() {
@@ -37,7 +46,7 @@ pub(super) fn routes<'text>(
         };
         let mut section = Section::new(table, "[signals]", complaints);
         section.only(&KEYS, &[]);
-        if let Some(route) = route(&mut section, value.span(), services)
+        if let Some(route) = route(&mut section, value.span(), &services)
             && routes.insert(signal, route).is_some()
         {
             complaints.add(name.span(), format!("a second route for {signal}"));
@@ -55,11 +64,7 @@ fn not_routable(signal: Signal) -> Option<&'static str> {
     }
 }
 
-fn route(
-    section: &mut Section,
-    span: std::ops::Range<usize>,
-    services: &[Service],
-) -> Option<Route> {
+fn route(section: &mut Section, span: std::ops::Range<usize>, services: &Known) -> Option<Route> {
     let to = section.strings("to");
     let as_signal = section.parsed::<Signal>("as");
     let drop = section.boolean("drop").unwrap_or(false);
@@ -111,19 +116,20 @@ fn targets(
     section: &mut Section,
     to: Vec<Placed<&str>>,
     span: &std::ops::Range<usize>,
-    services: &[Service],
+    services: &Known,
 ) -> Vec<String> {
     if to.is_empty() {
         section.complain(span.clone(), "`to` is empty; write drop = true to drop the signal");
     }
     let mut names = Vec::<String>::new();
+    let mut seen = BTreeSet::new();
     for Placed { value, span } in to {
-        if value != MAIN && !services.iter().any(|service| service.name == value) {
-            let known: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
-            let message =
-                format!("there is no service \"{value}\"; the bundle has {}", known.join(", "));
-            section.complain(span, message);
-        } else if names.iter().any(|name| name == value) {
+        if value != MAIN && !services.sorted.contains(value) {
+            section.complaints.add_with(span, || {
+                let known = listed(&services.in_order, ", ");
+                format!("there is no service \"{value}\"; the bundle has {known}")
+            });
+        } else if !seen.insert(value) {
             section.complain(span, format!("\"{value}\" is in the list already"));
         } else {
             names.push(value.to_owned());

@@ -1,0 +1,141 @@
+//! Whose turn to start it is.
+
+use std::time::{Duration, Instant};
+
+use super::event::{Action, Note, ServiceId};
+use super::lifecycle::{End, Ending, State};
+use super::shutdown::Phase;
+use super::{EXECUTION_TIMEOUT, Supervisor};
+
+/// What a service's own requirements and order say about its start.
+#[derive(Clone, Copy)]
+enum Turn {
+    Now,
+    Later,
+    Never,
+}
+
+/// What those wait for that come after a group.
+#[derive(Clone, Copy, Default)]
+struct Standing {
+    /// Some of it is not ready yet.
+    is_pending: bool,
+    /// An operator has stopped some of it.
+    is_stopped: bool,
+    /// Some of it has ended, and was not to.
+    has_failed: bool,
+}
+
+impl Supervisor {
+    /// Starts the next service whose turn has come, if none is just being started.
+    pub(super) fn start_next(&mut self, now: Instant, orders: &mut Vec<Action>) {
+        if self.census.spawning > 0 || self.census.waiting == 0 {
+            return;
+        }
+        // Each group is looked at once, however many come after it.
+        let mut standings = Vec::new();
+        for place in self.first_waiting..self.order.start.len() {
+            let group = self.order.start[place];
+            let members = &self.order.groups[group].members;
+            if place == self.first_waiting
+                && !members.iter().any(|id| self.state(*id) == State::Waiting)
+            {
+                self.first_waiting += 1;
+                continue;
+            }
+            let mut turn = None;
+            for member in 0..self.order.groups[group].members.len() {
+                let id = self.order.groups[group].members[member];
+                if self.state(id) != State::Waiting {
+                    continue;
+                }
+                match *turn.get_or_insert_with(|| self.turn(group, &mut standings)) {
+                    Turn::Later => break,
+                    Turn::Never => {
+                        self.set(id, State::Gone(End::Failed));
+                        orders.push(Action::Note(Note::RequirementGone(id)));
+                    }
+                    Turn::Now => {
+                        self.services[id.0].stop = self.policy.services[id.0].stop();
+                        let late_at = self.execution_timeout(id).map(|span| now + span);
+                        self.set(id, State::Spawning { late_at });
+                        orders.push(Action::Spawn(id));
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long it may take until the service's program runs. One command has as long as it
+    /// takes, as without an init.
+    fn execution_timeout(&self, id: ServiceId) -> Option<Duration> {
+        let own = self.policy.services[id.0].start_timeout;
+        (!self.policy.code_of_first).then(|| own.unwrap_or(EXECUTION_TIMEOUT))
+    }
+
+    fn turn(&self, group: usize, standings: &mut Vec<Option<Standing>>) -> Turn {
+        let after = &self.order.groups[group].after;
+        if !after.is_empty() {
+            standings.resize(self.order.groups.len(), None);
+        }
+        for other in after {
+            let standing =
+                *standings[other.group].get_or_insert_with(|| self.standing(other.group));
+            match standing {
+                Standing { has_failed: true, .. } if other.is_required => return Turn::Never,
+                Standing { is_stopped: true, .. } if other.is_required => return Turn::Later,
+                Standing { is_pending: true, .. } => return Turn::Later,
+                Standing { .. } => {}
+            }
+        }
+        Turn::Now
+    }
+
+    fn standing(&self, group: usize) -> Standing {
+        let mut standing = Standing::default();
+        for id in &self.order.groups[group].members {
+            match self.state(*id) {
+                State::Running { ready: true, .. } if self.is_wanted(*id) => {}
+                State::Gone(End::Stopped) => standing.is_stopped = true,
+                State::Gone(End::Done) if self.is_oneshot(*id) => {}
+                State::Gone(_) => standing.has_failed = true,
+                _ => standing.is_pending = true,
+            }
+        }
+        standing
+    }
+
+    pub(super) fn start_requested(&mut self, id: ServiceId) {
+        if self.phase != Phase::Up {
+            return;
+        }
+        let mut wanted = vec![id];
+        while let Some(id) = wanted.pop() {
+            let is_there = self.policy.services.get(id.0).is_some_and(|policy| !policy.is_retired);
+            let Some(group) = self.order.group(id).filter(|_| is_there) else { continue };
+            // What it requires has to be there, and comes before it, so this ends.
+            let is_down =
+                |id: &ServiceId| matches!(self.state(*id), State::Gone(End::Stopped | End::Failed));
+            wanted.extend(self.order.required_by(group).filter(is_down));
+            self.start_one(id);
+        }
+    }
+
+    fn start_one(&mut self, id: ServiceId) {
+        let service = &mut self.services[id.0];
+        service.history.forgive();
+        match service.state {
+            State::Gone(_) | State::Backoff { .. } => self.set(id, State::Waiting),
+            State::Draining { .. } | State::Stopping { .. } | State::Killed => {
+                service.ending = Some(Ending::Restart);
+            }
+            // What was asked for can be taken back; that it has failed can not.
+            State::Running { .. } | State::Spawning { .. } => match service.ending {
+                Some(Ending::Stop | Ending::Restart | Ending::Requirement) => service.ending = None,
+                Some(Ending::Unready | Ending::Unhealthy | Ending::Shutdown) | None => {}
+            },
+            State::Waiting => {}
+        }
+    }
+}
