@@ -6,12 +6,23 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::signal::Signal;
+use crate::sys::signals;
+
 /// Where control groups are mounted; the second where version 1 has the first.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 /// Version 1 has a hierarchy for each controller.
 const MEMORY_V1_MOUNT: &str = "/sys/fs/cgroup/memory";
 /// How deep to look for groups below ours; systemd, the deepest user known, makes a few levels.
 const DEEPEST: usize = 16;
+/// How many names are tried for a service's group where others are taken.
+const MOST_NAMES: u32 = 8;
+/// How often the members of a group are looked for that have no `cgroup.kill`.
+const MOST_ROUNDS: usize = 8;
+/// How many of them are held by a descriptor at the same time.
+const MOST_AT_ONCE: usize = 64;
 
 /// Counts the processes of the init's control group that the kernel kills because memory runs out.
 #[derive(Debug, Default)]
@@ -60,62 +71,155 @@ fn read(file: &Path) -> Option<String> {
 /// own: we must be PID 1, which this does not kill, and every process in it must be of our PID
 /// namespace. On a host the group is shared with the user's shell.
 pub fn kill_all() -> io::Result<()> {
-    fs::write(own_group()?.join("cgroup.kill"), "1")
+    fs::write(OwnGroup::find()?.directory.join("cgroup.kill"), "1")
 }
 
-fn own_group() -> io::Result<PathBuf> {
-    if std::process::id() != 1 {
-        return Err(io::ErrorKind::Unsupported.into());
+/// The init's own control group, where that is the container's.
+#[derive(Debug)]
+pub struct OwnGroup {
+    directory: PathBuf,
+    /// As in `/proc/PID/cgroup`.
+    path: String,
+}
+
+impl OwnGroup {
+    /// Looks for it. The root of a hierarchy, which has no events, is no container's.
+    pub fn find() -> io::Result<OwnGroup> {
+        if std::process::id() != 1 {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let directory = v2_directories(&own)
+            .into_iter()
+            .find(|group| group.join("cgroup.events").exists())
+            .ok_or(io::ErrorKind::NotFound)?;
+        if !has_only_our_processes(&directory, DEEPEST)? {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let path = v2_path(&own).trim_end_matches('/').to_owned();
+        Ok(OwnGroup { directory, path })
     }
-    let own = fs::read_to_string("/proc/self/cgroup")?;
-    let group = v2_directories(&own)
-        .into_iter()
-        .find(|group| group.join("cgroup.kill").exists())
-        .ok_or(io::ErrorKind::NotFound)?;
-    if !has_only_our_processes(&group, DEEPEST)? {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    Ok(group)
+}
+
+/// The path of a process's control group of version 2, as seen from ours.
+pub fn path_of(pid: i32) -> Option<String> {
+    read(Path::new(&format!("/proc/{pid}/cgroup"))).map(|groups| v2_path(&groups).to_owned())
 }
 
 /// A control group for one service, below the init's own: what the service leaves behind can't
 /// leave it, whatever its process group or session.
 #[derive(Debug)]
-pub struct ServiceGroup(PathBuf);
+pub struct ServiceGroup {
+    directory: PathBuf,
+    /// As in `/proc/PID/cgroup`.
+    path: String,
+}
 
 impl ServiceGroup {
-    /// Makes it, where the init's own group is the container's and ours to write; elsewhere
-    /// there is none.
-    pub fn make(name: &str) -> io::Result<ServiceGroup> {
-        let group = own_group()?.join(format!("sidecar-init.{name}"));
-        match fs::create_dir(&group) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(ServiceGroup(group)),
+    /// Makes it, where the init's own group is ours to write; elsewhere there is none. One that
+    /// is there already may have strangers in it, and is left alone unless it is empty.
+    pub fn make(own: &OwnGroup, name: &str) -> io::Result<ServiceGroup> {
+        let mut tried = 0;
+        loop {
+            let name = match tried {
+                0 => format!("sidecar-init.{name}"),
+                // A character that no service's name has.
+                _ => format!("sidecar-init.{name}~{tried}"),
+            };
+            let directory = own.directory.join(&name);
+            let made = fs::create_dir(&directory).or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => {
+                    // The kernel removes no group that has members, rmdir(2).
+                    fs::remove_dir(&directory).and_then(|()| fs::create_dir(&directory))
+                }
+                _ => Err(error),
+            });
+            match made {
+                Ok(()) => {
+                    return Ok(ServiceGroup { path: format!("{}/{name}", own.path), directory });
+                }
+                Err(error) if is_taken(&error) && tried < MOST_NAMES => tried += 1,
+                Err(error) => return Err(error),
+            }
         }
     }
 
     /// What a process writes `0` to that is to become a member.
     pub fn door(&self) -> io::Result<OwnedFd> {
-        Ok(fs::File::options().write(true).open(self.0.join("cgroup.procs"))?.into())
+        Ok(fs::File::options().write(true).open(self.directory.join("cgroup.procs"))?.into())
     }
 
     /// Kills all members.
     pub fn kill(&self) -> io::Result<()> {
-        fs::write(self.0.join("cgroup.kill"), "1")
+        match fs::write(self.directory.join("cgroup.kill"), "1") {
+            // Linux before 5.14.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                kill_each(&self.directory, DEEPEST)
+            }
+            other => other,
+        }
     }
 
     /// Whether none of its members lives.
     pub fn is_empty(&self) -> bool {
-        let events = fs::read_to_string(self.0.join("cgroup.events"));
+        let events = fs::read_to_string(self.directory.join("cgroup.events"));
         events.is_ok_and(|events| events.lines().any(|line| line == "populated 0"))
     }
+
+    /// Whether a process with this path, as [`path_of`] gives it, is a member.
+    pub fn holds(&self, path: &str) -> bool {
+        path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// Whether rmdir(2) says that there is something in it.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty)
 }
 
 /// An empty one is removed; the kernel keeps any other, rmdir(2).
 impl Drop for ServiceGroup {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
+        let _ = fs::remove_dir(&self.directory);
     }
+}
+
+/// Kills the members of a group and of those below it, one by one. Members may fork in the
+/// meantime, so it is tried again while there are any.
+fn kill_each(group: &Path, depth: usize) -> io::Result<()> {
+    if depth == 0 {
+        return Ok(());
+    }
+    for entry in fs::read_dir(group)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            kill_each(&entry.path(), depth - 1)?;
+        }
+    }
+    for _ in 0..MOST_ROUNDS {
+        let found = members(group)?;
+        let open =
+            |pid: i32| Some((pid, pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?));
+        for some in found.chunks(MOST_AT_ONCE) {
+            let opened: Vec<_> = some.iter().filter_map(|pid| open(*pid)).collect();
+            // Who is a member still has not ended since, so the descriptor is of no other.
+            let still = members(group)?;
+            for (pid, pidfd) in opened {
+                if still.contains(&pid) {
+                    let _ = signals::pidfd_send(&pidfd, Signal::KILL);
+                }
+            }
+        }
+        if found.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn members(group: &Path) -> io::Result<Vec<i32>> {
+    let text = fs::read_to_string(group.join("cgroup.procs"))?;
+    Ok(text.lines().filter_map(|pid| pid.parse().ok()).collect())
 }
 
 /// `oom_kill N` in memory.events (version 2) or memory.oom_control (version 1).
@@ -126,8 +230,12 @@ fn oom_kill_in(text: &str) -> Option<u64> {
 /// The places where our group may be seen: at its path where the hierarchy is mounted whole, at
 /// the mount itself where only our part of it is, as in a container.
 fn v2_directories(own: &str) -> Vec<PathBuf> {
-    let path = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-    MOUNTS.iter().flat_map(|mount| below_and_at(mount, path)).collect()
+    MOUNTS.iter().flat_map(|mount| below_and_at(mount, v2_path(own))).collect()
+}
+
+/// The path of version 2 among the lines of `/proc/PID/cgroup`.
+fn v2_path(groups: &str) -> &str {
+    groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/")
 }
 
 fn v1_memory_directories(own: &str) -> Vec<PathBuf> {
@@ -190,6 +298,36 @@ mod tests {
         assert_eq!(v1_memory_directories(own)[0], Path::new("/sys/fs/cgroup/memory/docker/x"));
         assert!(v1_memory_directories("0::/\n").is_empty());
         assert_eq!(v2_directories("0::/\n"), MOUNTS.map(Path::new), "each once");
+    }
+
+    #[test]
+    fn members_are_killed_one_by_one_where_the_kernel_does_not_do_it_at_once() {
+        let group = tempfile::tempdir().unwrap();
+        let below = group.path().join("below");
+        fs::create_dir(&below).unwrap();
+        let start = || std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut children = [start(), start()];
+        fs::write(group.path().join("cgroup.procs"), format!("{}\n", children[0].id())).unwrap();
+        fs::write(below.join("cgroup.procs"), format!("{}\n", children[1].id())).unwrap();
+        kill_each(group.path(), DEEPEST).unwrap();
+        for child in &mut children {
+            let status = child.wait().unwrap();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        }
+    }
+
+    #[test]
+    fn a_group_that_has_members_already_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = OwnGroup { directory: directory.path().to_owned(), path: "/x".to_owned() };
+        let group = ServiceGroup::make(&own, "a").unwrap();
+        assert!(group.holds("/x/sidecar-init.a") && group.holds("/x/sidecar-init.a/below"));
+        assert!(!group.holds("/x/sidecar-init.ab") && !group.holds("/x"));
+        // An empty directory is like an empty group.
+        let again = ServiceGroup::make(&own, "a").unwrap();
+        assert_eq!(again.path, "/x/sidecar-init.a");
+        fs::create_dir(again.directory.join("stranger")).unwrap();
+        assert_eq!(ServiceGroup::make(&own, "a").unwrap().path, "/x/sidecar-init.a~1");
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod helpers;
 mod history;
 mod hooks;
 mod launch;
+mod lineage;
 mod notification;
 mod obey;
 mod processes;
@@ -59,6 +60,7 @@ use control::Control;
 use helpers::Helpers;
 use history::History;
 use hooks::Hooks;
+use lineage::Lineage;
 use processes::Processes;
 use remnants::Remnants;
 use sockets::Sockets;
@@ -122,6 +124,7 @@ pub struct Init {
     /// Children that have not executed their program yet.
     starts: Starts,
     helpers: Helpers,
+    lineage: Lineage,
     checks: Checks,
     watchdogs: Watchdogs,
     upward: Upward,
@@ -205,6 +208,7 @@ impl Init {
             remnants: Remnants::default(),
             starts: Starts::default(),
             helpers: Helpers::default(),
+            lineage: Lineage::default(),
             checks: Checks::default(),
             watchdogs: Watchdogs::default(),
             upward,

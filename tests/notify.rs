@@ -8,6 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use harness::notices::is_root;
 use harness::{
     PYTHON, Position, bundle, bundle_command, has, kill, positions, start, start_bundle, until,
 };
@@ -25,8 +26,12 @@ signal.signal(signal.SIGTERM, lambda *_: (out("TERM"), os._exit(0)))
 "#;
 
 fn service(script: &str, more: &str) -> String {
+    named("a", script, more)
+}
+
+fn named(name: &str, script: &str, more: &str) -> String {
     format!(
-        "[[service]]\nname = \"a\"\ncommand = [\"/usr/bin/python3\", \"-c\", '''{PRELUDE}{script}''']\n\
+        "[[service]]\nname = \"{name}\"\ncommand = [\"/usr/bin/python3\", \"-c\", '''{PRELUDE}{script}''']\n\
          notify = \"systemd\"\nenvironment-drop = [\"PYTHON*\"]\n{more}\n"
     )
 }
@@ -97,6 +102,114 @@ fn a_stranger_is_no_main_process() {
     running.signal("TERM");
     let ended = running.end();
     assert!(ended.code() == 0 && ended.stderr.contains(&words), "{ended:?}");
+}
+
+/// A directory that every user may look into.
+fn open_directory() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    directory
+}
+
+#[test]
+fn nobody_has_others_signalled_by_calling_them_its_main_process() {
+    if !has(PYTHON) || !is_root() {
+        return;
+    }
+    for position in positions() {
+        let directory = open_directory();
+        let place = directory.path().join("pid").display().to_string();
+        // An orphan of root, in a session of its own.
+        let daemon = format!(
+            "(setsid sh -c 'echo $$ >{place}.new; mv {place}.new {place}; exec sleep 1000' &)\n\
+             while [ ! -e {place} ]; do :; done; echo up; exec sleep 1000"
+        );
+        let root = format!(
+            "[[service]]\nname = \"root\"\ncommand = [\"sh\", \"-c\", '''{daemon}''']\nready = {{ log = \"up\" }}\n"
+        );
+        let script = format!(
+            "say('MAINPID=' + open('{place}').read()); say('READY=1'); say('WATCHDOG=trigger'); wait()"
+        );
+        let more = "user = 54321\nafter = [\"root\"]\non-exit = \"ignore\"";
+        let mut running = start_bundle(position, &(root + &service(&script, more)));
+        // Who is ended is the service that wants to be, and not the other's daemon.
+        running.wait_for("[a] TERM");
+        running.signal("TERM");
+        let ended = running.end();
+        let words = "which is no process of its own: not heeded";
+        assert!(ended.code() == 0 && ended.stderr.contains(words), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_process_without_privileges_makes_none_with_them_the_main_one() {
+    if !has(PYTHON) || !is_root() {
+        return;
+    }
+    let script = r#"
+root = os.fork()
+if root == 0:
+    signal.signal(signal.SIGTERM, lambda *_: (out("the child's TERM"), os._exit(0)))
+    wait()
+if os.fork() == 0:
+    os.setuid(54321)
+    say("MAINPID=%d\nREADY=1" % root)
+    say("WATCHDOG=trigger")
+wait()
+"#;
+    for position in positions() {
+        let ended = start_bundle(position, &service(script, "")).end();
+        let words = "which is of a user whom it may not signal: not heeded";
+        assert!(ended.code() == 124 && ended.stderr.contains(words), "{ended:?}");
+        assert!(ended.stdout.contains("[a] TERM"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_neighbour_of_the_same_user_does_not_speak_for_a_service() {
+    if !has(PYTHON) {
+        return;
+    }
+    for position in positions() {
+        let directory = open_directory();
+        let place = directory.path().join("address").display().to_string();
+        let a = format!(
+            "open('{place}', 'w').write(os.environ['NOTIFY_SOCKET']); say('READY=1'); wait()"
+        );
+        // An orphan, in a session of its own.
+        let b = format!(
+            r#"
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+main = os.getpid()
+between = os.fork()
+if between == 0:
+    os.setsid()
+    between = os.getpid()
+    if os.fork() > 0:
+        os._exit(0)
+    while os.getppid() == between:
+        pass
+    os.environ["NOTIFY_SOCKET"] = open("{place}").read()
+    for text in ["WATCHDOG=trigger", "MAINPID=%d" % os.getpid(), "STOPPING=1"]:
+        say(text)
+    os.kill(main, signal.SIGUSR1)
+    wait()
+os.waitpid(between, 0)
+signal.sigwait([signal.SIGUSR1])
+out("said")
+say("READY=1")
+wait()
+"#
+        );
+        let b = named("b", &b, "after = [\"a\"]");
+        let mut running = start_bundle(position, &(service(&a, "") + &b));
+        running.wait_for("[b] said");
+        running.signal("TERM");
+        let ended = running.end();
+        assert_eq!(ended.code(), 0, "{ended:?}");
+        assert!(ended.stderr.contains("\"a\" is spoken for by process"), "{ended:?}");
+    }
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! How the init learns that services are ready, or no longer well: runs their checks, and
 //! listens to what they say.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -13,10 +13,11 @@ use rustix::process::Pid;
 use super::checks::{Blindness, Purpose, Verdict};
 use super::helpers::Job;
 use super::history::RELOADING;
+use super::lineage::Belonging;
 use super::notification::{self, Channel, Said};
 use super::starts::Refusal;
 use super::token::Source;
-use super::{Init, launch, tree};
+use super::{Init, launch};
 use crate::bundle::ServiceType;
 use crate::bundle::check::Readiness;
 use crate::error_text::error_text;
@@ -71,6 +72,8 @@ impl Init {
         if let Some(Readiness::Log(text)) = &self.plan.bundle.services[id.0].readiness {
             self.logs.watch(id, text);
         }
+        let user = self.user_of(id);
+        self.lineage.runs(user, &self.plan.name(id));
         let Some(channel) = notification.channel else { return };
         let token = Source::Notification(id).token();
         self.poll.registry().register(&channel, token, Interest::READABLE);
@@ -110,6 +113,7 @@ impl Init {
     pub(super) fn end_checks(&mut self, id: ServiceId) {
         self.checks.end(id).into_iter().for_each(kill_group);
         self.watchdogs.end(id);
+        self.lineage.end(id);
         if let Some(slot) = self.notifications.get_mut(id.0) {
             *slot = None;
         }
@@ -266,14 +270,35 @@ impl Init {
         if heard.ended {
             self.notifications[id.0] = None;
         }
+        // Whoever says much is looked at once.
+        let mut known = BTreeMap::new();
         for (sender, said) in heard.said {
-            if sender.is_none_or(|sender| self.may_speak_for(id, sender)) {
-                self.heed_said(id, said);
+            // Whoever has the other end of the pipe may write into it.
+            let Some(sender) = sender else {
+                self.heed_said(id, said, None);
+                continue;
+            };
+            let belonging = sender.pid.map_or(Belonging::Foreign, |pid| {
+                *known.entry(pid).or_insert_with(|| self.belonging(id, pid))
+            });
+            match self.may_say(id, (sender, belonging), &said) {
+                true => self.heed_said(id, said, Some(sender)),
+                false => {
+                    let pid = sender
+                        .pid
+                        .map_or("without a number here".to_owned(), |pid| pid.to_string());
+                    self.do_not_heed(
+                        id,
+                        &format!(
+                            "is spoken for by process {pid}, which is not known to be its own"
+                        ),
+                    );
+                }
             }
         }
     }
 
-    fn heed_said(&mut self, id: ServiceId, said: Said) {
+    fn heed_said(&mut self, id: ServiceId, said: Said, sender: Option<Peer>) {
         let now = Instant::now();
         match said {
             Said::Ready => {
@@ -290,53 +315,10 @@ impl Init {
             Said::Watchdog(span) => self.watchdogs.change(id, span, now),
             Said::Reloading => self.history.does(id, Some(RELOADING)),
             Said::Stopping => self.history.does(id, Some("stopping by itself")),
-            Said::MainProcess(pid) => self.main_process_is(id, pid),
-        }
-    }
-
-    /// The service says that another process is its main one, as after a fork of a daemon. It has
-    /// to be one of its own.
-    fn main_process_is(&mut self, id: ServiceId, number: i32) {
-        let Some(pid) = Pid::from_raw(number) else { return };
-        if self.processes.get(id).is_none_or(|process| process.pid == pid) {
-            return;
-        }
-        let user = std::fs::metadata(format!("/proc/{number}")).map(|stat| stat.uid());
-        let is_its_own = user.is_ok_and(|user| {
-            !self.processes.is_service(number)
-                && self.may_speak_for(id, Peer { pid: Some(number), user })
-        });
-        if !is_its_own {
-            let text = format!("says MAINPID={number}, which is no process of its own: not heeded");
-            return self.say_of(id, &text);
-        }
-        self.processes.replace(id, pid, self.poll.registry(), Source::Process(id).token());
-        self.tell(&format!(
-            "service \"{}\" says that its main process is {number}",
-            self.plan.name(id)
-        ));
-    }
-
-    /// A process below the service may; one whose parents are gone, or that is gone itself, if
-    /// it is the service's user's. Strangers may not.
-    fn may_speak_for(&self, id: ServiceId, sender: Peer) -> bool {
-        let (Some(process), Some(pid)) = (self.processes.get(id), sender.pid) else { return false };
-        let main = process.pid.as_raw_nonzero().get();
-        let own = i32::try_from(std::process::id()).unwrap_or(1);
-        if pid == own {
-            return false;
-        }
-        let is_end = |pid: i32| pid == main || pid == own || self.processes.is_service(pid);
-        match tree::ancestor(pid, is_end) {
-            Some(pid) if pid == main => true,
-            Some(pid) if pid != own => false,
-            orphan => {
-                let user = match &self.plan.identities[id.0] {
-                    Some(who) => who.user,
-                    None => rustix::process::geteuid().as_raw(),
-                };
-                let is_gone = orphan.is_none() && !tree::is_there(pid);
-                (orphan.is_some() || is_gone) && (sender.user == user || sender.user == 0)
+            Said::MainProcess(pid) => {
+                if let Some(sender) = sender {
+                    self.main_process_is(id, pid, sender);
+                }
             }
         }
     }

@@ -23,6 +23,10 @@ impl Helpers {
         self.0.insert(pid.as_raw_nonzero().get(), job);
     }
 
+    pub(super) fn is_running(&self, pid: i32) -> bool {
+        self.0.contains_key(&pid)
+    }
+
     /// Takes out one that was just reaped.
     pub(super) fn remove(&mut self, pid: Pid) -> Option<Job> {
         self.0.remove(&pid.as_raw_nonzero().get())

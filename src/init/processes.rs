@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::poll::Registry;
 use crate::signal::Signal;
 use crate::supervisor::{ServiceId, Target};
-use crate::sys::process_ids::group_of;
+use crate::sys::process_ids::{group_of, session_of};
 use crate::sys::signals;
 
 /// A main process that has not been reaped. Until then its pid, and the id of the group that it
@@ -19,8 +19,8 @@ use crate::sys::signals;
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) pid: Pid,
-    /// The group of the processes that belong to it.
-    pub(super) group: Pid,
+    /// The one that we have started, which another may have replaced.
+    first: Pid,
     /// Says that it has ended, and signals it; `None` where the kernel has none to give.
     pidfd: Option<OwnedFd>,
 }
@@ -36,18 +36,20 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// Another process, which lives, is the service's main one from now on.
-    pub(super) fn replace(&mut self, id: ServiceId, pid: Pid, registry: &Registry, token: Token) {
-        if let Some(old) = self.by_service.get_mut(id.0).and_then(Option::take) {
-            self.by_pid.remove(&old.pid.as_raw_nonzero().get());
-        }
-        self.insert(id, pid, registry, token);
-        // Never our own group, whatever a service has moved into it: what is sent to the group
-        // would reach us, and on a host the user's shell.
-        let group = group_of(Some(pid)).filter(|group| Some(*group) != group_of(None));
-        if let (Some(Some(process)), Some(group)) = (self.by_service.get_mut(id.0), group) {
-            process.group = group;
-        }
+    /// Another process is the service's main one from now on.
+    pub(super) fn replace(
+        &mut self,
+        id: ServiceId,
+        pid: Pid,
+        pidfd: OwnedFd,
+        registry: &Registry,
+        token: Token,
+    ) {
+        let Some(Some(process)) = self.by_service.get_mut(id.0) else { return };
+        registry.register(&pidfd, token, Interest::READABLE);
+        self.by_pid.remove(&process.pid.as_raw_nonzero().get());
+        self.by_pid.insert(pid.as_raw_nonzero().get(), id);
+        (process.pid, process.pidfd) = (pid, Some(pidfd));
     }
 
     /// Enters a process that was just started, and leads a group of its own.
@@ -69,7 +71,7 @@ impl Processes {
         if self.by_service.len() <= id.0 {
             self.by_service.resize_with(id.0 + 1, || None);
         }
-        self.by_service[id.0] = Some(Process { pid, group: pid, pidfd });
+        self.by_service[id.0] = Some(Process { pid, first: pid, pidfd });
         self.by_pid.insert(pid.as_raw_nonzero().get(), id);
     }
 
@@ -94,6 +96,11 @@ impl Processes {
         self.by_pid.is_empty()
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = Pid> {
+        self.by_service.iter().flatten().map(|process| process.pid)
+    }
+
     pub(super) fn is_service(&self, pid: i32) -> bool {
         self.by_pid.contains_key(&pid)
     }
@@ -108,10 +115,10 @@ impl Processes {
     pub(super) fn signal(&self, id: ServiceId, signal: Signal, target: Target) -> io::Result<()> {
         let Some(process) = self.get(id) else { return Ok(()) };
         let pid = process.pid.as_raw_nonzero().get();
-        let group = process.group.as_raw_nonzero().get();
-        let sent = match (target, &process.pidfd) {
-            (Target::Group, _) => signals::kill(-group, signal),
-            (Target::Process, Some(pidfd)) => match signals::pidfd_send(pidfd, signal) {
+        let group = process.group().filter(|_| target == Target::Group);
+        let sent = match (group, &process.pidfd) {
+            (Some(group), _) => signals::kill(-group.as_raw_nonzero().get(), signal),
+            (None, Some(pidfd)) => match signals::pidfd_send(pidfd, signal) {
                 // The call alone may be missing or forbidden (ENOSYS, EPERM); by pid it is just
                 // as safe as long as we are the one who reaps.
                 Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
@@ -119,7 +126,7 @@ impl Processes {
                 }
                 other => other,
             },
-            (Target::Process, None) => signals::kill(pid, signal),
+            (None, None) => signals::kill(pid, signal),
         };
         match sent {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
@@ -140,14 +147,31 @@ fn open_pidfd(pid: Pid, registry: &Registry, token: Token) -> io::Result<OwnedFd
     Ok(pidfd)
 }
 
+/// Whether the process has ended, reaped or not, pidfd_open(2).
+pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once)) == Ok(1)
+}
+
 impl Process {
     /// Whether it is certain to have ended, although its parent, which is not us, may not have
     /// reaped it yet.
     pub(super) fn has_ended(&self) -> bool {
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        self.pidfd.as_ref().is_some_and(|pidfd| {
-            poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once)) == Ok(1)
-        })
+        self.pidfd.as_ref().is_some_and(has_ended)
+    }
+
+    /// The group of the processes that belong to it; `None` if strangers may be in it, too: then
+    /// only the process itself is signalled. A group is part of one session (setpgid(2)), so that
+    /// nobody enters one in a session that began below us; in ours everybody may.
+    pub(super) fn group(&self) -> Option<Pid> {
+        if self.pid == self.first {
+            return Some(self.pid);
+        }
+        let (group, session) = (group_of(Some(self.pid))?, session_of(Some(self.pid))?);
+        let is_alone = group == self.pid || Some(session) != session_of(None);
+        // One that has ended may have been reaped by its parent: then those are another's.
+        let is_certain = is_alone && Some(group) != group_of(None) && !self.has_ended();
+        is_certain.then_some(group)
     }
 
     /// The descriptor of the pidfd, if there is one.

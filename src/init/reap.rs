@@ -24,7 +24,7 @@ impl Init {
         let Some(process) = self.processes.get(id) else { return };
         if self.supervisor.may_run_again(id) && (is_zombie(process.pid) || process.has_ended()) {
             // What it leaves behind would be in the way of its next run.
-            self.remnants.kill(id, process.group);
+            self.remnants.kill(id, process.group());
         }
         match waitpid(Some(process.pid), WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => self.reaped(pid, exit_status(status)),

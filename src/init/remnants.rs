@@ -3,13 +3,14 @@
 //! the two meet.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process_group};
 
-use crate::cgroup::ServiceGroup;
+use crate::cgroup::{self, OwnGroup, ServiceGroup};
 use crate::signal::Signal;
 use crate::supervisor::ServiceId;
 use crate::sys::signals;
@@ -22,6 +23,8 @@ pub(super) struct Remnants {
     groups: BTreeMap<ServiceId, Pid>,
     /// The control groups of services that may run again, where such can be made.
     control_groups: BTreeMap<ServiceId, ServiceGroup>,
+    /// Where they are made, once it was looked for.
+    own_group: Option<OwnGroup>,
     /// Such can't be made here.
     has_no_control_groups: bool,
     /// Services that wait for theirs to be gone, and for how long at the most.
@@ -32,7 +35,7 @@ impl Remnants {
     /// What the service is to be let into its control group by; `None` where there is none.
     pub(super) fn door(&mut self, id: ServiceId, name: &str) -> Option<OwnedFd> {
         if !self.control_groups.contains_key(&id) && !self.has_no_control_groups {
-            match ServiceGroup::make(name) {
+            match self.make_control_group(name) {
                 Ok(group) => drop(self.control_groups.insert(id, group)),
                 Err(_) => self.has_no_control_groups = true,
             }
@@ -40,14 +43,33 @@ impl Remnants {
         self.control_groups.get(&id)?.door().ok()
     }
 
+    fn make_control_group(&mut self, name: &str) -> io::Result<ServiceGroup> {
+        let own = match self.own_group.take() {
+            Some(own) => own,
+            None => OwnGroup::find()?,
+        };
+        ServiceGroup::make(self.own_group.insert(own), name)
+    }
+
     /// The main process has ended, and is not reaped yet, so that its group is still its own: all
     /// that it leaves behind is killed.
-    pub(super) fn kill(&mut self, id: ServiceId, group: Pid) {
-        let _ = signals::kill(-group.as_raw_nonzero().get(), Signal::KILL);
+    pub(super) fn kill(&mut self, id: ServiceId, group: Option<Pid>) {
+        if let Some(group) = group {
+            let _ = signals::kill(-group.as_raw_nonzero().get(), Signal::KILL);
+            self.groups.insert(id, group);
+        }
         if let Some(control_group) = self.control_groups.get(&id) {
             let _ = control_group.kill();
         }
-        self.groups.insert(id, group);
+    }
+
+    /// In whose control group the process is.
+    pub(super) fn owner_by_control_group(&self, pid: i32) -> Option<ServiceId> {
+        if self.control_groups.is_empty() {
+            return None;
+        }
+        let path = cgroup::path_of(pid)?;
+        self.control_groups.iter().find(|(_, group)| group.holds(&path)).map(|(id, _)| *id)
     }
 
     /// Another service has this id from now on.

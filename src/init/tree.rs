@@ -26,16 +26,35 @@ pub(super) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<i
 /// The first of the process and its ancestors that `is_end` knows; `None` if there is none, or
 /// `/proc` does not show them.
 pub(super) fn ancestor(mut pid: i32, is_end: impl Fn(i32) -> bool) -> Option<i32> {
+    let mut child_started = u64::MAX;
     // Pids may be reused while `/proc` is read, so that it shows a loop.
     for _ in 0..MOST_GENERATIONS {
         if is_end(pid) {
             return Some(pid);
         }
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         // A zombie counts too: what it said just before its end is still to be heard.
-        pid = parent_in(&stat).map(|(_, parent)| parent).filter(|parent| *parent > 0)?;
+        let Stat { parent, started, .. } = stat(pid)?;
+        // A parent that is younger than its child has only got the number of one that has ended.
+        if started > child_started || parent <= 0 {
+            return None;
+        }
+        (pid, child_started) = (parent, started);
     }
     None
+}
+
+/// The real and the saved user of a process.
+pub(super) fn users(pid: i32) -> Option<(u32, u32)> {
+    if !is_own_proc() {
+        return None;
+    }
+    users_in(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+/// `Uid:`, then the real, effective, saved and file system's, proc(5).
+fn users_in(status: &str) -> Option<(u32, u32)> {
+    let mut users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace();
+    Some((users.next()?.parse().ok()?, users.nth(1)?.parse().ok()?))
 }
 
 /// Whether there is a process of this number, dead or alive.
@@ -56,11 +75,9 @@ fn children_by_parent() -> Option<BTreeMap<i32, Vec<i32>>> {
             continue;
         };
         // One that has ended in the meantime has nothing to say.
-        let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else { continue };
+        let Some(Stat { is_zombie, parent, .. }) = stat(pid) else { continue };
         // A zombie can't be signalled any more, but its children are somebody's already.
-        if let Some((state, parent)) = parent_in(&stat)
-            && state != b"Z"
-        {
+        if !is_zombie {
             children.entry(parent).or_default().push(pid);
         }
     }
@@ -82,14 +99,32 @@ fn shows_own_numbers(status: &str, own: u32) -> bool {
     number.trim().parse() == Ok(own)
 }
 
-/// The state and the parent: `pid (comm) state ppid …`, proc(5). The name may hold spaces and
-/// parentheses of its own.
-fn parent_in(stat: &[u8]) -> Option<(&[u8], i32)> {
+/// What `/proc/PID/stat` says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    /// It has ended, and waits to be reaped.
+    pub(super) is_zombie: bool,
+    pub(super) parent: i32,
+    pub(super) session: i32,
+    /// In ticks since the machine's start.
+    pub(super) started: u64,
+}
+
+pub(super) fn stat(pid: i32) -> Option<Stat> {
+    stat_in(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// `pid (comm) state ppid pgrp session …`, the 22nd is the start, proc(5). The name may hold
+/// spaces and parentheses of its own.
+fn stat_in(stat: &[u8]) -> Option<Stat> {
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
-    let mut fields = stat.get(after_name..)?.split(|byte| *byte == b' ').skip(1);
-    let state = fields.next()?;
-    let parent = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    Some((state, parent))
+    let rest = std::str::from_utf8(stat.get(after_name..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let is_zombie = fields.next()? == "Z";
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    let started = fields.nth(15)?.parse().ok()?;
+    Some(Stat { is_zombie, parent, session, started })
 }
 
 #[cfg(test)]
@@ -97,10 +132,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parent_is_found_behind_any_name() {
-        assert_eq!(parent_in(b"7 (sh) S 3 7 7 0"), Some((&b"S"[..], 3)));
-        assert_eq!(parent_in(b"7 (a) R 1) (b) Z 42 7 7 0"), Some((&b"Z"[..], 42)));
-        assert_eq!(parent_in(b""), None);
+    fn fields_are_found_behind_any_name() {
+        let rest = "3 9 8 0 -1 4 0 0 0 0 1 2 0 0 20 0 1 0 12345 99 7";
+        let stat = Stat { is_zombie: false, parent: 3, session: 8, started: 12345 };
+        assert_eq!(stat_in(format!("7 (sh) S {rest}").as_bytes()), Some(stat));
+        let zombie = Stat { is_zombie: true, ..stat };
+        assert_eq!(stat_in(format!("7 (a) R 1) (b) Z {rest}").as_bytes()), Some(zombie));
+        assert_eq!(stat_in(b"7 (sh) S 3 7 7 0"), None);
+        assert_eq!(stat_in(b""), None);
+    }
+
+    #[test]
+    fn the_real_and_the_saved_user_are_read() {
+        assert_eq!(users_in("Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t5\t5\t5\n"), Some((1, 3)));
+        assert_eq!(users_in("Uid:\t1\n"), None);
     }
 
     #[test]
