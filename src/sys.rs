@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod entry;
 pub mod memory;
 pub mod peer;
+mod platform;
 pub mod process_ids;
 pub mod signals;
 pub mod spawn;

@@ -43,3 +43,42 @@ fn wrong_usage_points_to_the_help() {
     let hint = contains("Try 'sidecar-init --help'").and(contains("--nosuch"));
     sidecar_init().arg("--nosuch").assert().code(64).stdout("").stderr(hint);
 }
+
+#[test]
+fn it_is_built_where_the_readme_says_that_it_works_and_nowhere_else() {
+    // Only a target's name is needed, not its standard library: without any, `compile_error` is
+    // itself what is missing where it would have been called.
+    let is_refused = |target: &str| {
+        let mut rustc = std::process::Command::new("rustc");
+        rustc.env("RUSTC_BOOTSTRAP", "1").args(["--target", target, "--crate-type", "lib"]);
+        rustc.args(["-Zcrate-attr=feature(no_core)", "-Zcrate-attr=no_core", "--emit", "metadata"]);
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/sys/platform.rs");
+        let output = rustc.args(["-o", "/dev/null", source]).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!errors.contains("find specification for target"), "{errors}");
+        errors.contains("cannot find macro `compile_error`")
+    };
+    let readme = include_str!("../README.md");
+    let places = readme.split("## Where it works").nth(1).unwrap().split("\n## ").next().unwrap();
+    for (name, target) in [
+        ("x86_64", "x86_64-unknown-linux-gnu"),
+        ("aarch64", "aarch64-unknown-linux-musl"),
+        ("riscv64", "riscv64gc-unknown-linux-gnu"),
+        ("s390x", "s390x-unknown-linux-gnu"),
+        ("powerpc64le", "powerpc64le-unknown-linux-gnu"),
+    ] {
+        assert!(places.contains(name), "{name}: {places}");
+        assert!(!is_refused(target), "{target}");
+    }
+    for target in [
+        "armv7-unknown-linux-gnueabihf",
+        "arm-unknown-linux-musleabi",
+        "i686-unknown-linux-gnu",
+        "x86_64-unknown-linux-gnux32",
+        "powerpc64-unknown-linux-gnu",
+        "loongarch64-unknown-linux-gnu",
+        "aarch64-apple-darwin",
+    ] {
+        assert!(is_refused(target), "{target}");
+    }
+}
