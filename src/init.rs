@@ -307,6 +307,7 @@ impl Init {
     /// The init did not run for so long until now, and most likely nobody else did: what anybody
     /// was given time for takes so much longer.
     fn put_off(&mut self, gap: Duration, now: Instant) {
+        self.supervisor.put_off(gap, now);
         self.checks.put_off(gap, now);
         self.watchdogs.put_off(gap, now);
         self.remnants.put_off(gap);

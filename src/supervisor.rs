@@ -17,6 +17,7 @@
 
 mod census;
 mod event;
+mod expiry;
 mod lifecycle;
 mod order;
 mod policy;
@@ -73,6 +74,7 @@ pub struct Supervisor {
     first_waiting: usize,
     phase: Phase,
     cause: Option<Cause>,
+    shutdown_began: Option<Instant>,
     end_at_the_latest: Option<Instant>,
     /// Whether nobody has been told the cause yet.
     is_unannounced: bool,
@@ -110,6 +112,7 @@ impl Supervisor {
             policy,
             phase: Phase::Up,
             cause: None,
+            shutdown_began: None,
             end_at_the_latest: None,
             is_unannounced: false,
             first_code: None,

@@ -7,8 +7,11 @@ mod harness;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
-use harness::{Position, Running, bundle, bundle_command, positions, run, start, start_bundle};
+use harness::{
+    Position, Running, bundle, bundle_command, kill, positions, run, start, start_bundle, until,
+};
 
 fn service(name: &str, script: &str, more: &str) -> String {
     let script = harness::with_witness(script);
@@ -160,6 +163,26 @@ fn a_stranger_can_not_say_that_a_service_is_ready() {
     assert_eq!(ended.code(), 124, "{ended:?}");
     assert!(!ended.stdout.contains("second"), "{ended:?}");
     assert!(ended.record().contains("service \"first\" did not become ready in time"), "{ended:?}");
+}
+
+#[test]
+fn a_pause_of_all_is_no_time_in_which_to_become_ready() {
+    let script = "exec WITNESS first USR1=ready TERM=!0";
+    let more = "ready = { log = \"ready\" }\nstart-timeout = \"2s\"";
+    let mut running = started(&(second() + &service("first", script, more)));
+    running.wait_for("[first] first");
+    let (init, service) = (running.pid(), running.command_pid());
+    kill(service, "STOP");
+    kill(init, "STOP");
+    kill(service, "USR1");
+    let begin = Instant::now();
+    until("the pause is longer than the start-timeout", || {
+        (begin.elapsed() > Duration::from_millis(3500)).then_some(())
+    });
+    kill(init, "CONT");
+    kill(service, "CONT");
+    running.wait_for("[second] second");
+    ends_well(running);
 }
 
 #[test]

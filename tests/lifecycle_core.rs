@@ -174,10 +174,12 @@ fn what_is_not_ready_in_time_is_stopped_and_ends_the_bundle() {
     let mut story = Story::new(policy);
     story.tell(Event::Spawned(id(0))).orders();
     assert_eq!(story.due_in(), Some(5000));
-    assert_eq!(story.at(5000).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.at(5000).orders(), NOTHING, "it may still be just about to be");
+    assert_eq!(story.due_in(), Some(6000));
+    assert_eq!(story.at(6000).orders(), ["SIGTERM 0", "SIGCONT 0"]);
     story.tell(Event::Ready(id(0)));
-    assert_eq!(story.at(12_999).orders(), NOTHING);
-    assert_eq!(story.at(13_000).orders(), ["kill 0"], "it has the bundle's grace");
+    assert_eq!(story.at(13_999).orders(), NOTHING);
+    assert_eq!(story.at(14_000).orders(), ["kill 0"], "it has the bundle's grace");
     story.exits(0, 0).tell(Event::TreeEmpty);
     assert_eq!(story.outcome().cause, Cause::Unready(id(0)));
     assert_eq!(story.outcome().code, CHECK_FAILED);
@@ -194,6 +196,44 @@ fn one_that_asks_for_more_time_gets_it() {
     assert_eq!(story.due_in(), Some(7000));
     story.tell(Event::Ready(id(0)));
     assert_eq!(story.due_in(), None);
+}
+
+#[test]
+fn a_gap_is_no_time_in_which_to_become_ready() {
+    let mut policy = graph(&[&[]]);
+    policy.services[0].has_readiness = true;
+    policy.services[0].start_timeout = Some(Duration::from_secs(5));
+    let mut story = Story::new(policy);
+    story.tell(Event::Spawned(id(0))).orders();
+    assert_eq!(story.at_after_gap(60_000, 58_000).orders(), NOTHING);
+    assert_eq!(story.due_in(), Some(63_000), "what was left of it");
+    assert_eq!(story.at(63_000).orders(), NOTHING);
+    assert_eq!(story.at_after_gap(80_000, 16_500).orders(), NOTHING);
+    assert_eq!(story.due_in(), Some(81_000), "all of the confirmation");
+    assert_eq!(story.at(81_000).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+}
+
+#[test]
+fn a_gap_is_no_time_in_which_to_end() {
+    let mut story = Story::up(graph(&[&[]]));
+    assert_eq!(story.tell(Event::Stop(id(0))).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.at_after_gap(60_000, 55_000).orders(), NOTHING);
+    assert_eq!(story.at(62_999).orders(), NOTHING);
+    assert_eq!(story.at(63_000).orders(), ["kill 0"]);
+}
+
+#[test]
+fn a_shutdown_takes_twice_its_time_at_the_most_whatever_gaps_there_are() {
+    let mut story = Story::up(graph(&[&[]]));
+    assert_eq!(story.signal(Signal::TERM).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.at(4500).orders(), ["terminate rest"]);
+    assert_eq!(story.at_after_gap(9500, 5000).orders(), NOTHING);
+    assert_eq!(story.due_in(), Some(13_000));
+    assert_eq!(story.at_after_gap(15_000, 5000).orders(), NOTHING);
+    assert_eq!(story.due_in(), Some(16_000), "twice the grace of 8 s");
+    assert_eq!(story.at_after_gap(60_000, 45_000).orders(), ["kill all"]);
+    assert_eq!(story.at_after_gap(70_000, 9000).tell(Event::TreeEmpty).orders(), NOTHING);
+    assert_eq!(story.outcome().overran, [id(0)]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::shutdown::Phase;
 use crate::bundle::{OnExit, ServiceType, WhenRequiredExits};
 use crate::exit::{CHECK_FAILED, ExitStatus};
 use crate::signal::Signal;
+use crate::time_limit::TimeLimit;
 
 /// Where a service is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,14 +20,14 @@ pub enum State {
     /// The order to start it is out; its program does not run yet.
     Spawning {
         /// When it has taken too long.
-        late_at: Option<Instant>,
+        late_at: Option<TimeLimit>,
     },
     /// Its main process lives.
     Running {
         /// Whether those that come after it may start. A oneshot is ready when it is done.
         ready: bool,
         /// When it has failed if it is not ready.
-        late_at: Option<Instant>,
+        late_at: Option<TimeLimit>,
     },
     /// It is to end, and has until this time to be taken out of a load balancer.
     Draining {
@@ -104,7 +105,9 @@ impl State {
     /// When it ends by itself.
     pub(super) fn until(self) -> Option<Instant> {
         match self {
-            State::Spawning { late_at } | State::Running { ready: false, late_at } => late_at,
+            State::Spawning { late_at } | State::Running { ready: false, late_at } => {
+                late_at.map(TimeLimit::until)
+            }
             State::Stopping { kill_at } => kill_at,
             State::Draining { until } | State::Backoff { until } => Some(until),
             State::Waiting
@@ -147,7 +150,8 @@ impl Supervisor {
             State::Spawning { .. } => {
                 let policy = &self.policy.services[id.0];
                 let ready = policy.kind == ServiceType::Daemon && !policy.has_readiness;
-                let late_at = policy.start_timeout.filter(|_| !ready).map(|span| now + span);
+                let late_at = policy.start_timeout.filter(|_| !ready);
+                let late_at = late_at.map(|span| TimeLimit::new(span, now));
                 self.set(id, State::Running { ready, late_at });
             }
             State::Stopping { .. } if !self.can_be_stopped_early(id) => self.order_stop(id, orders),
@@ -196,20 +200,6 @@ impl Supervisor {
         if matches!(self.state(id), State::Running { .. }) && self.is_wanted(id) {
             orders.push(Action::Note(Note::Unhealthy(id)));
             self.services[id.0].ending = Some(Ending::Unhealthy);
-        }
-    }
-
-    /// It asked for more time for what it is doing (`EXTEND_TIMEOUT_USEC` of sd_notify(3)).
-    pub(super) fn extended(&mut self, id: ServiceId, until: Instant) {
-        match self.state(id) {
-            State::Running { ready: false, late_at: Some(late_at) } => {
-                let late_at = Some(late_at.max(until));
-                self.set(id, State::Running { ready: false, late_at });
-            }
-            State::Stopping { kill_at: Some(kill_at) } => {
-                self.set(id, State::Stopping { kill_at: Some(kill_at.max(until)) });
-            }
-            _ => {}
         }
     }
 
@@ -438,7 +428,7 @@ impl Supervisor {
         }
     }
 
-    fn send_stop(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
+    pub(super) fn send_stop(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
         self.begin_stop(id, now);
         self.order_stop(id, orders);
     }
@@ -486,46 +476,6 @@ impl Supervisor {
     pub(super) fn stop_command_failed(&mut self, id: ServiceId, orders: &mut Vec<Action>) {
         if matches!(self.state(id), State::Stopping { .. }) {
             self.push_stop_signal(id, orders);
-        }
-    }
-
-    /// Goes on with every service whose time in a state is over.
-    pub(super) fn expire(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Up | Phase::Stopping { .. }) || self.census.timed == 0 {
-            return;
-        }
-        for index in 0..self.services.len() {
-            let id = ServiceId(index);
-            let state = self.state(id);
-            if state.until().is_none_or(|until| until > now) {
-                continue;
-            }
-            match state {
-                State::Spawning { .. } | State::Running { .. } => {
-                    self.set(
-                        id,
-                        match state {
-                            State::Spawning { .. } => State::Spawning { late_at: None },
-                            _ => State::Running { ready: false, late_at: None },
-                        },
-                    );
-                    if self.is_wanted(id) {
-                        self.services[index].ending = Some(Ending::Unready);
-                        orders.push(Action::Note(Note::Unready(id)));
-                    }
-                }
-                State::Draining { .. } => self.send_stop(id, now, orders),
-                State::Stopping { .. } => {
-                    self.set(id, State::Killed);
-                    if self.phase != Phase::Up {
-                        self.overran.push(id);
-                    }
-                    orders.push(Action::Note(Note::Overran(id)));
-                    orders.push(Action::Kill(id));
-                }
-                State::Backoff { .. } => self.set(id, State::Waiting),
-                _ => {}
-            }
         }
     }
 

@@ -125,6 +125,7 @@ impl Supervisor {
             }
         }
         let deadline = now + self.policy.grace;
+        self.shutdown_began = Some(now);
         self.end_at_the_latest = Some(deadline + KILL_WAIT);
         // One that was being stopped has no more time than all the others.
         for index in 0..self.services.len() {

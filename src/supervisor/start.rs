@@ -6,6 +6,7 @@ use super::event::{Action, Note, ServiceId};
 use super::lifecycle::{End, Ending, State};
 use super::shutdown::Phase;
 use super::{EXECUTION_TIMEOUT, Supervisor};
+use crate::time_limit::TimeLimit;
 
 /// What a service's own requirements and order say about its start.
 #[derive(Clone, Copy)]
@@ -57,7 +58,8 @@ impl Supervisor {
                     }
                     Turn::Now => {
                         self.services[id.0].stop = self.policy.services[id.0].stop();
-                        let late_at = self.execution_timeout(id).map(|span| now + span);
+                        let late_at = self.execution_timeout(id);
+                        let late_at = late_at.map(|span| TimeLimit::new(span, now));
                         self.set(id, State::Spawning { late_at });
                         orders.push(Action::Spawn(id));
                         return;

@@ -77,6 +77,14 @@ impl Story {
         self
     }
 
+    /// Lets the time come that is so many milliseconds after the beginning, when nobody has run for
+    /// the last `gap` of them.
+    pub fn at_after_gap(&mut self, millis: u64, gap: u64) -> &mut Story {
+        let now = self.begin + Duration::from_millis(millis);
+        self.core.put_off(Duration::from_millis(gap), now);
+        self.at(millis)
+    }
+
     /// The orders since the last look, in short; notes are left out.
     pub fn orders(&mut self) -> Vec<String> {
         let short = |action: &Action| match action {
