@@ -351,7 +351,7 @@ impl Init {
             Source::Start(pid) => self.start_went_on(pid),
             Source::Process(id) => self.reap_service(id),
             Source::Stream(place) => self.logs.readable(place),
-            Source::Sink(channel) => self.logs.writable(channel),
+            Source::Sink(channel) => self.logs.writable(channel, self.poll.registry()),
             Source::Check(id, purpose) => self.check_went_on(id, purpose),
             Source::Notification(id) => self.read_notifications(id),
             Source::Listener => self.unfinished.clients = true,

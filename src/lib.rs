@@ -49,3 +49,5 @@ pub mod sys;
 pub mod termination_log;
 pub mod time_limit;
 pub mod timeline;
+
+pub use log::write_in_time;

@@ -16,10 +16,12 @@ use crate::record::Record;
 use crate::supervisor::ServiceId;
 
 mod format;
+mod outlet;
 mod ring;
 mod sink;
 mod stream;
 
+pub use outlet::write_in_time;
 pub use stream::pipe;
 
 use format::Format;
@@ -251,7 +253,7 @@ impl Logs {
             say_into(&format!("{dropped} messages dropped, nobody read them"), json, out);
         }
         say_into(text, json, out);
-        sink.flush();
+        sink.flush(registry);
         self.dropped = 0;
     }
 
@@ -274,7 +276,7 @@ impl Logs {
         let sink = self.sink(Channel::Stderr, registry);
         sink.buffer().extend_from_slice(line.as_bytes());
         sink.buffer().push(b'\n');
-        sink.flush();
+        sink.flush(registry);
     }
 
     /// The poll has said that the pipe at this place has something to read, or has ended.
@@ -294,9 +296,9 @@ impl Logs {
     }
 
     /// The poll has said that there is room again.
-    pub fn writable(&mut self, channel: Channel) {
-        for sink in &mut self.sinks[channel as usize..=channel as usize] {
-            sink.iter_mut().for_each(Sink::writable);
+    pub fn writable(&mut self, channel: Channel, registry: &Registry) {
+        if let Some(sink) = &mut self.sinks[channel as usize] {
+            sink.writable(registry);
         }
     }
 
@@ -373,7 +375,7 @@ impl Logs {
         let id = stream.service;
         let mut ring = self.take_ring(id);
         let sink = self.sink(stream.channel, registry);
-        let pumped = stream.pump(sink, &mut scratch, ring.as_mut());
+        let pumped = stream.pump(sink, &mut scratch, ring.as_mut(), registry);
         self.put_ring_back(id, ring);
         self.scratch = scratch;
         if stream.take_heard() {
@@ -393,7 +395,7 @@ impl Logs {
         if let Some(Some(mut stream)) = self.streams.get_mut(index).map(Option::take) {
             let id = stream.service;
             let mut ring = self.take_ring(id);
-            stream.finish(self.sink(stream.channel, registry), ring.as_mut());
+            stream.finish(self.sink(stream.channel, registry), ring.as_mut(), registry);
             self.put_ring_back(id, ring);
             self.streams[index] = Some(stream);
         }
@@ -426,17 +428,26 @@ impl Logs {
             self.sinks[0].as_ref().is_some_and(Sink::serves_both)
         };
         let index = if shared { 0 } else { channel as usize };
-        self.sinks[index]
-            .get_or_insert_with(|| Sink::open(channel, shared, registry, self.tokens[index]))
+        let (json, token) = (self.voice.json, self.tokens[index]);
+        self.sinks[index].get_or_insert_with(|| {
+            Sink::open(channel, shared, voice(json, channel), registry, token)
+        })
+    }
+}
+
+/// How the init's own words look.
+fn voice(json: bool, channel: Channel) -> Format {
+    match json {
+        true => Format::json(INIT_NAME, channel),
+        false => Format::after(format!("{INIT_NAME}: ")),
     }
 }
 
 /// Appends a message of the init's own to `out`.
 fn say_into(text: &str, json: bool, out: &mut Vec<u8>) {
-    let time = TimeStamp::default();
+    let (format, time) = (voice(json, Channel::Stderr), TimeStamp::default());
     if json {
-        return Format::json(INIT_NAME, Channel::Stderr).append_line(text.as_bytes(), &time, out);
+        return format.append_line(text.as_bytes(), &time, out);
     }
-    let format = Format::after(format!("{INIT_NAME}: "));
     text.lines().for_each(|line| format.append_line(line.as_bytes(), &time, out));
 }

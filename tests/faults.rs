@@ -389,6 +389,34 @@ fn a_start_that_cannot_be_checked_for_twice_its_time_says_so() {
 }
 
 #[test]
+fn a_pipe_of_another_user_is_never_written_to_directly() {
+    if !has("strace") || !is_root() {
+        return;
+    }
+    let copy = tempfile::tempdir().unwrap();
+    let (binary, trace) = (copy.path().join("sidecar-init"), copy.path().join("trace"));
+    std::fs::copy(harness::binary(), &binary).unwrap();
+    let file = copy.path().join("bundle.toml");
+    let service = "[[service]]\nname = \"a\"\n\
+                   command = [\"sh\", \"-c\", \"yes | head -n 100000; exit 7\"]\n";
+    std::fs::write(&file, service).unwrap();
+    let open = Command::new("chmod").args(["-R", "755"]).arg(copy.path()).status().unwrap();
+    assert!(open.success());
+    let mut command = Command::new("strace");
+    command.arg("-o").arg(&trace).args(["-e", "trace=write,splice", "setpriv"]);
+    command.args(["--reuid", "54321", "--regid", "54321", "--clear-groups"]).arg(binary);
+    let ended = run(command.args(["run", "-f"]).arg(&file));
+    assert_eq!(ended.code(), 7, "{ended:?}");
+    assert_eq!(ended.stdout, "[a] y\n".repeat(100_000));
+    let trace = std::fs::read_to_string(trace).unwrap();
+    assert!(trace.contains("SPLICE_F_NONBLOCK"), "{trace}");
+    // Whoever else writes to it at that moment could make it wait.
+    let direct =
+        trace.lines().find(|line| line.starts_with("write(1,") || line.starts_with("write(2,"));
+    assert_eq!(direct, None);
+}
+
+#[test]
 fn an_idle_init_makes_no_system_call() {
     if !has("strace") {
         return;

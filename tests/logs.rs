@@ -4,8 +4,11 @@
 
 mod harness;
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::Stdio;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use harness::{Position, bundle, bundle_command, run, start, until};
@@ -225,4 +228,119 @@ fn inherited_descriptors_stay_blocking() {
     assert_eq!(flags & 0o4000, 0, "O_NONBLOCK is set");
     running.signal("TERM");
     assert_eq!(running.end().code(), 0);
+}
+
+/// A FIFO in this directory.
+fn fifo(directory: &tempfile::TempDir, name: &str) -> std::path::PathBuf {
+    let path = directory.path().join(name);
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
+}
+
+/// A service that says on stderr that it has written a line on stdout, each time that something is
+/// written into the FIFO `go`, and then ends with code 3.
+fn on_demand(go: &Path, times: usize) -> String {
+    let script = format!(
+        "i=0; while [ $i -lt {times} ]; do read x < {}; echo \"line $x\"; echo \"wrote $x\" >&2; \
+         i=$((i+1)); done; exit 3",
+        go.display()
+    );
+    format!("[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n")
+}
+
+#[test]
+fn a_reader_of_a_fifo_that_comes_back_gets_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let (out, go) = (fifo(&directory, "out"), fifo(&directory, "go"));
+    for json in [false, true] {
+        let bundle_text = if json { "[bundle]\nlog = \"json\"\n" } else { "" };
+        let file = bundle(&(bundle_text.to_owned() + &on_demand(&go, 14)));
+        // Opening each of its ends waits for the other one.
+        let path = out.clone();
+        let opening = std::thread::spawn(move || File::create(path).unwrap());
+        let mut reader = BufReader::new(File::open(&out).unwrap());
+        let mut command = bundle_command(Position::Child, &file);
+        command.stdout(opening.join().unwrap()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        // Open at both ends, so that what is written waits for the service.
+        let mut trigger = File::options().read(true).write(true).open(&go).unwrap();
+        let mut write = |word: &str| {
+            writeln!(trigger, "{word}").unwrap();
+            assert!(stderr.any(|line| line.contains(&format!("wrote {word}"))), "no {word}");
+        };
+        let mut line = String::new();
+        write("0");
+        reader.read_line(&mut line).unwrap();
+        assert!(line.contains("line 0"), "{line}");
+        drop(reader);
+        // More than the init reads of one pipe before the other has its turn.
+        (1..13).for_each(|number| write(&number.to_string()));
+        let mut reader = BufReader::new(
+            File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&out).unwrap(),
+        );
+        rustix::fs::fcntl_setfl(reader.get_ref(), rustix::fs::OFlags::empty()).unwrap();
+        write("13");
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let (note, lines) = rest.split_once('\n').unwrap();
+        let is_said = |dropped: usize| {
+            let words = format!("sidecar-init: {dropped} lines dropped: nobody read them");
+            note.replace("\"message\":\"", "sidecar-init: ").contains(&words)
+                && dropped + lines.matches("line ").count() == 13
+        };
+        assert!((1..13).any(is_said) && lines.contains("line 13"), "{rest}");
+        assert_eq!(json, serde_json::from_str::<serde_json::Value>(note).is_ok(), "{rest}");
+        assert_eq!(child.wait().unwrap().code(), Some(3));
+    }
+}
+
+#[test]
+fn lines_that_a_full_disk_does_not_take_are_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (out, go) = (directory.path().join("out"), fifo(&directory, "go"));
+    let script = format!(
+        "i=0; while [ $i -lt 200 ]; do echo \"line $i abcdefghijklmnopqrstuvwxyz\"; i=$((i+1)); done; \
+         while read x; do echo \"heard $x\" >&2; [ $x = last ] && break; done < {}; \
+         echo last; exit 3",
+        go.display()
+    );
+    let file =
+        bundle(&format!("[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n"));
+    // A file that may not grow any further (EFBIG) stands for a disk.
+    let limited = "ulimit -f 4; exec \"$@\" >> \"$0\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited]).arg(&out).arg(harness::binary());
+    command.args(["run", "-f"]).arg(file.path()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut trigger = File::options().read(true).write(true).open(&go).unwrap();
+    let mut tell = |word: &str| {
+        writeln!(trigger, "{word}").unwrap();
+        assert!(stderr.any(|line| line.contains(&format!("heard {word}"))), "no {word}");
+    };
+    // More than the init reads of one pipe before the other has its turn.
+    (0..12).for_each(|number| tell(&number.to_string()));
+    let read = || std::fs::read_to_string(&out).unwrap();
+    let before = read();
+    assert!(before.len() >= 2048, "{before}");
+    File::options().write(true).open(&out).unwrap().set_len(0).unwrap();
+    tell("last");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let after = read();
+    let whole = |text: &str| {
+        text.split_inclusive('\n')
+            .filter(|line| line.starts_with("[a] ") && line.ends_with('\n'))
+            .count()
+    };
+    let words = "sidecar-init: ";
+    let note =
+        after.lines().find(|line| line.starts_with(words)).unwrap_or_else(|| panic!("{after}"));
+    assert!(note.ends_with(" lines dropped: File too large"), "{note}");
+    let dropped: usize = note[words.len()..].split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(whole(&before) + dropped + whole(&after), 201, "{before}{after}");
+    assert!(after.ends_with("\n[a] last\n"), "{after}");
+    // The line that was cut off is ended before anything else.
+    assert_eq!(after.starts_with('\n'), !before.ends_with('\n'), "{after}");
 }

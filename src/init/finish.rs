@@ -134,7 +134,7 @@ impl Init {
         }
         for event in events.iter() {
             if let Source::Sink(channel) = Source::of(event.token()) {
-                self.logs.writable(channel);
+                self.logs.writable(channel, self.poll.registry());
             }
         }
         self.look_at_sinks_again();

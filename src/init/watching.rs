@@ -34,7 +34,7 @@ impl Init {
         for token in self.poll.take_due(Instant::now()) {
             if let Source::Sink(channel) = Source::of(token) {
                 self.watch_again(Source::Sink(channel));
-                self.logs.writable(channel);
+                self.logs.writable(channel, self.poll.registry());
             }
         }
     }

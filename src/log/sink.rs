@@ -1,25 +1,16 @@
-//! Where lines go: the init's own stdout or stderr, without ever waiting for it.
-//!
-//! `O_NONBLOCK` can't be set on an inherited descriptor, since it belongs to the open file
-//! description, which others share: their writes would begin to fail (open(2)). So there are
-//! four ways to write without waiting, by what the descriptor is:
-//!
-//! - a regular file, or `/dev/null`: epoll refuses it, since writing to it does not wait;
-//! - a pipe or terminal: opened again through `/proc`, which makes a description of our own;
-//! - a socket: `MSG_DONTWAIT` for each call;
-//! - a pipe or terminal that can't be opened again (no `/proc`, another user's): written only
-//!   when poll(2) says so, and no more than `PIPE_BUF` bytes, which then fit (pipe(7)). If others
-//!   write to the same pipe at the same moment, this alone could still wait.
+//! Where lines go: the init's own stdout or stderr, with a bounded buffer in front of it. What can't
+//! be written because nobody reads, or the disk is full, is dropped and counted, and that is said
+//! there when it works again.
 
-use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::io::{self, ErrorKind};
+use std::os::fd::RawFd;
 
 use mio::{Interest, Token};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags};
-use rustix::net::SendFlags;
 
 use super::Channel;
+use super::format::{Format, TimeStamp};
+use super::outlet::Outlet;
+use crate::error_text::error_text;
 use crate::poll::Registry;
 
 /// While more than this waits to be written, no more is read from services that may be made to
@@ -27,28 +18,15 @@ use crate::poll::Registry;
 const FULL_BYTES: usize = 64 * 1024;
 /// What the init itself says is dropped when this much waits, since it can't be made to wait.
 const OVERFLOW_BYTES: usize = 256 * 1024;
-/// A write of this size to a pipe that poll(2) calls writable does not wait (`PIPE_BUF`).
-const SAFE_WRITE_BYTES: usize = 4096;
-
-#[derive(Debug)]
-enum Way {
-    /// Never waits.
-    File,
-    /// A description of our own, non-blocking.
-    Reopened(OwnedFd),
-    /// Non-blocking by call.
-    Socket,
-    /// Asked before each write.
-    Polled,
-    /// Nobody reads it any more: all is thrown away.
-    Closed,
-}
 
 /// One of the init's two outputs.
 #[derive(Debug)]
 pub(super) struct Sink {
     channel: Channel,
-    way: Way,
+    outlet: Outlet,
+    token: Token,
+    /// How the init speaks here.
+    voice: Format,
     buffer: Vec<u8>,
     /// How much of the buffer is written already.
     written: usize,
@@ -56,9 +34,23 @@ pub(super) struct Sink {
     total: u64,
     /// Whether the last write found no room; the poll says when there is some again.
     blocked: bool,
+    /// Whether the poll does say so.
+    is_watched: bool,
+    /// Whether what was written last is the beginning of a line.
+    is_mid_line: bool,
+    lost: Lost,
     is_terminal: bool,
     /// Whether it is the sink of both channels.
     serves_both: bool,
+}
+
+/// What could not be written, until that is said.
+#[derive(Debug, Default)]
+struct Lost {
+    lines: u64,
+    reason: String,
+    /// How many bytes at the beginning of the buffer say so.
+    note: usize,
 }
 
 /// Whether stdout and stderr lead to the same file.
@@ -78,37 +70,36 @@ impl Sink {
     pub(super) fn open(
         channel: Channel,
         serves_both: bool,
+        voice: Format,
         registry: &Registry,
         token: Token,
     ) -> Sink {
-        let inherited = inherited(channel);
-        let is_terminal = inherited.is_terminal();
-        let mut way = choose_way(inherited);
-        let raw = match &way {
-            Way::Reopened(own) => own.as_raw_fd(),
-            Way::File | Way::Socket | Way::Polled | Way::Closed => inherited.as_raw_fd(),
-        };
-        match registry.try_register(&raw, token, Interest::WRITABLE) {
-            Ok(()) => {}
-            // epoll(7) does not watch what never waits.
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                way = if matches!(way, Way::Closed) { Way::Closed } else { Way::File };
-            }
-            Err(_) => registry.look_again(token),
+        let outlet = Outlet::open(channel);
+        let registered = registry.try_register(&outlet.descriptor(), token, Interest::WRITABLE);
+        // EPERM: epoll(7) does not watch what always has room.
+        if registered.as_ref().is_err_and(|error| error.raw_os_error() != Some(libc::EPERM)) {
+            registry.look_again(token);
         }
-        let buffer = Vec::new();
-        let (written, total) = (0, 0);
-        Sink { channel, way, buffer, written, total, blocked: false, is_terminal, serves_both }
+        Sink {
+            channel,
+            is_terminal: outlet.is_terminal(),
+            outlet,
+            token,
+            voice,
+            buffer: Vec::new(),
+            written: 0,
+            total: 0,
+            blocked: false,
+            is_watched: registered.is_ok(),
+            is_mid_line: false,
+            lost: Lost::default(),
+            serves_both,
+        }
     }
 
     /// The descriptor that the poll is to watch.
     pub(super) fn descriptor(&self) -> RawFd {
-        match &self.way {
-            Way::Reopened(own) => own.as_raw_fd(),
-            Way::File | Way::Socket | Way::Polled | Way::Closed => {
-                inherited(self.channel).as_raw_fd()
-            }
-        }
+        self.outlet.descriptor()
     }
 
     /// Whether it is a terminal.
@@ -152,31 +143,72 @@ impl Sink {
     }
 
     /// The poll has said that there is room.
-    pub(super) fn writable(&mut self) {
+    pub(super) fn writable(&mut self, registry: &Registry) {
         self.blocked = false;
-        self.flush();
+        self.flush(registry);
     }
 
     /// Writes what it can without waiting.
-    pub(super) fn flush(&mut self) {
+    pub(super) fn flush(&mut self, registry: &Registry) {
+        self.say_what_was_lost();
         while self.waiting() > 0 && !self.blocked {
-            match self.write() {
-                Ok(count) => {
-                    self.written += count;
-                    self.total += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
-                Err(error) => {
-                    // A full disk may have room again; a pipe without a reader stays one.
-                    if matches!(error.raw_os_error(), Some(libc::EPIPE | libc::EBADF | libc::EIO)) {
-                        self.way = Way::Closed;
+            match self.outlet.write(&self.buffer[self.written..]) {
+                Ok(0) => self.wait_a_while(registry),
+                Ok(count) => self.wrote(count),
+                Err(error) => match (error.kind(), error.raw_os_error()) {
+                    (ErrorKind::Interrupted, _) => {}
+                    (ErrorKind::WouldBlock, _) if self.is_watched => self.blocked = true,
+                    (ErrorKind::WouldBlock, _) | (_, Some(libc::ENOMEM | libc::ENOBUFS)) => {
+                        self.wait_a_while(registry);
                     }
-                    self.written = self.buffer.len();
-                }
+                    _ => self.lose(&error),
+                },
             }
         }
         self.forget_written();
+    }
+
+    /// There is no room, and nobody who would say when there is.
+    fn wait_a_while(&mut self, registry: &Registry) {
+        self.blocked = true;
+        registry.look_again(self.token);
+    }
+
+    fn wrote(&mut self, count: usize) {
+        self.written += count;
+        self.total += count as u64;
+        self.is_mid_line = self.buffer[self.written - 1] != b'\n';
+        if self.lost.note > 0 && self.written >= self.lost.note {
+            self.lost = Lost::default();
+        }
+    }
+
+    /// Nobody reads it, the disk is full, or the like: it may be otherwise with the next lines, but
+    /// nobody knows when, and the services do not wait for that.
+    fn lose(&mut self, error: &io::Error) {
+        let lost = &self.buffer[self.written.max(self.lost.note)..];
+        self.lost.lines += memchr::memchr_iter(b'\n', lost).count() as u64;
+        self.lost.note = 0;
+        self.lost.reason = match error.raw_os_error() {
+            Some(libc::EPIPE) => "nobody read them".to_owned(),
+            _ => error_text(error),
+        };
+        self.written = self.buffer.len();
+        self.outlet.forget();
+    }
+
+    /// Before the next lines. A line that was cut off is ended first.
+    fn say_what_was_lost(&mut self) {
+        let Lost { lines, ref reason, note } = self.lost;
+        if lines == 0 || note > 0 || self.waiting() == 0 {
+            return;
+        }
+        let mut text = vec![b'\n'; usize::from(self.is_mid_line)];
+        let said = format!("{lines} lines dropped: {reason}");
+        self.voice.append_line(said.as_bytes(), &TimeStamp::default(), &mut text);
+        self.lost.note = text.len();
+        self.buffer.splice(..self.written, text);
+        self.written = 0;
     }
 
     fn forget_written(&mut self) {
@@ -189,60 +221,5 @@ impl Sink {
             return;
         }
         self.written = 0;
-    }
-
-    fn write(&self) -> io::Result<usize> {
-        let bytes = &self.buffer[self.written..];
-        let inherited = inherited(self.channel);
-        let count = match &self.way {
-            Way::File => rustix::io::write(inherited, bytes)?,
-            Way::Reopened(own) => rustix::io::write(own, bytes)?,
-            Way::Socket => {
-                rustix::net::send(inherited, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?
-            }
-            Way::Polled => {
-                let mut asked = [PollFd::new(&inherited, PollFlags::OUT)];
-                let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-                if poll(&mut asked, Some(&at_once))? == 0 {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                rustix::io::write(inherited, &bytes[..bytes.len().min(SAFE_WRITE_BYTES)])?
-            }
-            Way::Closed => bytes.len(),
-        };
-        Ok(count)
-    }
-}
-
-fn inherited(channel: Channel) -> BorrowedFd<'static> {
-    match channel {
-        Channel::Stdout => rustix::stdio::stdout(),
-        Channel::Stderr => rustix::stdio::stderr(),
-    }
-}
-
-fn choose_way(inherited: BorrowedFd<'static>) -> Way {
-    let Ok(stat) = rustix::fs::fstat(inherited) else { return Way::Closed };
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Way::File,
-        FileType::Socket => Way::Socket,
-        _ => match reopen(inherited) {
-            Ok(own) => Way::Reopened(own),
-            Err(_) => Way::Polled,
-        },
-    }
-}
-
-fn reopen(inherited: BorrowedFd<'static>) -> io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", inherited.as_raw_fd());
-    let flags =
-        OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let own = rustix::fs::open(path, flags, Mode::empty())?;
-    // `/proc` may be another system's, or a stand-in.
-    let (theirs, ours) = (rustix::fs::fstat(inherited)?, rustix::fs::fstat(own.as_fd())?);
-    if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino) {
-        Ok(own)
-    } else {
-        Err(io::ErrorKind::NotFound.into())
     }
 }

@@ -124,6 +124,7 @@ impl Stream {
         sink: &mut Sink,
         scratch: &mut [u8],
         mut ring: Option<&mut Ring>,
+        registry: &Registry,
     ) -> Pumped {
         for _ in 0..TURN_READS {
             if sink.is_full() && self.full == LogFull::Block {
@@ -131,10 +132,12 @@ impl Stream {
             }
             match rustix::io::read(&self.pipe, &mut *scratch) {
                 Ok(0) => {
-                    self.finish(sink, ring);
+                    self.finish(sink, ring, registry);
                     return Pumped::Ended;
                 }
-                Ok(count) => self.pass_on(Some(&scratch[..count]), sink, ring.as_deref_mut()),
+                Ok(count) => {
+                    self.pass_on(Some(&scratch[..count]), sink, ring.as_deref_mut(), registry)
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Pumped::Empty,
                 Err(_) => return Pumped::Failed,
@@ -144,13 +147,19 @@ impl Stream {
     }
 
     /// Passes on the beginning of a line whose end will not come.
-    pub(super) fn finish(&mut self, sink: &mut Sink, ring: Option<&mut Ring>) {
-        self.pass_on(None, sink, ring);
+    pub(super) fn finish(&mut self, sink: &mut Sink, ring: Option<&mut Ring>, registry: &Registry) {
+        self.pass_on(None, sink, ring, registry);
     }
 
     /// Passes on each line that these bytes end, or without any the rest of the last one. Where
     /// there is no room for them, counts them.
-    fn pass_on(&mut self, bytes: Option<&[u8]>, sink: &mut Sink, mut ring: Option<&mut Ring>) {
+    fn pass_on(
+        &mut self,
+        bytes: Option<&[u8]>,
+        sink: &mut Sink,
+        mut ring: Option<&mut Ring>,
+        registry: &Registry,
+    ) {
         let time = TimeStamp::default();
         let is_full = sink.is_full() && bytes.is_some();
         if !is_full {
@@ -177,7 +186,7 @@ impl Stream {
         if self.heard {
             self.watched = None;
         }
-        sink.flush();
+        sink.flush(registry);
     }
 
     fn report_dropped(&mut self, time: &TimeStamp, sink: &mut Sink) {

@@ -110,7 +110,7 @@ pub(crate) fn print(text: &str) -> u8 {
 
 /// Says what is wrong, before there is an init that could.
 pub(crate) fn complain(text: &str) {
-    let _ = std::io::stderr().write_all(in_our_name(text).as_bytes());
+    sidecar_init::write_in_time(in_our_name(text).as_bytes());
 }
 
 fn in_our_name(text: &str) -> String {

@@ -1,0 +1,223 @@
+//! Writes to the init's own stdout or stderr without ever waiting for it.
+//!
+//! `O_NONBLOCK` can't be set on an inherited descriptor, since it belongs to the open file
+//! description, which others share: their writes would begin to fail (open(2)). So there are
+//! several ways to write without waiting, by what the descriptor is:
+//!
+//! - a pipe, a terminal or another device: opened again through `/proc`, or as `/dev/tty`, which
+//!   makes a description of our own;
+//! - a socket: `MSG_DONTWAIT` for each call;
+//! - a pipe that can't be opened again (no `/proc`, or another user's, as `docker run --user` gives):
+//!   the kernel moves the bytes there from a pipe of our own, splice(2) with `SPLICE_F_NONBLOCK`;
+//! - a regular file: write(2), which waits for nobody but the file system;
+//! - whatever else can't be opened again, such as a terminal of another user that is not ours: written
+//!   only when poll(2) says so, and no more than `PIPE_BUF` bytes. If it has room for less, or others
+//!   write to it at the same moment, this alone can wait.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+
+use super::Channel;
+
+/// A write of this size to a pipe that poll(2) calls writable does not wait (`PIPE_BUF`).
+const SAFE_WRITE_BYTES: usize = 4096;
+/// How much is moved from our own pipe at once: what one has room for, pipe(7).
+const SPLICE_BYTES: usize = 64 * 1024;
+/// How long [`write_in_time`] waits for room.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+enum Way {
+    File,
+    Reopened(OwnedFd),
+    Socket,
+    Spliced(Passage),
+    Polled,
+}
+
+/// One of the two descriptors.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    inherited: BorrowedFd<'static>,
+    way: Way,
+}
+
+/// A pipe of our own whose bytes the kernel moves on.
+#[derive(Debug)]
+struct Passage {
+    reader: OwnedFd,
+    writer: OwnedFd,
+    /// How many bytes are in it: those that are to be written next.
+    held: usize,
+}
+
+impl Outlet {
+    pub(super) fn open(channel: Channel) -> Outlet {
+        let inherited = match channel {
+            Channel::Stdout => rustix::stdio::stdout(),
+            Channel::Stderr => rustix::stdio::stderr(),
+        };
+        Outlet { inherited, way: choose_way(inherited) }
+    }
+
+    /// What the poll is to watch.
+    pub(super) fn descriptor(&self) -> RawFd {
+        match &self.way {
+            Way::Reopened(own) => own.as_raw_fd(),
+            _ => self.inherited.as_raw_fd(),
+        }
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        self.inherited.is_terminal()
+    }
+
+    /// Writes as much of it as there is room for. Where there is none (`WouldBlock`), the next call
+    /// is to begin with the same bytes, unless they are [forgotten](Outlet::forget).
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let inherited = self.inherited;
+        let count = match &mut self.way {
+            Way::File => rustix::io::write(inherited, bytes)?,
+            Way::Reopened(own) => rustix::io::write(own, bytes)?,
+            Way::Socket => {
+                rustix::net::send(inherited, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?
+            }
+            Way::Spliced(passage) => match passage.write(inherited, bytes) {
+                // A kernel or a seccomp profile that does not do it.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {
+                    self.way = Way::Polled;
+                    return self.write(bytes);
+                }
+                other => other?,
+            },
+            Way::Polled => {
+                let mut asked = [PollFd::new(&inherited, PollFlags::OUT)];
+                if poll(&mut asked, Some(&Timespec::default()))? == 0 {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                rustix::io::write(inherited, &bytes[..bytes.len().min(SAFE_WRITE_BYTES)])?
+            }
+        };
+        Ok(count)
+    }
+
+    /// What was to be written will not be.
+    pub(super) fn forget(&mut self) {
+        if matches!(&self.way, Way::Spliced(passage) if passage.held > 0) {
+            self.way = choose_way(self.inherited);
+        }
+    }
+}
+
+impl Passage {
+    fn open() -> rustix::io::Result<Passage> {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Passage { reader, writer, held: 0 })
+    }
+
+    fn write(&mut self, to: BorrowedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
+        if self.held == 0 {
+            let most = bytes.len().min(SPLICE_BYTES);
+            self.held = rustix::io::write(&self.writer, &bytes[..most])?;
+        }
+        let moved = splice(&self.reader, None, to, None, self.held, SpliceFlags::NONBLOCK)?;
+        self.held -= moved;
+        Ok(moved)
+    }
+}
+
+fn choose_way(inherited: BorrowedFd<'static>) -> Way {
+    let kind = rustix::fs::fstat(inherited).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    match kind {
+        Ok(FileType::RegularFile) => Way::File,
+        Ok(FileType::Socket) => Way::Socket,
+        kind => match (reopen(inherited), kind) {
+            (Ok(own), _) => Way::Reopened(own),
+            (Err(_), Ok(FileType::Fifo)) => Passage::open().map_or(Way::Polled, Way::Spliced),
+            (Err(_), _) => Way::Polled,
+        },
+    }
+}
+
+fn reopen(inherited: BorrowedFd<'static>) -> io::Result<OwnedFd> {
+    let flags =
+        OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let path = format!("/proc/self/fd/{}", inherited.as_raw_fd());
+    if let Ok(own) = rustix::fs::open(path, flags, Mode::empty()) {
+        // `/proc` may be another system's, or a stand-in.
+        let (theirs, ours) = (rustix::fs::fstat(inherited)?, rustix::fs::fstat(own.as_fd())?);
+        if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino) {
+            return Ok(own);
+        }
+    }
+    // The kernel tells the session of our own controlling terminal only (TIOCGSID of
+    // ioctl_tty(2)), and everybody may open that, whoever owns it, tty(4).
+    rustix::termios::tcgetsid(inherited)?;
+    Ok(rustix::fs::open("/dev/tty", flags, Mode::empty())?)
+}
+
+/// Writes to stderr when there is no init that could: for a second at the most, if nobody reads.
+pub fn write_in_time(bytes: &[u8]) {
+    let (mut outlet, until) = (Outlet::open(Channel::Stderr), Instant::now() + PATIENCE);
+    let mut left = bytes;
+    while !left.is_empty() {
+        match outlet.write(left) {
+            Ok(count @ 1..) => left = &left[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let patience = until.saturating_duration_since(Instant::now());
+                if patience.is_zero() || !outlet.has_room_within(patience) {
+                    return;
+                }
+            }
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+impl Outlet {
+    fn has_room_within(&self, span: Duration) -> bool {
+        let fd = match &self.way {
+            Way::Reopened(own) => own.as_fd(),
+            _ => self.inherited,
+        };
+        let span = Timespec::try_from(span).unwrap_or_default();
+        !matches!(poll(&mut [PollFd::new(&fd, PollFlags::OUT)], Some(&span)), Ok(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_pipe_is_not_waited_for_and_gets_all_in_order_when_it_is_read() {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let mut passage = Passage::open().unwrap();
+        let text: Vec<u8> = (0..200_000_u32).flat_map(u32::to_be_bytes).collect();
+        let (mut written, mut read) = (0, Vec::new());
+        let mut buffer = vec![0; 10_000];
+        while written < text.len() {
+            match passage.write(writer.as_fd(), &text[written..]) {
+                Ok(count) => written += count,
+                Err(Errno::AGAIN) => {
+                    let count = rustix::io::read(&reader, &mut buffer).unwrap();
+                    read.extend_from_slice(&buffer[..count]);
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        drop(writer);
+        while let Ok(count @ 1..) = rustix::io::read(&reader, &mut buffer) {
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert!(read == text);
+    }
+}
