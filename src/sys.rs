@@ -2,7 +2,8 @@
 //! anything, and nothing here knows a service.
 //!
 //! It is here because rustix has no signalfd and no signal mask outside its experimental part,
-//! because `std::process::Command` hands a blocked mask on to the child and waits for its exec, and because a C `main` saves the start of std's runtime.
+//! because `std::process::Command` hands a blocked mask on to the child and waits for its exec, and
+//! because a C `main` saves the start of std's runtime.
 
 #![allow(unsafe_code)]
 
