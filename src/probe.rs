@@ -1,5 +1,6 @@
-//! One attempt of a probe that needs a connection. Nothing here waits: each step takes what the
-//! kernel gives at once.
+//! One attempt of a probe. Nothing of one that needs a connection waits: each step takes what the
+//! kernel gives at once. One of a path is tried by a child ([`try_path`]), since a file system may
+//! not answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -69,7 +70,7 @@ fn is_lack(errno: Errno) -> bool {
 }
 
 impl Attempt {
-    /// Begins to connect. `None`: the probe needs no connection.
+    /// Begins to connect. `None`: the probe needs no network.
     ///
     /// # Errors
     /// What it came to already.
@@ -77,8 +78,7 @@ impl Attempt {
         match probe {
             Probe::Tcp(address) => Some(Attempt::tcp(*address, None)),
             Probe::Http(target) => Some(Attempt::tcp(target.address, Some((**target).clone()))),
-            Probe::Unix(path) => Some(Attempt::unix(path)),
-            Probe::Exec(_) | Probe::File(_) => None,
+            Probe::Unix(_) | Probe::Exec(_) | Probe::File(_) => None,
         }
     }
 
@@ -94,16 +94,6 @@ impl Attempt {
             }
             Err(error) => Err(Outcome::of_error(&error.into(), is_ours_in_tcp)),
         }
-    }
-
-    /// A Unix socket connects at once, or not at all: EAGAIN says that its queue is full
-    /// (connect(2)), since the service does not accept.
-    fn unix(path: &Path) -> Result<Attempt, Outcome> {
-        let fd = socket(AddressFamily::UNIX)?;
-        SocketAddrUnix::new(path)
-            .and_then(|address| connect(&fd, &address))
-            .map_err(|error| Outcome::of_error(&error.into(), |_| false))?;
-        Ok(Attempt { fd, step: Step::Connecting { then_ask: None } })
     }
 
     /// Goes on as far as it can.
@@ -158,6 +148,36 @@ impl Attempt {
                 None => {}
             }
         }
+    }
+}
+
+/// In a child: tries a probe of a path. Returns 0, or the number of the error.
+pub fn try_path(probe: &Probe) -> u8 {
+    let tried = match probe {
+        Probe::File(path) => rustix::fs::stat(path).map(drop),
+        Probe::Unix(path) => connect_unix(path),
+        Probe::Tcp(_) | Probe::Http(_) | Probe::Exec(_) => Ok(()),
+    };
+    // Linux has no error number above 133, errno(3).
+    tried.map_or_else(|errno| u8::try_from(errno.raw_os_error()).unwrap_or(u8::MAX), |()| 0)
+}
+
+/// A Unix socket connects at once, or not at all: EAGAIN says that its queue is full
+/// (connect(2)), since the service does not accept.
+fn connect_unix(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&fd, &SocketAddrUnix::new(path)?)
+}
+
+/// What [`try_path`] has come to, by the number that it has returned.
+pub fn outcome_of_path(probe: &Probe, number: u8) -> Outcome {
+    match (probe, Errno::from_raw_os_error(number.into())) {
+        _ if number == 0 => Outcome::Passed,
+        (Probe::File(path), Errno::NOENT | Errno::NOTDIR) => {
+            Outcome::Failed(format!("{} is not there", path.display()))
+        }
+        (_, errno) => Outcome::of_error(&errno.into(), |_| false),
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub mod descriptors;
 pub mod entry;
+pub mod fork;
 pub mod memory;
 pub mod peer;
 mod platform;

@@ -19,12 +19,13 @@ use super::starts::Refusal;
 use super::token::Source;
 use super::{Init, launch};
 use crate::bundle::ServiceType;
-use crate::bundle::check::Readiness;
+use crate::bundle::check::{Probe, Readiness};
 use crate::error_text::error_text;
 use crate::exit::{ExitStatus, NOT_EXECUTABLE, NOT_FOUND};
-use crate::probe::Outcome;
+use crate::probe::{self, Outcome};
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId, State};
+use crate::sys::fork::fork;
 use crate::sys::peer::Peer;
 use crate::sys::signals;
 
@@ -156,11 +157,14 @@ impl Init {
                 Verdict::Kill(pid) => kill_group(pid),
                 Verdict::Blind(id, blindness) => self.could_not_check(id, blindness),
                 Verdict::Run(id, purpose) => {
-                    let command = self.checks.command(id, purpose).unwrap_or_default();
-                    let started = self.run_helper(id, &command, Job::Check(id, purpose));
-                    let started = started.map_err(Outcome::NoResult);
-                    let now = Instant::now();
-                    self.checks.command_started((id, purpose), started, now, &mut verdicts);
+                    let Some(probe) = self.checks.probe(id, purpose).cloned() else { continue };
+                    let job = Job::Check(id, purpose);
+                    let started = match &probe {
+                        Probe::Exec(command) => self.run_helper(id, command, job),
+                        _ => self.try_in_child(&probe, job),
+                    };
+                    let (started, now) = (started.map_err(Outcome::NoResult), Instant::now());
+                    self.checks.child_started((id, purpose), started, now, &mut verdicts);
                 }
             }
         }
@@ -194,6 +198,13 @@ impl Init {
         Ok(pid)
     }
 
+    /// Has a child look at a path, which may be on a file system that does not answer.
+    fn try_in_child(&mut self, probe: &Probe, job: Job) -> Result<Pid, String> {
+        let pid = fork(&[], || probe::try_path(probe)).map_err(|error| error_text(&error))?;
+        self.helpers.insert(pid, job);
+        Ok(pid)
+    }
+
     pub(super) fn run_stop_command(&mut self, id: ServiceId) {
         if self.processes.get(id).is_none() {
             return;
@@ -213,15 +224,10 @@ impl Init {
     pub(super) fn helper_ended(&mut self, pid: Pid, status: ExitStatus, refusal: Option<Refusal>) {
         match self.helpers.remove(pid) {
             Some(Job::Check(id, purpose)) => {
-                let outcome = match (status, refusal) {
-                    // The program is not there, or can't be executed; everything else is about us.
-                    (_, Some((NOT_FOUND | NOT_EXECUTABLE, reason))) => Outcome::Failed(reason),
-                    (_, Some((_, reason))) => Outcome::NoResult(reason),
-                    (ExitStatus::Code(0), None) => Outcome::Passed,
-                    (status, None) => Outcome::Failed(format!("its command {status}")),
-                };
+                let Some(probe) = self.checks.probe(id, purpose) else { return };
+                let outcome = outcome(probe, status, refusal);
                 let (mut verdicts, now) = (Vec::new(), Instant::now());
-                self.checks.command_ended((id, purpose), pid, outcome, now, &mut verdicts);
+                self.checks.child_ended((id, purpose), pid, outcome, now, &mut verdicts);
                 self.heed(verdicts);
             }
             Some(Job::StopCommand(id)) if status != ExitStatus::Code(0) => {
@@ -321,6 +327,20 @@ impl Init {
                 }
             }
         }
+    }
+}
+
+/// What an attempt of a child's came to.
+fn outcome(probe: &Probe, status: ExitStatus, refusal: Option<Refusal>) -> Outcome {
+    match (probe, status, refusal) {
+        // The program is not there, or can't be executed; everything else is about us.
+        (_, _, Some((NOT_FOUND | NOT_EXECUTABLE, reason))) => Outcome::Failed(reason),
+        (_, _, Some((_, reason))) => Outcome::NoResult(reason),
+        (Probe::Exec(_), ExitStatus::Code(0), None) => Outcome::Passed,
+        (Probe::Exec(_), status, None) => Outcome::Failed(format!("its command {status}")),
+        (probe, ExitStatus::Code(number), None) => probe::outcome_of_path(probe, number),
+        // It was our own child, which ends by no signal unless somebody sends one.
+        (_, status, None) => Outcome::NoResult(format!("the process that looked {status}")),
     }
 }
 

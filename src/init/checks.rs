@@ -38,13 +38,16 @@ struct Running {
     since: Instant,
     /// Why the last attempt had no result, if it had none.
     blindness: Option<String>,
+    /// A child that was killed because it took too long, and has not ended yet.
+    late: Option<Pid>,
 }
 
 #[derive(Debug)]
 enum Trying {
     Nothing,
     Connection(Attempt),
-    Command(Pid),
+    /// This child tries it.
+    Child(Pid),
 }
 
 /// What came of a check, or is to be done for it.
@@ -54,9 +57,9 @@ pub(super) enum Verdict {
     Failed(ServiceId, Purpose, String),
     /// It can't be tried at the moment, for this reason.
     Blind(ServiceId, Blindness),
-    /// This command is to be run; `command_started` says with what success.
+    /// A child is to try it; `child_started` says with what success.
     Run(ServiceId, Purpose),
-    /// This command has taken too long.
+    /// This child has taken too long.
     Kill(Pid),
 }
 
@@ -87,8 +90,8 @@ impl Checks {
         self.due.insert((at, key));
         let (check, trying, limit) =
             (check.clone(), Trying::Nothing, TimeLimit::new(check.timeout, at));
-        let (until, since, failures, blindness) = (at, at, 0, None);
-        let running = Running { check, trying, until, limit, failures, since, blindness };
+        let (until, since, failures, blindness, late) = (at, at, 0, None, None);
+        let running = Running { check, trying, until, limit, failures, since, blindness, late };
         self.running.insert(key, running);
     }
 
@@ -110,7 +113,7 @@ impl Checks {
         self.due.remove(&(running.until, key));
         self.complaints.remove(&key);
         match running.trying {
-            Trying::Command(pid) => Some(pid),
+            Trying::Child(pid) => Some(pid),
             Trying::Nothing | Trying::Connection(_) => None,
         }
     }
@@ -128,22 +131,15 @@ impl Checks {
             running.since += gap;
             running.until = match running.trying {
                 Trying::Nothing => running.until + gap,
-                Trying::Connection(_) | Trying::Command(_) => running.limit.until(),
+                Trying::Connection(_) | Trying::Child(_) => running.limit.until(),
             };
             self.due.insert((running.until, *key));
         }
     }
 
-    /// The command of an exec probe.
-    pub(super) fn command(
-        &self,
-        id: ServiceId,
-        purpose: Purpose,
-    ) -> Option<Vec<std::ffi::OsString>> {
-        match &self.running.get(&(id, purpose))?.check.probe {
-            Probe::Exec(command) => Some(command.clone()),
-            _ => None,
-        }
+    /// What is to be tried.
+    pub(super) fn probe(&self, id: ServiceId, purpose: Purpose) -> Option<&Probe> {
+        Some(&self.running.get(&(id, purpose))?.check.probe)
     }
 
     /// Why the service's checks fail at the moment, if they do.
@@ -178,7 +174,8 @@ impl Checks {
             match std::mem::replace(&mut running.trying, Trying::Nothing) {
                 Trying::Nothing => self.attempt(key, now, registry, &mut verdicts),
                 late => {
-                    if let Trying::Command(pid) = late {
+                    if let Trying::Child(pid) = late {
+                        running.late = Some(pid);
                         verdicts.push(Verdict::Kill(pid));
                     }
                     let reason = format!("no answer within {}", span(running.check.timeout));
@@ -202,16 +199,17 @@ impl Checks {
         running.until = running.limit.until();
         let probe = running.check.probe.clone();
         let outcome = match &probe {
-            Probe::Exec(_) => {
+            // One that even KILL has not ended yet (the kernel's `D` state) still has no answer,
+            // and there are not to be more and more of them.
+            Probe::Exec(_) | Probe::File(_) | Probe::Unix(_) if running.late.is_some() => {
+                Outcome::Failed(format!("no answer within {}", span(running.check.timeout)))
+            }
+            Probe::Exec(_) | Probe::File(_) | Probe::Unix(_) => {
                 self.due.insert((running.until, key));
                 verdicts.push(Verdict::Run(id, purpose));
                 return;
             }
-            Probe::File(path) => match path.exists() {
-                true => Outcome::Passed,
-                false => Outcome::Failed(format!("{} is not there", path.display())),
-            },
-            _ => match Attempt::start(&probe) {
+            Probe::Tcp(_) | Probe::Http(_) => match Attempt::start(&probe) {
                 Some(Ok(mut attempt)) => match attempt.advance() {
                     // A neighbour of ours accepts at once, and the poll need not know.
                     Progress::Done(outcome) => outcome,
@@ -235,7 +233,7 @@ impl Checks {
     pub(super) fn descriptor(&self, id: ServiceId, purpose: Purpose) -> Option<RawFd> {
         match &self.running.get(&(id, purpose))?.trying {
             Trying::Connection(attempt) => Some(attempt.as_raw_fd()),
-            Trying::Nothing | Trying::Command(_) => None,
+            Trying::Nothing | Trying::Child(_) => None,
         }
     }
 
@@ -255,8 +253,8 @@ impl Checks {
         }
     }
 
-    /// The command of an exec probe runs, or what came of the attempt to run it.
-    pub(super) fn command_started(
+    /// The child that tries it runs, or what came of the attempt to make it.
+    pub(super) fn child_started(
         &mut self,
         key: Key,
         started: Result<Pid, Outcome>,
@@ -265,13 +263,13 @@ impl Checks {
     ) {
         let Some(running) = self.running.get_mut(&key) else { return };
         match started {
-            Ok(pid) => running.trying = Trying::Command(pid),
+            Ok(pid) => running.trying = Trying::Child(pid),
             Err(outcome) => self.judge(key, outcome, now, verdicts),
         }
     }
 
-    /// The command has ended.
-    pub(super) fn command_ended(
+    /// The child has ended.
+    pub(super) fn child_ended(
         &mut self,
         key: Key,
         pid: Pid,
@@ -279,10 +277,11 @@ impl Checks {
         now: Instant,
         verdicts: &mut Vec<Verdict>,
     ) {
-        let is_awaited = self.running.get(&key).is_some_and(
-            |running| matches!(running.trying, Trying::Command(awaited) if awaited == pid),
-        );
-        if is_awaited {
+        let Some(running) = self.running.get_mut(&key) else { return };
+        if running.late == Some(pid) {
+            running.late = None;
+        }
+        if matches!(running.trying, Trying::Child(awaited) if awaited == pid) {
             self.judge(key, outcome, now, verdicts);
         }
     }
@@ -372,13 +371,13 @@ mod tests {
         fn runs(&mut self, millis: u64, pid: i32) {
             assert_eq!(self.tick(millis), [Verdict::Run(ID, Purpose::Liveness)]);
             let (now, mut verdicts) = (self.at(millis), Vec::new());
-            self.checks.command_started(KEY, Ok(number(pid)), now, &mut verdicts);
+            self.checks.child_started(KEY, Ok(number(pid)), now, &mut verdicts);
             assert_eq!(verdicts, []);
         }
 
         fn ends(&mut self, millis: u64, pid: i32, outcome: Outcome) -> Vec<Verdict> {
             let (now, mut verdicts) = (self.at(millis), Vec::new());
-            self.checks.command_ended(KEY, number(pid), outcome, now, &mut verdicts);
+            self.checks.child_ended(KEY, number(pid), outcome, now, &mut verdicts);
             verdicts
         }
 
@@ -411,6 +410,20 @@ mod tests {
     }
 
     #[test]
+    fn there_is_no_second_child_while_the_first_does_not_even_end_by_kill() {
+        let mut story = Story::command(3);
+        story.runs(0, 7);
+        story.tick(400);
+        assert_eq!(story.tick(800), [Verdict::Kill(number(7))]);
+        assert_eq!(story.tick(2800), [], "it still does not answer");
+        assert_eq!(story.ends(3000, 7, Outcome::Passed), [], "too late");
+        story.runs(4800, 8);
+        story.tick(5200);
+        let reason = "no answer within 400ms";
+        assert_eq!(story.tick(5600), [Verdict::Kill(number(8)), failed(reason)], "the third");
+    }
+
+    #[test]
     fn an_attempt_without_a_result_counts_for_nothing_and_is_told_once() {
         let mut story = Story::command(2);
         story.runs(0, 7);
@@ -425,7 +438,7 @@ mod tests {
             assert_eq!(story.tick(millis), [Verdict::Run(ID, Purpose::Liveness)]);
             let (now, mut verdicts) = (story.at(millis), Vec::new());
             let refused = Err(Outcome::NoResult("no room".into()));
-            story.checks.command_started(KEY, refused, now, &mut verdicts);
+            story.checks.child_started(KEY, refused, now, &mut verdicts);
             assert_eq!(verdicts, blind(&story, reason, millis));
             assert_eq!(story.checks.blindness(ID), Some("could not be checked: no room"));
             assert_eq!(story.checks.complaint(ID), Some("ill"), "what was known last");

@@ -1,0 +1,37 @@
+//! A copy of the init that does one thing which may take for ever, so that the init does not.
+
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::process::Pid;
+
+use super::process_ids::positive;
+use super::{descriptors, signals};
+use crate::exit::INIT_FAILED;
+
+/// Makes a child that does this work, leads a session of its own, and exits with what the work
+/// returns. Of the descriptors from 3 on it has those in `keep`, which are in ascending order.
+///
+/// The process must have one thread: the child has only that one, and locks that others held
+/// would be held in it for ever.
+///
+/// # Errors
+/// What the kernel says: too many processes, or no memory.
+pub fn fork(keep: &[RawFd], work: impl FnOnce() -> u8) -> io::Result<Pid> {
+    // SAFETY: with one thread the child's copy of the memory is whole, so that it may do all that
+    // its parent may, fork(2). It ends below without returning.
+    let pid = unsafe { libc::fork() };
+    if pid != 0 {
+        return positive(pid).ok_or_else(io::Error::last_os_error);
+    }
+    descriptors::close_all_but(keep);
+    // SAFETY: no arguments.
+    unsafe { libc::setsid() };
+    signals::unblock_all();
+    // Whatever happens, nothing of the parent's is done twice.
+    let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or(INIT_FAILED);
+    // SAFETY: _exit(2) runs no exit handlers, which belong to the parent.
+    unsafe { libc::_exit(c_int::from(code)) }
+}
