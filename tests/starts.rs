@@ -36,7 +36,7 @@ impl HeldUp {
         std::fs::write(&program, format!("#!/bin/sh\n{}\n", harness::with_witness(script)))
             .unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-        let mut holder = Command::new("python3")
+        let mut holder = Command::new(harness::PYTHON)
             .args(["-c", HOLDER])
             .arg(&program)
             .stdin(Stdio::piped())
@@ -200,9 +200,10 @@ fn a_check_a_hook_and_a_stop_command_that_are_not_executed_hold_up_nothing() {
         "live = {{ exec = [\"{path}\"], period = \"10ms\", timeout = \"50ms\", failures = 3 }}\n\
          stop-command = [\"{path}\"]\ngrace = \"100ms\"\n"
     );
-    let text = format!("on-event = {{ command = [\"{path}\"] }}\n{WEB}{more}");
-    let bundle = Bundle::new(Position::Child, &text);
-    let ended = bundle.running.end();
+    let text = format!(
+        "[bundle]\ngrace = \"300ms\"\non-event = {{ command = [\"{path}\"] }}\n{WEB}{more}"
+    );
+    let ended = start_bundle(Position::Child, &harness::with_witness(&text)).end();
     assert_eq!(ended.code(), 124, "{ended:?}");
     assert!(ended.stderr.contains("failed its liveness check: no answer within"), "{ended:?}");
     assert!(ended.stderr.contains("overran its grace"), "{ended:?}");

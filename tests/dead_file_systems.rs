@@ -1,0 +1,63 @@
+//! Paths on a file system that does not answer: whoever has to look there waits, and not the init.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod harness;
+
+use std::process::Command;
+
+use harness::dead_file_system::DeadFileSystem;
+use harness::{Ended, Position, Running, positions, start_bundle};
+
+/// A bundle that runs until it is ended, with these keys of its own and of its service.
+fn bundle(position: Position, keys: &str, service: &str) -> (Running, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let text = format!(
+        "[bundle]\nsocket = \"{}\"\n{keys}\n[[service]]\nname = \"web\"\n\
+         command = [\"WITNESS\", \"web\", \"TERM=!0\", \"HUP=HUP\"]\n{service}\n",
+        socket.display()
+    );
+    let mut running = start_bundle(position, &harness::with_witness(&text));
+    running.wait_for("[web] web");
+    (running, directory)
+}
+
+/// The init does what it is there for, and ends when it is asked to.
+fn goes_on((mut running, directory): (Running, tempfile::TempDir)) -> Ended {
+    let mut client = Command::new(harness::binary());
+    client.args(["signal", "web", "HUP", "--socket"]).arg(directory.path().join("socket"));
+    assert!(client.status().unwrap().success());
+    running.wait_for("[web] HUP");
+    running.signal("TERM");
+    let ended = running.end();
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    ended
+}
+
+#[test]
+fn a_command_is_not_waited_for() {
+    let Some(dead) = DeadFileSystem::mount() else { return };
+    for position in positions() {
+        let path = dead.path("program");
+        let slow = format!("[[service]]\nname = \"slow\"\ncommand = [\"{}\"]", path.display());
+        goes_on(bundle(position, "", &slow));
+    }
+}
+
+#[test]
+fn checks_of_paths_get_no_answer_and_hold_up_nobody() {
+    let Some(dead) = DeadFileSystem::mount() else { return };
+    for kind in ["file", "unix"] {
+        let path = dead.path(kind);
+        let check =
+            |key| format!("{key} = {{ {kind} = \"{}\", timeout = \"50ms\" }}", path.display());
+        goes_on(bundle(Position::Child, "", &check("ready")));
+
+        let live = check("live").replace('}', ", period = \"10ms\", failures = 2 }");
+        let ended = bundle(Position::Child, "", &live).0.end();
+        assert_eq!(ended.code(), 124, "{ended:?}");
+        let reason = "has failed its liveness check: no answer within 50ms";
+        assert!(ended.stderr.contains(reason), "{ended:?}");
+    }
+}
