@@ -4,9 +4,13 @@
 
 mod harness;
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use harness::{Position, bundle, init, run};
+use harness::{Position, bundle, init, run, until};
+use rustix::pipe::PipeFlags;
 
 fn service(name: &str, script: &str, more: &str) -> String {
     format!("[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n{more}\n")
@@ -206,4 +210,68 @@ fn who_names_instances_is_shown_with_their_common_name() {
     let ended = run(init(Position::Child).args(["check", "-f", file.path().to_str().unwrap()]));
     assert_eq!(ended.code(), 78);
     assert!(ended.stderr.contains("more than 10000 services"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    let file = bundle(&service("a", "true", ""));
+    let path = file.path().to_str().unwrap();
+    for arguments in [&["--version"][..], &["--help"], &["check", "-f", path]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = Command::new(harness::binary()).args(arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
+        let words = "sidecar-init: can't write to stdout: No space left on device\n";
+        assert_eq!(String::from_utf8_lossy(&output.stderr), words, "{arguments:?}");
+    }
+}
+
+/// A pipe with no more room, for the program to write into.
+fn full_pipe() -> (OwnedFd, OwnedFd) {
+    let (reader, writer) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::empty()).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn a_signal_ends_what_nobody_reads() {
+    let file = bundle(&service("a", "true", ""));
+    for position in harness::positions() {
+        let (reader, writer) = full_pipe();
+        let mut command = init(position);
+        command.args(["check", "-f"]).arg(file.path()).stdout(writer);
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let pid = match position {
+            Position::Pid1 => harness::children(i32::try_from(child.id()).unwrap())[0],
+            Position::Child => i32::try_from(child.id()).unwrap(),
+        };
+        let call = format!("/proc/{pid}/syscall");
+        // write(2) to descriptor 1, on x86-64 and on ARM.
+        until("it waits for a reader", || {
+            let call = std::fs::read_to_string(&call).ok()?;
+            (call.starts_with("1 0x1 ") || call.starts_with("64 0x1 ")).then_some(())
+        });
+        harness::kill(pid, "TERM");
+        let status = until("it ends", || child.try_wait().unwrap());
+        match position {
+            Position::Pid1 => assert_eq!(status.code(), Some(128 + 15)),
+            Position::Child => assert_eq!(status.signal(), Some(15)),
+        }
+        drop(reader);
+    }
+}
+
+#[test]
+fn wrong_usage_ends_although_nobody_reads_why() {
+    for position in harness::positions() {
+        for arguments in [&["--nonsense"][..], &["run", "-f", "/nonexistent"]] {
+            let (_reader, writer) = full_pipe();
+            let mut child = init(position).args(arguments).stderr(writer).spawn().unwrap();
+            let status = until("it ends", || child.try_wait().unwrap());
+            let code = if arguments.len() == 1 { 64 } else { 78 };
+            assert_eq!(status.code(), Some(code), "{position:?}");
+        }
+    }
 }

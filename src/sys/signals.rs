@@ -1,5 +1,6 @@
 //! The signal mask, the dispositions, and the signalfd through which every signal is read.
 
+use std::ffi::c_int;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -43,10 +44,28 @@ pub fn reset_dispositions() {
     }
 }
 
-/// Unblocks every signal: for a child, just before it executes its program, and for a program
-/// that is to be no init after all.
+/// Unblocks every signal: for a child, just before it executes its program.
 pub fn unblock_all() {
     set_mask(0);
+}
+
+/// Lets signals end the process as they end any other: for a program that is to be no init after
+/// all. As PID 1 it needs handlers for that, pid_namespaces(7).
+pub fn end_by_signals() {
+    if std::process::id() == 1 {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+            let handler = end_by_signal as extern "C" fn(c_int);
+            // SAFETY: the handler only calls what is async-signal-safe, and does not return.
+            unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+        }
+    }
+    unblock_all();
+}
+
+/// Ends with the code by which a shell tells of the signal.
+extern "C" fn end_by_signal(signal: c_int) {
+    // SAFETY: _exit(2) is async-signal-safe, takes any number and does not return.
+    unsafe { libc::_exit(128 + signal) }
 }
 
 fn set_mask(mask: u64) {

@@ -15,11 +15,12 @@ const COLUMNS: [&str; 5] = ["name", "user", "stop_signal", "on_exit", "log"];
 
 /// Prints the plan of the bundle, or what is wrong with it.
 pub(crate) fn check(request: &CheckRequest) -> u8 {
-    match plan(&request.source) {
-        Ok(plan) if request.json => print(&format!("{:#}\n", plan_json::plan(&plan))),
-        Ok(plan) => print(&text(&plan)),
-        Err(refusal) => refuse(&refusal, None),
-    }
+    let text = match plan(&request.source) {
+        Ok(plan) if request.json => format!("{:#}\n", plan_json::plan(&plan)),
+        Ok(plan) => text(&plan),
+        Err(refusal) => return refuse(&refusal, None),
+    };
+    print(&text).err().unwrap_or(0)
 }
 
 /// A table of the services, what else is set of each, and the routes.

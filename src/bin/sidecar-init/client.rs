@@ -24,8 +24,6 @@ const REDRAW: Duration = Duration::from_secs(1);
 
 /// Asks, shows the answer, and returns the code to exit with.
 pub(crate) fn run(client: &ClientRequest) -> u8 {
-    // An ordinary program: Ctrl-C ends it, and so does a pipe that nobody reads any more.
-    sidecar_init::sys::signals::unblock_all();
     let result = match client.view {
         View::Status { watch: true } => watch(client),
         _ => ask(client),
@@ -118,29 +116,35 @@ fn ask(client: &ClientRequest) -> Result<u8, String> {
         return Ok(REFUSED);
     }
     let text = |value: &Value| value["text"].as_str().unwrap_or_default().to_owned();
-    match client.view {
-        View::Done => {}
-        View::Status { .. } => drop(print(&table(&answer, is_colourful()))),
-        View::Graph => drop(print(&graph(&answer))),
-        View::Changes => drop(print(&changes(&answer))),
-        View::Json => drop(print(&format!("{answer:#}\n"))),
-        View::Text => drop(print(&text(&answer))),
+    let printed = match client.view {
+        View::Done => Ok(()),
+        View::Status { .. } => print(&table(&answer, is_colourful())),
+        View::Graph => print(&graph(&answer)),
+        View::Changes => print(&changes(&answer)),
+        View::Json => print(&format!("{answer:#}\n")),
+        View::Text => print(&text(&answer)),
         View::Health => return Ok(health(&answer)),
         View::Follow => {
-            let mut shown = text(&answer);
-            loop {
-                print(&shown);
-                match receive(&mut stream)? {
-                    Some((_, more)) => shown = text(&more),
-                    None => break,
-                }
+            let mut printed = print(&text(&answer));
+            while printed.is_ok()
+                && let Some((_, more)) = receive(&mut stream)?
+            {
+                printed = print(&text(&more));
             }
+            printed
         }
         View::Lines => {
-            while let Some((line, _)) = receive(&mut stream)? {
-                print(&line);
+            let mut printed = Ok(());
+            while printed.is_ok()
+                && let Some((line, _)) = receive(&mut stream)?
+            {
+                printed = print(&line);
             }
+            printed
         }
+    };
+    if let Err(code) = printed {
+        return Ok(code);
     }
     Ok(if client.view == View::Json && answer["healthy"] == false { REFUSED } else { 0 })
 }
@@ -149,7 +153,7 @@ fn health(answer: &Value) -> u8 {
     let problems = answer["problems"].as_array().cloned().unwrap_or_default();
     for problem in &problems {
         let text = |key: &str| problem[key].as_str().unwrap_or("?").to_owned();
-        print(&format!("{}: {}\n", text("service"), text("problem")));
+        let _ = print(&format!("{}: {}\n", text("service"), text("problem")));
     }
     if problems.is_empty() { 0 } else { REFUSED }
 }
@@ -164,7 +168,9 @@ fn watch(client: &ClientRequest) -> Result<u8, String> {
         send(&mut stream, &client.request)?;
         let Some((_, answer)) = receive(&mut stream)? else { return Ok(0) };
         let screen = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-        print(&format!("{screen}{}", table(&answer, is_colourful())));
+        if let Err(code) = print(&format!("{screen}{}", table(&answer, is_colourful()))) {
+            return Ok(code);
+        }
         let mut line = String::new();
         match events.read_line(&mut line) {
             Ok(0) => return Ok(0),

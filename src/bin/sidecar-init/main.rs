@@ -17,10 +17,16 @@ sidecar_init::c_main!(run_arguments);
 /// Runs the program with these arguments, the program's name first; returns the exit code.
 fn run_arguments(arguments: Vec<OsString>) -> u8 {
     sidecar_init::sys::descriptors::open_missing_standard();
-    match arguments::parse(arguments) {
-        Ok(arguments::Request::Help) => run::print(help::HELP),
+    let request = arguments::parse(arguments);
+    if !matches!(request, Ok(arguments::Request::Command(_) | arguments::Request::Bundle(_))) {
+        // An ordinary program: Ctrl-C ends it, and so does a pipe that nobody reads any more.
+        sidecar_init::sys::signals::end_by_signals();
+    }
+    let printed = |text| run::print(text).err().unwrap_or(0);
+    match request {
+        Ok(arguments::Request::Help) => printed(help::HELP),
         Ok(arguments::Request::Version) => {
-            run::print(concat!("sidecar-init ", env!("CARGO_PKG_VERSION"), "\n"))
+            printed(concat!("sidecar-init ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         Ok(arguments::Request::Command(command)) => run::command(command),
         Ok(arguments::Request::Bundle(bundle)) => run::bundle(bundle),

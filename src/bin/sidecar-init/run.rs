@@ -1,7 +1,7 @@
 //! Runs what was asked for.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use sidecar_init::control::{DEFAULT_SOCKETS, NO_SOCKET, SOCKET_VARIABLE};
@@ -101,11 +101,20 @@ fn start(plan: Plan, options: Options) -> u8 {
     }
 }
 
-/// Prints to stdout; a reader that is gone is no failure of ours.
-pub(crate) fn print(text: &str) -> u8 {
+/// Prints to stdout.
+///
+/// # Errors
+/// The code to end with: nothing more can be printed. A reader that is gone is no failure of ours.
+pub(crate) fn print(text: &str) -> Result<(), u8> {
     let mut stdout = std::io::stdout();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    0
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(0),
+        Err(error) => {
+            complain(&format!("can't write to stdout: {}", error_text(&error)));
+            Err(INIT_FAILED)
+        }
+    }
 }
 
 /// Says what is wrong, before there is an init that could.
