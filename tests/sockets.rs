@@ -6,7 +6,7 @@ mod harness;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use harness::notices::is_root;
@@ -125,4 +125,76 @@ fn what_can_not_be_listened_on_starts_nothing() {
     let words =
         format!("service \"b\" can't listen on tcp:127.0.0.1:{port}: Address already in use");
     assert!(ended.stderr.contains(&words), "{ended:?}");
+}
+
+/// A path at which somebody listens who accepts nothing more: a connect(2) that waits would wait
+/// for them.
+struct FullBacklog {
+    path: std::path::PathBuf,
+    _listener: UnixListener,
+    _waiting: UnixStream,
+    _directory: tempfile::TempDir,
+}
+
+impl FullBacklog {
+    fn new() -> FullBacklog {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        // A backlog of none holds one connection, listen(2).
+        rustix::net::listen(&listener, 0).unwrap();
+        let waiting = UnixStream::connect(&path).unwrap();
+        FullBacklog { path, _listener: listener, _waiting: waiting, _directory: directory }
+    }
+
+    fn refusal(&self) -> String {
+        format!("can't listen on unix:{}: Address already in use", self.path.display())
+    }
+}
+
+#[test]
+fn a_full_backlog_at_its_path_is_not_waited_for_at_the_start() {
+    let full = FullBacklog::new();
+    let text = format!(
+        "[[service]]\nname = \"a\"\ncommand = [\"sleep\", \"1000\"]\nlisten = [\"unix:{}\"]\n",
+        full.path.display()
+    );
+    let ended = run(&mut bundle_command(Position::Child, &bundle(&text)));
+    assert_eq!(ended.code(), 125, "{ended:?}");
+    assert!(ended.stderr.contains(&full.refusal()), "{ended:?}");
+
+    // Without a control socket everything else works.
+    let text = format!(
+        "[bundle]\nsocket = \"{}\"\n[[service]]\nname = \"a\"\ncommand = [\"true\"]\n",
+        full.path.display()
+    );
+    let ended = run(&mut bundle_command(Position::Child, &bundle(&text)));
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(ended.stderr.contains("can't open the control socket"), "{ended:?}");
+}
+
+#[test]
+fn a_full_backlog_at_its_path_is_not_waited_for_at_a_reload() {
+    let full = FullBacklog::new();
+    let control = full.path.with_file_name("control");
+    let text = |more: &str| {
+        format!(
+            "[bundle]\nsocket = \"{}\"\n[[service]]\nname = \"a\"\n\
+             command = [\"sh\", \"-c\", \"echo up; exec sleep 1000\"]\n{more}",
+            control.display()
+        )
+    };
+    let mut running = start_bundle(Position::Child, &text(""));
+    running.wait_for("[a] up");
+    running.rewrite(&text(&format!("listen = [\"unix:{}\"]\n", full.path.display())));
+    let reload = std::process::Command::new(harness::binary())
+        .args(["reload", "--socket"])
+        .arg(&control)
+        .output();
+    let reload = reload.unwrap();
+    let said = String::from_utf8_lossy(&reload.stderr).into_owned();
+    assert_eq!(reload.status.code(), Some(1), "{said}");
+    assert!(said.contains(&full.refusal()), "{said}");
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
 }

@@ -5,11 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    sockopt,
+};
 
 use crate::bundle::listen::Listen;
 use crate::error_text::error_text;
@@ -109,16 +113,59 @@ fn open_tcp(address: SocketAddr, is_shared: bool) -> rustix::io::Result<OwnedFd>
     Ok(socket)
 }
 
-/// Binds a Unix socket, in place of one that nobody listens at any more.
+/// Binds a Unix socket, in place of one that nobody listens at any more. What else is at its path
+/// stays there.
 pub(super) fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).is_ok() {
+            if !is_stale(path) {
                 return Err(error);
             }
             std::fs::remove_file(path)?;
             UnixListener::bind(path)
         }
         other => other,
+    }
+}
+
+/// Whether a socket is there that nobody has open. It is connected to without waiting: EAGAIN says
+/// that somebody listens whose backlog is full, and that a blocking connect(2) would wait for them.
+/// ECONNREFUSED is also what a file that is no socket says.
+fn is_stale(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connected = SocketAddrUnix::new(path).and_then(|address| {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&socket, &address)
+    });
+    is_socket && connected == Err(Errno::CONNREFUSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    #[test]
+    fn only_a_socket_that_nobody_has_open_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        let in_use = |path: &Path| bind_unix(path).unwrap_err().kind() == ErrorKind::AddrInUse;
+
+        drop(UnixListener::bind(place("stale")).unwrap());
+        let listener = bind_unix(&place("stale")).unwrap();
+        assert!(in_use(&place("stale")), "somebody listens");
+
+        // The attempt above waits to be accepted, and a backlog of none has no room for more.
+        rustix::net::listen(&listener, 0).unwrap();
+        assert!(in_use(&place("stale")), "somebody listens who is busy");
+
+        let _datagrams = UnixDatagram::bind(place("datagrams")).unwrap();
+        assert!(in_use(&place("datagrams")), "somebody has it for another purpose");
+
+        std::fs::write(place("file"), "text").unwrap();
+        assert!(in_use(&place("file")));
+        assert_eq!(std::fs::read(place("file")).unwrap(), b"text");
     }
 }
