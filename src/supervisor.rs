@@ -15,6 +15,7 @@
 //! then on nothing is started, and one deadline holds for everything; see
 //! `supervisor/shutdown.rs`.
 
+mod attempt;
 mod census;
 mod event;
 mod expiry;
@@ -22,6 +23,7 @@ mod lifecycle;
 mod order;
 mod policy;
 mod reload;
+mod requests;
 mod restart;
 mod shutdown;
 mod start;
@@ -133,8 +135,8 @@ impl Supervisor {
         match event {
             Event::Spawned(id) => self.spawned(id, now, orders),
             Event::SpawnFailed(id, code) => self.spawn_failed(id, code, now, orders),
-            Event::Ready(id) => self.ready(id, orders),
-            Event::Unhealthy(id) => self.unhealthy(id, orders),
+            Event::Ready(id) => self.ready(id, now, orders),
+            Event::Unhealthy(id) => self.unhealthy(id, now, orders),
             Event::Extended(id, span) => self.extended(id, now + span),
             Event::Exited(id, status) => self.exited(id, status, now, orders),
             Event::StopCommandFailed(id) => self.stop_command_failed(id, orders),

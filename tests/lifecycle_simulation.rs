@@ -66,6 +66,10 @@ struct World {
     restarts: Vec<Vec<Instant>>,
     /// Stopped by the operator, and not started since.
     stopped: BTreeSet<usize>,
+    /// Their processes are to end, for an operator wants it.
+    to_end: BTreeSet<usize>,
+    /// An operator or a reload wants them to start, and they have not been up since.
+    on_request: BTreeSet<usize>,
     interventions: Vec<(Instant, Intervention)>,
     pending: Vec<Event>,
     shutdown_at: Option<Instant>,
@@ -96,6 +100,8 @@ impl World {
             last_exit: vec![None; count],
             restarts: vec![Vec::new(); count],
             stopped: BTreeSet::new(),
+            to_end: BTreeSet::new(),
+            on_request: BTreeSet::new(),
             policy,
             pending: Vec::new(),
             shutdown_at: None,
@@ -160,6 +166,9 @@ impl World {
             matches!(state, State::Draining { .. } | State::Stopping { .. })
         };
         let leaving = (0..self.processes.len()).filter(is_leaving).collect();
+        let is_up = |number| self.core.up_at(ServiceId(number)).is_some_and(|at| at <= self.now);
+        let on_request = self.on_request.iter().copied();
+        self.on_request = on_request.filter(|number| !is_up(*number)).collect();
         let mut orders = Vec::new();
         for event in self.facts() {
             self.say(format!("{event:?}"));
@@ -170,6 +179,10 @@ impl World {
                 let is_up = self.core.shutdown_deadline().is_none();
                 let was_stopped = was_up && self.stopped.contains(&id.0);
                 assert!(is_up || !was_stopped, "{id:?} was stopped, and has ended the bundle");
+                // One that is taken along by another starts again for that one's sake.
+                let is_free = self.policy.services[id.0].requires.is_empty();
+                let is_alone = was_up && is_free && self.on_request.contains(&id.0);
+                assert!(is_up || !is_alone, "{id:?} did not come up, and has ended the bundle");
             }
         }
         while self.interventions.first().is_some_and(|(at, _)| *at <= self.now) {
@@ -296,6 +309,20 @@ impl World {
 
     /// What the operator wants of whom.
     fn remember(&mut self, event: Event) {
+        if let Event::Exited(id, _) | Event::SpawnFailed(id, _) = event {
+            self.to_end.remove(&id.0);
+        }
+        if let Event::Stop(id) | Event::Restart(id) = event
+            && !self.policy.services[id.0].is_retired
+            && self.processes[id.0].is_some()
+        {
+            self.to_end.insert(id.0);
+        }
+        if let Event::Start(id) | Event::Restart(id) = event
+            && (self.to_end.contains(&id.0) || matches!(self.core.state(id), State::Gone(_)))
+        {
+            self.on_request.insert(id.0);
+        }
         match event {
             Event::Stop(id) if self.shutdown_at.is_none() => {
                 let is_oneshot = self.policy.services[id.0].kind == ServiceType::Oneshot;
@@ -364,6 +391,7 @@ impl World {
         self.say(format!("  {changes:?}"));
         for id in changes.started.iter().chain(&changes.restarted) {
             self.restarts[id.0].clear();
+            self.on_request.insert(id.0);
         }
         for id in &changes.started {
             self.stopped.remove(&id.0);
@@ -526,7 +554,8 @@ impl World {
                                 | State::Gone(End::Done | End::Failed | End::Never)
                         )
                     });
-                    assert!(reason.is_some(), "service {number} waits for nothing");
+                    let is_held_up = self.core.missing(ServiceId(number)).is_some();
+                    assert!(reason.is_some() || is_held_up, "service {number} waits for nothing");
                 }
                 State::Running { ready: false, .. } => {
                     let waits_for_ever = policy.has_readiness && policy.start_timeout.is_none();
@@ -534,6 +563,7 @@ impl World {
                 }
                 State::Running { .. } => {
                     assert!(!self.stopped.contains(&number), "{number} was stopped, and runs");
+                    assert!(!self.to_end.contains(&number), "{number} was not restarted");
                 }
                 State::Gone(_) => {}
                 other => panic!("service {number} is {other:?} for ever"),

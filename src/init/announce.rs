@@ -61,6 +61,9 @@ impl Init {
             Note::GivenUp(id) => {
                 self.say_of(id, "has ended more often than its `restart` allows: giving it up");
             }
+            Note::FailedAlone(id) => {
+                self.say_of(id, "did not come up as it was asked to; the others go on");
+            }
             Note::Draining(id, drain) => {
                 let drain = humantime::format_duration(drain);
                 self.tell(&format!("service \"{}\" drains for {drain}", self.plan.name(id)));
@@ -96,7 +99,7 @@ impl Init {
                 let cause = self.cause(cause);
                 self.publish("shutdown", None, json!({"cause": cause}));
             }
-            Note::Ready(_) => {}
+            Note::Ready(_) | Note::FailedAlone(_) => {}
             Note::Stopping(id, signal) => {
                 self.history.asked(id, now);
                 self.publish("stopping", Some(id), json!({"signal": signal.to_string()}));

@@ -98,6 +98,8 @@ pub enum Note {
     Restarting(ServiceId, Duration),
     /// It has ended once more than its restart policy allows.
     GivenUp(ServiceId),
+    /// It did not come up as an operator or a reload wanted it to; the others go on.
+    FailedAlone(ServiceId),
     /// It counts as not ready, and is asked to end after this delay.
     Draining(ServiceId, Duration),
     /// It is asked to end by its stop command.

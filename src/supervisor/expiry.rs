@@ -100,6 +100,8 @@ impl Supervisor {
                 *kill_at = kill_at.filter(|at| deadline.is_none_or(|deadline| *at < deadline));
             }
             self.set(ServiceId(index), state);
+            let up_at = self.services[index].attempt.up_at.iter_mut();
+            up_at.filter(|up_at| **up_at + gap > now).for_each(|up_at| *up_at += gap);
         }
         self.unsettled = true;
     }

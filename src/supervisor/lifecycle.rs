@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Supervisor;
+use super::attempt::{Attempt, SETTLING};
 use super::event::{Action, Cause, Note, ServiceId};
 use super::policy::{ServicePolicy, StopPolicy};
 use super::restart::{self, History};
@@ -13,9 +14,10 @@ use crate::signal::Signal;
 use crate::time_limit::TimeLimit;
 
 /// Where a service is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// Its turn to start has not come.
+    #[default]
     Waiting,
     /// The order to start it is out; its program does not run yet.
     Spawning {
@@ -81,24 +83,15 @@ pub(super) enum Ending {
 }
 
 /// What the core keeps of a service.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Service {
     pub(super) state: State,
     pub(super) ending: Option<Ending>,
     pub(super) history: History,
     /// How the process that runs is asked to end.
     pub(super) stop: StopPolicy,
-}
-
-impl Default for Service {
-    fn default() -> Service {
-        Service {
-            state: State::Waiting,
-            ending: None,
-            history: History::default(),
-            stop: StopPolicy::default(),
-        }
-    }
+    /// What is known of its start.
+    pub(super) attempt: Attempt,
 }
 
 impl State {
@@ -152,6 +145,7 @@ impl Supervisor {
                 let ready = policy.kind == ServiceType::Daemon && !policy.has_readiness;
                 let late_at = policy.start_timeout.filter(|_| !ready);
                 let late_at = late_at.map(|span| TimeLimit::new(span, now));
+                self.services[id.0].attempt.up_at = ready.then(|| now + SETTLING);
                 self.set(id, State::Running { ready, late_at });
             }
             State::Stopping { .. } if !self.can_be_stopped_early(id) => self.order_stop(id, orders),
@@ -179,27 +173,34 @@ impl Supervisor {
             Some(ending) => self.ended_as_asked(id, ending, now, orders),
             None => {
                 self.set(id, State::Gone(End::Failed));
-                if !self.starts_again(id, false, now, orders) {
-                    self.begin_shutdown(Cause::SpawnFailed(id, code), now);
+                let cause = Cause::SpawnFailed(id, code);
+                self.attempt_ended(id, cause, now);
+                if !self.starts_again(id, false, now, orders) && !self.fails_alone(id, orders) {
+                    self.begin_shutdown(cause, now);
                 }
             }
         }
         self.take_others_along(id, ending);
     }
 
-    pub(super) fn ready(&mut self, id: ServiceId, orders: &mut Vec<Action>) {
+    pub(super) fn ready(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
         if let State::Running { ready: false, .. } = self.state(id)
             && !self.is_oneshot(id)
         {
+            let service = &mut self.services[id.0];
+            let settled = service.history.began.map_or(now, |began| began + SETTLING);
+            service.attempt.up_at = service.ending.is_none().then(|| settled.max(now));
             self.set(id, State::Running { ready: true, late_at: None });
             orders.push(Action::Note(Note::Ready(id)));
         }
     }
 
-    pub(super) fn unhealthy(&mut self, id: ServiceId, orders: &mut Vec<Action>) {
+    pub(super) fn unhealthy(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
         if matches!(self.state(id), State::Running { .. }) && self.is_wanted(id) {
             orders.push(Action::Note(Note::Unhealthy(id)));
-            self.services[id.0].ending = Some(Ending::Unhealthy);
+            let service = &mut self.services[id.0];
+            service.ending = Some(Ending::Unhealthy);
+            service.attempt.up_at = service.attempt.up_at.filter(|up_at| *up_at < now);
         }
     }
 
@@ -262,17 +263,21 @@ impl Supervisor {
         let done = succeeded && self.is_oneshot(id);
         self.set(id, State::Gone(if succeeded { End::Done } else { End::Failed }));
         if done {
-            orders.push(Action::Note(Note::Ready(id)));
-        } else if !self.starts_again(id, succeeded, now, orders) {
-            self.ended(id, Cause::Exited(id, status), now);
+            return orders.push(Action::Note(Note::Ready(id)));
+        }
+        let cause = Cause::Exited(id, status);
+        self.attempt_ended(id, cause, now);
+        if !self.starts_again(id, succeeded, now, orders) {
+            self.ended(id, cause, now, orders);
         }
     }
 
     /// It was stopped because it did not do what it is there for.
     fn failed(&mut self, id: ServiceId, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
         self.set(id, State::Gone(End::Failed));
+        self.attempt_ended(id, cause, now);
         if !self.starts_again(id, false, now, orders) {
-            self.ended(id, cause, now);
+            self.ended(id, cause, now, orders);
         }
     }
 
@@ -303,24 +308,26 @@ impl Supervisor {
     }
 
     /// It has ended for good, and nobody asked for that.
-    fn ended(&mut self, id: ServiceId, cause: Cause, now: Instant) {
+    fn ended(&mut self, id: ServiceId, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
         let Some(policy) = self.policy.services.get(id.0) else { return };
-        match policy.on_exit {
-            OnExit::Shutdown => self.begin_shutdown(cause, now),
-            OnExit::Ignore => {
-                let status = match cause {
-                    Cause::Exited(_, status) => status,
-                    _ => ExitStatus::Code(CHECK_FAILED),
-                };
-                if self.first_failure.is_none() && policy.bundle_code(status.code()) != 0 {
-                    self.first_failure = Some((id, status));
-                }
-            }
+        let status = match cause {
+            Cause::Exited(_, status) => status,
+            _ => ExitStatus::Code(CHECK_FAILED),
+        };
+        let may_end = policy.on_exit == OnExit::Ignore;
+        if may_end && policy.bundle_code(status.code()) == 0 || self.fails_alone(id, orders) {
+            return;
+        }
+        if may_end {
+            self.first_failure.get_or_insert((id, status));
+        } else {
+            self.begin_shutdown(cause, now);
         }
     }
 
     /// What the services do that require the one that has ended, or is to.
-    fn take_along(&mut self, id: ServiceId) {
+    pub(super) fn take_along(&mut self, id: ServiceId) {
+        let is_on_request = self.services[id.0].attempt.is_on_request;
         let mut ended = vec![id];
         while let Some(group) = ended.pop().and_then(|id| self.order.group(id)) {
             let groups = group.requirers.iter().map(|index| &self.order.groups[*index]);
@@ -333,6 +340,7 @@ impl Supervisor {
                 let service = &mut self.services[dependent.0];
                 if service.state.is_unasked() && service.ending.is_none() {
                     service.ending = Some(ending);
+                    service.attempt.is_on_request = is_on_request;
                     ended.push(*dependent);
                 }
             }
@@ -341,36 +349,6 @@ impl Supervisor {
 
     pub(super) fn is_wanted(&self, id: ServiceId) -> bool {
         self.services.get(id.0).is_some_and(|service| service.ending.is_none())
-    }
-
-    pub(super) fn stop_requested(&mut self, id: ServiceId, ending: Ending) {
-        if self.phase != Phase::Up {
-            return;
-        }
-        match self.state(id) {
-            State::Waiting | State::Backoff { .. } => self.set(id, State::Gone(End::Stopped)),
-            // Those that come after a oneshot go on counting on what it has done.
-            State::Gone(End::Done) if self.is_oneshot(id) => {}
-            State::Gone(_) => self.set(id, State::Gone(End::Stopped)),
-            _ => {
-                let is_new = self.services[id.0].ending.is_none();
-                self.services[id.0].ending = Some(ending);
-                if is_new {
-                    self.take_along(id);
-                }
-            }
-        }
-    }
-
-    pub(super) fn restart_requested(&mut self, id: ServiceId) {
-        match self.state(id) {
-            State::Running { .. } | State::Spawning { .. }
-                if !self.policy.services[id.0].is_retired =>
-            {
-                self.stop_requested(id, Ending::Restart);
-            }
-            _ => self.start_requested(id),
-        }
     }
 
     /// Asks those to end that are to and on whom nobody depends any more who is to end too; and
@@ -482,7 +460,9 @@ impl Supervisor {
     /// Ends the bundle when no service runs and none will.
     pub(super) fn end_if_nothing_is_left(&mut self, now: Instant) {
         let is_over = |(service, policy): (&Service, &ServicePolicy)| match service.state {
-            State::Gone(end) => end != End::Stopped || policy.is_retired,
+            State::Gone(End::Stopped) => policy.is_retired,
+            State::Gone(End::Failed) => policy.is_retired || !service.attempt.is_on_request,
+            State::Gone(_) => true,
             _ => false,
         };
         if self.census.alive == 0 && self.services.iter().zip(&self.policy.services).all(is_over) {

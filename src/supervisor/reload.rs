@@ -54,6 +54,7 @@ impl Supervisor {
                 state if state.is_alive() => self.services[id.0].ending = Some(Ending::Restart),
                 _ => {}
             }
+            self.services[id.0].attempt.is_on_request = true;
         }
         for id in &changes.restarted {
             self.restart_changed(*id);
@@ -67,6 +68,7 @@ impl Supervisor {
         if self.services[id.0].ending == Some(Ending::Stop) {
             return;
         }
+        self.services[id.0].attempt.is_on_request = true;
         match self.state(id) {
             State::Gone(End::Stopped) | State::Waiting => {}
             State::Gone(_) | State::Backoff { .. } => {

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::event::{Action, Note, ServiceId};
-use super::lifecycle::{End, Ending, State};
-use super::shutdown::Phase;
+use super::lifecycle::{End, State};
 use super::{EXECUTION_TIMEOUT, Supervisor};
 use crate::time_limit::TimeLimit;
 
@@ -21,7 +20,7 @@ enum Turn {
 struct Standing {
     /// Some of it is not ready yet.
     is_pending: bool,
-    /// An operator has stopped some of it.
+    /// Some of it is down until an operator starts it.
     is_stopped: bool,
     /// Some of it has ended, and was not to.
     has_failed: bool,
@@ -58,6 +57,7 @@ impl Supervisor {
                     }
                     Turn::Now => {
                         self.services[id.0].stop = self.policy.services[id.0].stop();
+                        self.services[id.0].attempt.up_at = None;
                         let late_at = self.execution_timeout(id);
                         let late_at = late_at.map(|span| TimeLimit::new(span, now));
                         self.set(id, State::Spawning { late_at });
@@ -100,44 +100,14 @@ impl Supervisor {
             match self.state(*id) {
                 State::Running { ready: true, .. } if self.is_wanted(*id) => {}
                 State::Gone(End::Stopped) => standing.is_stopped = true,
+                State::Gone(End::Failed) if self.has_failed_alone(*id) => {
+                    standing.is_stopped = true;
+                }
                 State::Gone(End::Done) if self.is_oneshot(*id) => {}
                 State::Gone(_) => standing.has_failed = true,
                 _ => standing.is_pending = true,
             }
         }
         standing
-    }
-
-    pub(super) fn start_requested(&mut self, id: ServiceId) {
-        if self.phase != Phase::Up {
-            return;
-        }
-        let mut wanted = vec![id];
-        while let Some(id) = wanted.pop() {
-            let is_there = self.policy.services.get(id.0).is_some_and(|policy| !policy.is_retired);
-            let Some(group) = self.order.group(id).filter(|_| is_there) else { continue };
-            // What it requires has to be there, and comes before it, so this ends.
-            let is_down =
-                |id: &ServiceId| matches!(self.state(*id), State::Gone(End::Stopped | End::Failed));
-            wanted.extend(self.order.required_by(group).filter(is_down));
-            self.start_one(id);
-        }
-    }
-
-    fn start_one(&mut self, id: ServiceId) {
-        let service = &mut self.services[id.0];
-        service.history.forgive();
-        match service.state {
-            State::Gone(_) | State::Backoff { .. } => self.set(id, State::Waiting),
-            State::Draining { .. } | State::Stopping { .. } | State::Killed => {
-                service.ending = Some(Ending::Restart);
-            }
-            // What was asked for can be taken back; that it has failed can not.
-            State::Running { .. } | State::Spawning { .. } => match service.ending {
-                Some(Ending::Stop | Ending::Restart | Ending::Requirement) => service.ending = None,
-                Some(Ending::Unready | Ending::Unhealthy | Ending::Shutdown) | None => {}
-            },
-            State::Waiting => {}
-        }
     }
 }

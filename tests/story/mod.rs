@@ -106,6 +106,11 @@ impl Story {
         self.core.deadline().map(|deadline| (deadline - self.begin).as_millis())
     }
 
+    /// How many milliseconds after the beginning that is.
+    pub fn since_begin(&self, at: Instant) -> u128 {
+        (at - self.begin).as_millis()
+    }
+
     /// How many milliseconds have passed.
     pub fn millis(&self) -> u128 {
         (self.now - self.begin).as_millis()
