@@ -5,18 +5,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod pauses;
 mod random;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use pauses::Pauses;
 use random::Random;
-use sidecar_init::bundle::{OnExit, RestartPolicy, RestartWhen, ServiceType, WhenRequiredExits};
+use random::policy::{change, service};
+use sidecar_init::bundle::{RestartPolicy, ServiceType};
 use sidecar_init::exit::ExitStatus;
 use sidecar_init::signal::Signal;
 use sidecar_init::supervisor::{
-    Action, Cause, Changes, End, Event, KILL_WAIT, Note, Policy, ServiceId, ServicePolicy, State,
-    Supervisor,
+    Action, Cause, Changes, EXECUTION_TIMEOUT, End, Event, KILL_WAIT, Note, Policy, ServiceId,
+    ServicePolicy, State, Supervisor,
 };
 
 const RUNS: u64 = 20_000;
@@ -58,6 +61,7 @@ struct World {
     trace: Vec<String>,
     begin: Instant,
     now: Instant,
+    pauses: Pauses,
     core: Supervisor,
     policy: Policy,
     processes: Vec<Option<Process>>,
@@ -95,6 +99,7 @@ impl World {
             trace: Vec::new(),
             begin,
             now: begin,
+            pauses: Pauses::new(begin),
             core: Supervisor::new(policy.clone()),
             processes: (0..count).map(|_| None).collect(),
             last_exit: vec![None; count],
@@ -157,9 +162,14 @@ impl World {
     }
 
     fn step(&mut self) {
+        let due = self.core.deadline();
         match self.next_time() {
-            Some(next) => self.now = self.now.max(next),
+            Some(next) => self.now = self.pause_before(self.now.max(next)),
             None => panic!("nothing will ever happen again"),
+        }
+        if let Some(gap) = self.pauses.come_back(due, self.now) {
+            self.say(format!("back after {gap:?}"));
+            self.core.put_off(gap, self.now);
         }
         let is_leaving = |number: &usize| {
             let state = self.core.state(ServiceId(*number));
@@ -173,9 +183,19 @@ impl World {
         for event in self.facts() {
             self.say(format!("{event:?}"));
             self.remember(event);
-            let was_up = self.core.shutdown_deadline().is_none();
+            let (was_up, known) = (self.core.shutdown_deadline().is_none(), orders.len());
             self.core.handle(event, self.now, &mut orders);
+            if let Event::Spawned(id) = event
+                && matches!(self.core.state(id), State::Running { ready: false, .. })
+            {
+                self.pauses.starts(id, self.policy.services[id.0].start_timeout, self.now);
+            }
             if let Event::Exited(id, _) | Event::SpawnFailed(id, _) = event {
+                // At once, for an operator may forgive it in the same turn.
+                let restarts = |order: &Action| matches!(order, Action::Note(Note::Restarting(..)));
+                if orders[known..].iter().any(restarts) {
+                    self.restarts_by_itself(id);
+                }
                 let is_up = self.core.shutdown_deadline().is_none();
                 let was_stopped = was_up && self.stopped.contains(&id.0);
                 assert!(is_up || !was_stopped, "{id:?} was stopped, and has ended the bundle");
@@ -199,10 +219,34 @@ impl World {
         self.core.tick(self.now, &mut orders);
         if self.shutdown_at.is_none() && self.core.shutdown_deadline().is_some() {
             self.shutdown_at = Some(self.now);
+            self.pauses.shutdown_begins(self.now);
             self.leaving = leaving;
         }
         self.obey(orders);
         self.check_promises();
+    }
+
+    /// Now and then the init does not run for a while, alone or with all others, perhaps until after
+    /// `next`; then what happens meanwhile is told at once.
+    fn pause_before(&mut self, next: Instant) -> Instant {
+        if !self.random.one_in(25) {
+            return next;
+        }
+        let begin = self.now + (next - self.now).mul_f64(self.random.below(100) as f64 / 100.0);
+        let span = self.random.millis(8000);
+        if self.random.one_in(2) {
+            let put_off = |at: &mut Instant| *at += span;
+            for process in self.processes.iter_mut().flatten() {
+                if let Some(Start::HeldUp(at) | Start::Forked(Some((at, _)))) = &mut process.start {
+                    put_off(at);
+                }
+                process.ready_at.iter_mut().for_each(put_off);
+                process.ends_at.iter_mut().for_each(|(at, _)| put_off(at));
+            }
+        }
+        let end = begin + span;
+        self.say(format!("the init does not run for {span:?}"));
+        self.next_time().map_or(end, |next| next.max(end))
     }
 
     fn next_time(&self) -> Option<Instant> {
@@ -353,37 +397,8 @@ impl World {
             return self.core.reload(self.policy.clone(), &changes, self.now);
         }
         let mut policy = self.policy.clone();
-        let mut changes = Changes::default();
-        for number in 0..policy.services.len() {
-            let id = ServiceId(number);
-            let is_named = policy.services.iter().any(|service| service.after.contains(&id));
-            match self.random.below(6) {
-                0 if !policy.services[number].is_retired && !is_named => {
-                    policy.services[number].is_retired = true;
-                    policy.services[number].requires.clear();
-                    changes.stopped.push(id);
-                }
-                1 if policy.services[number].is_retired => {
-                    policy.services[number].is_retired = false;
-                    changes.started.push(id);
-                }
-                2 if !policy.services[number].is_retired => {
-                    policy.services[number].grace = Some(self.random.millis(3000));
-                    changes.restarted.push(id);
-                }
-                _ => {}
-            }
-        }
-        if policy.services.len() < 8 && self.random.one_in(2) {
-            let number = policy.services.len();
-            policy.services.push(service(&mut self.random, number));
-            policy.in_file_order &= policy.services[number].after.is_empty();
-            // It may come after one that is no longer in the file.
-            let retired: Vec<ServiceId> =
-                (0..number).map(ServiceId).filter(|id| policy.services[id.0].is_retired).collect();
-            policy.services[number].after.retain(|id| !retired.contains(id));
-            policy.services[number].requires.retain(|id| !retired.contains(id));
-            changes.started.push(ServiceId(number));
+        let changes = change(&mut self.random, &mut policy);
+        if policy.services.len() > self.policy.services.len() {
             self.processes.push(None);
             self.last_exit.push(None);
             self.restarts.push(Vec::new());
@@ -409,7 +424,7 @@ impl World {
                 Action::Spawn(id) => self.spawn(id),
                 Action::CancelStart(id) => self.cancel_start(id),
                 Action::Signal(id, Signal::TERM, _) => self.ask(id),
-                Action::Note(Note::Restarting(id, _)) => self.restarts_by_itself(id),
+                Action::Note(Note::Unready(id)) => self.pauses.may_be_blamed(id, self.now),
                 Action::Signal(..) | Action::Note(_) => {}
                 Action::RunStopCommand(id) => match self.random.one_in(4) {
                     true => self.pending.push(Event::StopCommandFailed(id)),
@@ -434,6 +449,8 @@ impl World {
         assert!(self.shutdown_at.is_none(), "service {number} started during the shutdown");
         let policy = self.policy.services[number].clone();
         assert!(!self.stopped.contains(&number), "{number} was stopped by the operator");
+        let span = policy.start_timeout.unwrap_or(EXECUTION_TIMEOUT);
+        self.pauses.starts(id, Some(span), self.now);
         for other in &policy.after {
             let state = self.core.state(*other);
             let is_there = matches!(state, State::Running { ready: true, .. } | State::Gone(_));
@@ -509,14 +526,11 @@ impl World {
 
     fn check_promises(&mut self) {
         if let Some(deadline) = self.core.deadline() {
-            assert!(deadline > self.now, "a deadline was left behind");
+            let is_left_behind = deadline <= self.now && !self.pauses.is_late();
+            assert!(!is_left_behind, "a deadline was left behind");
         }
-        if let Some(at) = self.shutdown_at
-            && self.core.outcome().is_none()
-        {
-            let end = at + self.policy.grace;
-            assert!(self.now < end || self.killed_all, "not everything was killed in time");
-            assert!(self.now <= end + KILL_WAIT, "it came down too late");
+        if self.core.outcome().is_none() {
+            self.pauses.check_shutdown(self.policy.grace, self.killed_all, KILL_WAIT);
         }
         self.check_rest();
     }
@@ -588,42 +602,6 @@ impl World {
             Cause::AllExited(Some((id, status))) => success(id, status.code()),
         };
         assert_eq!(outcome.code, code);
-    }
-}
-
-/// A service that comes after some of those before it.
-fn service(random: &mut Random, number: usize) -> ServicePolicy {
-    let has_graph = random.one_in(2);
-    let after: Vec<ServiceId> =
-        (0..number).filter(|_| has_graph && random.one_in(2)).map(ServiceId).collect();
-    let requires = after.iter().copied().filter(|_| random.one_in(2)).collect();
-    let kind = if random.one_in(5) { ServiceType::Oneshot } else { ServiceType::Daemon };
-    let pick = |random: &mut Random| random.below(3);
-    ServicePolicy {
-        has_readiness: kind == ServiceType::Daemon && random.one_in(2),
-        kind,
-        after,
-        requires,
-        when_required_exits: [
-            WhenRequiredExits::Keep,
-            WhenRequiredExits::Stop,
-            WhenRequiredExits::Restart,
-        ][pick(random) as usize],
-        start_timeout: random.one_in(2).then(|| random.millis(4000)),
-        restart: RestartPolicy {
-            when: [RestartWhen::Never, RestartWhen::OnFailure, RestartWhen::Always]
-                [pick(random) as usize],
-            max: random.below(5) as u32,
-            within: Duration::from_secs(20),
-            delay: random.millis(1000),
-            max_delay: Duration::from_secs(3),
-        },
-        drain: if random.one_in(4) { random.millis(2000) } else { Duration::ZERO },
-        has_stop_command: random.one_in(5),
-        grace: random.one_in(3).then(|| random.millis(3000)),
-        on_exit: if random.one_in(2) { OnExit::Ignore } else { OnExit::Shutdown },
-        place: number,
-        ..ServicePolicy::default()
     }
 }
 

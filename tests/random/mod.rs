@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod policy;
+
 use std::time::Duration;
 
 /// A small generator (splitmix64), so that a seed means the same run on every machine.
