@@ -40,6 +40,7 @@ mod log;
 pub mod nearest;
 pub mod plan;
 mod poll;
+mod privileges;
 pub mod probe;
 pub mod record;
 pub mod signal;

@@ -10,6 +10,7 @@ use crate::exit::{CONFIG, NOTHING_SELECTED};
 use crate::file::Files;
 use crate::nearest::listed;
 use crate::plan::Plan;
+use crate::privileges;
 
 /// A bundle's file, and what the command line says about it.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +54,10 @@ impl Source {
                 *file = self.beside(file);
             }
         }
-        Plan::bundle(bundle, self.main.clone(), files).map_err(|errors| self.refusal(errors))
+        let plan = Plan::bundle(bundle, self.main.clone(), files)
+            .map_err(|errors| self.refusal(errors))?;
+        warnings.extend(privileges::warnings(&plan));
+        Ok(plan)
     }
 
     /// Where a file is that the bundle names.

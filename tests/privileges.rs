@@ -4,6 +4,7 @@
 
 mod harness;
 
+use std::io::Write;
 use std::process::Command;
 
 use harness::notices::is_root;
@@ -85,5 +86,113 @@ fn capabilities_are_gone_from_every_set() {
         let none = "0".repeat(16);
         let sets = ["Inh", "Prm", "Eff", "Bnd", "Amb"].map(|set| format!("Cap{set}: {none}"));
         assert_eq!(seen, format!("{} NoNewPrivs: 1", sets.join(" ")));
+    }
+}
+
+/// Behind a command that changes what it may do, `check` and `run` of a service with these
+/// settings.
+fn check_and_run_behind(command: &[&str], settings: &str) -> [harness::Ended; 2] {
+    let file = bundle(&format!("[[service]]\nname = \"a\"\ncommand = [\"true\"]\n{settings}\n"));
+    ["check", "run"].map(|subcommand| {
+        let mut behind = Command::new(command[0]);
+        behind.args(&command[1..]).arg(harness::binary());
+        run(behind.args([subcommand, "-f"]).arg(file.path()))
+    })
+}
+
+#[test]
+fn what_it_may_not_do_is_said_before_anything_is_started() {
+    if !is_root() {
+        return;
+    }
+    let without = |capabilities: &str| {
+        let lost: Vec<String> = capabilities.split(' ').map(|name| format!("-{name}")).collect();
+        ["setpriv".to_owned(), "--bounding-set".to_owned(), lost.join(",")]
+    };
+    let cases = [
+        (
+            "kill",
+            "user = 54321",
+            "CAP_KILL is missing, so that these, which run as another user",
+            0,
+        ),
+        ("setuid", "user = 54321", "CAP_SETUID is missing, so that these can't be started: a", 125),
+        (
+            "setgid",
+            "group = 54321",
+            "CAP_SETGID is missing, so that these can't be started: a",
+            125,
+        ),
+        (
+            "setpcap",
+            "drop-capabilities = [\"NET_RAW\"]",
+            "CAP_SETPCAP is missing (`drop-capab",
+            125,
+        ),
+        ("setpcap", "drop-capabilities = [\"ALL\"]\nno-new-privileges = true", "", 0),
+        ("kill setuid", "nice = 1", "", 0),
+    ];
+    for (missing, settings, words, code) in cases {
+        let command = without(missing);
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        let [check, run] = check_and_run_behind(&command, settings);
+        assert_eq!((check.code(), run.code()), (0, code), "{missing}: {run:?}");
+        for ended in [check, run] {
+            let first = ended.stderr.lines().next().unwrap_or_default();
+            let warning = first.strip_prefix("sidecar-init: ").unwrap_or_default();
+            let is_there = warning.starts_with("CAP_");
+            assert!(warning.starts_with(words) && is_there != words.is_empty(), "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn an_id_that_a_user_namespace_does_not_map_is_called_that() {
+    let root_alone = ["unshare", "--user", "--map-root-user"];
+    let allowed = Command::new(root_alone[0]).args(&root_alone[1..]).arg("true").status();
+    let allowed = allowed.is_ok_and(|status| status.success());
+    if !harness::notices::or_skip(allowed, "no new user namespace here") {
+        return;
+    }
+    let cases = [
+        ("user = 54321", "map user 54321", "setgroups(2)"),
+        ("group = 54321", "map group 54321", "setgroups(2)"),
+        // Others than it has, whatever it has.
+        ("supplementary-groups = [0, 0]", "allow setgroups(2)", "setgroups(2)"),
+    ];
+    for (settings, warning, reason) in cases {
+        let [check, run] = check_and_run_behind(&root_alone, settings);
+        assert_eq!((check.code(), run.code()), (0, 125), "{run:?}");
+        let warning = format!("sidecar-init: this user namespace does not {warning}, so that");
+        assert!(check.stderr.starts_with(&warning), "{check:?}");
+        assert!(run.stderr.starts_with(&warning), "{run:?}");
+        assert!(run.record().contains(reason) && !run.record().contains("CAP_"), "{run:?}");
+    }
+}
+
+#[test]
+fn an_id_that_the_kernel_does_not_know_is_no_missing_capability() {
+    if !is_root() {
+        return;
+    }
+    for (settings, warning, reason) in [
+        ("user = 54321\ngroup = 1", "user 54321", "does not map the user: Invalid argument"),
+        ("user = 1\ngroup = 54321", "group 54321", "does not map one of the groups: Invalid"),
+    ] {
+        let file =
+            bundle(&format!("[[service]]\nname = \"a\"\ncommand = [\"true\"]\n{settings}\n"));
+        let mut command = Command::new("unshare");
+        command.args(["--user", "sh", "-c", "echo in; read go; exec \"$@\"", "sh"]);
+        command.arg(harness::binary()).args(["run", "-f"]).arg(file.path());
+        let mut running = start(&mut command);
+        running.wait_for("in");
+        // From outside, root may map more than one id, and setgroups(2) stays allowed.
+        for map in ["uid_map", "gid_map"] {
+            std::fs::write(format!("/proc/{}/{map}", running.pid()), "0 0 2").unwrap();
+        }
+        running.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        let ended = running.end();
+        assert!(ended.stderr.contains(&format!("does not map {warning}, so that")), "{ended:?}");
+        assert!(ended.record().contains(reason) && ended.code() == 125, "{ended:?}");
     }
 }

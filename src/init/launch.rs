@@ -12,6 +12,7 @@ use crate::bundle::{ResourceLimit, environment, resource};
 use crate::error_text::error_text;
 use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::plan::Plan;
+use crate::privileges::groups_may_be_set;
 use crate::supervisor::ServiceId;
 use crate::sys::entry;
 use crate::sys::spawn::{Failure, Launch, Spawned, Step, c_string, spawn};
@@ -169,6 +170,18 @@ pub(super) fn start(mut launch: Launch, program: &OsStr) -> Result<(Pid, Start),
     }
 }
 
+/// EINVAL says that there is no such id in the user namespace, setresuid(2) and setgroups(2).
+fn why_not_changed(step: Step, error: &std::io::Error) -> &'static str {
+    match (step, error.raw_os_error()) {
+        (Step::User, Some(libc::EINVAL)) => "this user namespace does not map the user",
+        (_, Some(libc::EINVAL)) => "this user namespace does not map one of the groups",
+        (Step::Groups, Some(libc::EPERM)) if !groups_may_be_set() => {
+            "this user namespace does not allow setgroups(2)"
+        }
+        _ => "it takes CAP_SETUID and CAP_SETGID",
+    }
+}
+
 impl Attempt {
     /// The exit code that a failed start means, and what to say about it.
     pub(super) fn explain(&self, failure: &Failure) -> Refusal {
@@ -202,7 +215,9 @@ impl Attempt {
                 "can't drop capabilities; it takes CAP_SETPCAP, or `no-new-privileges`"
             }
             Step::Groups | Step::Group | Step::User => {
-                "can't change to its user and groups; it takes CAP_SETUID and CAP_SETGID"
+                let why = why_not_changed(*step, error);
+                let text = format!("can't change to its user and groups; {why}: {kernel_says}");
+                return (INIT_FAILED, text);
             }
             Step::NoNewPrivileges => "can't set `no-new-privileges`",
             Step::WorkingDirectory => "can't enter its working directory",
