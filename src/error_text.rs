@@ -7,3 +7,14 @@ pub fn error_text(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
+
+/// 0, or the number of the error: what a child returns that does one thing. Linux has no error
+/// number above 133, errno(3).
+pub(crate) fn errno_of(result: io::Result<()>) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            error.raw_os_error().and_then(|errno| errno.try_into().ok()).unwrap_or(u8::MAX)
+        }
+    }
+}

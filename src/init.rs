@@ -27,6 +27,7 @@ mod attendance;
 mod checking;
 mod checks;
 mod control;
+mod event_file;
 mod finish;
 mod helpers;
 mod history;
@@ -57,6 +58,7 @@ pub use notification::{Said, parse as parse_notification};
 use attendance::Attendance;
 use checks::Checks;
 use control::Control;
+use event_file::EventFile;
 use helpers::Helpers;
 use history::History;
 use hooks::Hooks;
@@ -139,6 +141,7 @@ pub struct Init {
     unfinished: Unfinished,
     history: History,
     hooks: Hooks,
+    event_file: EventFile,
     control: Option<Control>,
     /// Clients that have something to say, or have room again.
     busy_clients: Vec<usize>,
@@ -219,6 +222,7 @@ impl Init {
             unfinished: Unfinished::default(),
             history: History::default(),
             hooks: Hooks::default(),
+            event_file: EventFile::default(),
             control: None,
             busy_clients: Vec::new(),
             talkative: Vec::new(),
@@ -294,6 +298,7 @@ impl Init {
         self.reap_orphans();
         self.run_due_checks(now);
         self.run_hooks(now);
+        self.write_events(now);
         self.start_held_up(now);
         self.decide(&received, now);
         self.pass_on_output();
@@ -312,6 +317,7 @@ impl Init {
         self.watchdogs.put_off(gap, now);
         self.remnants.put_off(gap);
         self.hooks.put_off(gap);
+        self.event_file.put_off(gap);
         if let Some(control) = &mut self.control {
             control.put_off(gap);
         }
@@ -326,6 +332,7 @@ impl Init {
             self.remnants.deadline(),
             self.control_deadline(),
             self.hooks.deadline(),
+            self.event_file.deadline(),
             self.poll.deadline(),
         ];
         deadlines.into_iter().flatten().min()
@@ -378,7 +385,10 @@ impl Init {
     /// The only place where the init waits.
     fn wait(&mut self, events: &mut Events) {
         let Unfinished { reaping, signals, output, clients } = self.unfinished;
-        let is_asked = clients || !self.busy_clients.is_empty() || self.hooks.are_due();
+        let is_asked = clients
+            || !self.busy_clients.is_empty()
+            || self.hooks.are_due()
+            || self.event_file.is_due();
         let is_told = !self.talkative.is_empty() || !self.facts.is_empty();
         let at_once = reaping || signals || output || is_asked || is_told;
         let timeout = if at_once { Some(Duration::ZERO) } else { self.timer.poll_timeout() };

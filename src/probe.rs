@@ -15,7 +15,7 @@ use rustix::net::{
 };
 
 use crate::bundle::check::{HttpTarget, Probe};
-use crate::error_text::error_text;
+use crate::error_text::{errno_of, error_text};
 
 /// A status line is shorter than this, or not one.
 const LONGEST_STATUS_LINE: usize = 1024;
@@ -158,8 +158,7 @@ pub fn try_path(probe: &Probe) -> u8 {
         Probe::Unix(path) => connect_unix(path),
         Probe::Tcp(_) | Probe::Http(_) | Probe::Exec(_) => Ok(()),
     };
-    // Linux has no error number above 133, errno(3).
-    tried.map_or_else(|errno| u8::try_from(errno.raw_os_error()).unwrap_or(u8::MAX), |()| 0)
+    errno_of(tried.map_err(io::Error::from))
 }
 
 /// A Unix socket connects at once, or not at all: EAGAIN says that its queue is full

@@ -61,3 +61,26 @@ fn checks_of_paths_get_no_answer_and_hold_up_nobody() {
         assert!(ended.stderr.contains(reason), "{ended:?}");
     }
 }
+
+#[test]
+fn a_file_of_events_is_not_waited_for() {
+    let Some(dead) = DeadFileSystem::mount() else { return };
+    for position in positions() {
+        let keys = format!("on-event = {{ file = \"{}\" }}", dead.path("events").display());
+        let more = "[[service]]\nname = \"busy\"\ncommand = [\"true\"]\n\
+                    restart = { policy = \"always\", delay = \"1ms\", max = 30 }\non-exit = \"ignore\"";
+        let ended = goes_on(bundle(position, &keys, more));
+        assert!(ended.stderr.contains("(`on-event`): no answer"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_termination_log_is_not_waited_for() {
+    let Some(dead) = DeadFileSystem::mount() else { return };
+    for position in positions() {
+        let log = dead.path("log").display().to_string();
+        let ended = harness::run_script(position, &["--termination-log", &log], "exit 3");
+        assert_eq!(ended.code(), 3);
+        assert!(ended.stderr.contains("can't write the termination log"), "{ended:?}");
+    }
+}

@@ -327,3 +327,31 @@ fn a_selection_that_leaves_out_what_is_required_says_so() {
     let text = "--only leaves out first, which b requires; select it too, or leave out b";
     assert!(ended.stderr.contains(text), "{ended:?}");
 }
+
+#[test]
+fn the_last_events_are_in_the_file_also_when_all_is_killed() {
+    for position in harness::positions() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("events");
+        let text = format!(
+            "[bundle]\ngrace = \"50ms\"\non-event = {{ file = \"{}\" }}\n{}",
+            file.display(),
+            service("stubborn", "exec WITNESS up TERM=TERM", "")
+        );
+        let mut running = start_bundle(position, &text);
+        running.wait_for("[stubborn] up");
+        running.signal("TERM");
+        assert_eq!(running.end().code(), 0);
+        let written = std::fs::read_to_string(&file).unwrap();
+        let event = |line: &str| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            event["event"].as_str().unwrap().to_owned()
+        };
+        let events: Vec<String> = written.lines().map(event).collect();
+        assert_eq!(
+            events,
+            ["started", "ready", "shutdown", "stopping", "grace-over", "exited"],
+            "{position:?}"
+        );
+    }
+}

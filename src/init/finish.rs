@@ -1,16 +1,21 @@
 //! What is still to be said when all is gone: the rest of the services' output, and why it
 //! stopped. Readers are waited for, but not for ever: Docker kills 10 s after `docker stop`.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use mio::Events;
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, waitpid};
 
 use super::Init;
+use super::checking::kill_group;
 use super::token::Source;
-use crate::error_text::error_text;
+use crate::error_text::{errno_of, error_text};
 use crate::log::Channel;
 use crate::record::Record;
 use crate::supervisor::Cause;
+use crate::sys::fork::fork;
 use crate::termination_log;
 
 /// How long readers of our output are waited for that do not read at all. Slow ones have as
@@ -56,6 +61,10 @@ impl Init {
         let end = self.supervisor.end_at_the_latest().unwrap_or(now);
         let mut patience = Patience::new(self.logs.written(), now, end);
         self.flush_output(&mut patience, events);
+        if let Some(append) = self.take_last_events() {
+            // If the file takes none, that was said before.
+            let _ = self.do_in_child(append, events);
+        }
         let service = match outcome.cause {
             Cause::Exited(id, _) => Some(id),
             _ => None,
@@ -91,12 +100,44 @@ impl Init {
             self.flush_words(patience, events);
         }
         // Last, so that whatever happens to the file, the record is out.
-        if let Some(file) = &self.options.termination_log
-            && let Err(error) = termination_log::write(file, &line)
-        {
+        let Some(file) = self.options.termination_log.clone() else { return };
+        if let Err(error) = self.do_in_child(|| termination_log::write(&file, &line), events) {
             let error = error_text(&error);
             self.say(&format!("can't write the termination log {}: {error}", file.display()));
             self.flush_words(patience, events);
+        }
+    }
+
+    /// Has a child do what a file system may not answer to, and waits for it as for a reader.
+    fn do_in_child(
+        &mut self,
+        work: impl Fn() -> io::Result<()>,
+        events: &mut Events,
+    ) -> io::Result<()> {
+        // Without a process to be had, to try is better than to leave it.
+        let Ok(pid) = fork(&[], || errno_of(work())) else { return work() };
+        let give_up = Instant::now() + STALLED_READER_WAIT;
+        loop {
+            // A SIGCHLD that waits would be in the way of the next one, signal(7).
+            let _ = self.signals.read(&mut Vec::new());
+            match waitpid(Some(pid), WaitOptions::NOHANG) {
+                Ok(Some((_, status))) => {
+                    return match status.exit_status() {
+                        Some(0) => Ok(()),
+                        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+                        None => Err(io::ErrorKind::TimedOut.into()),
+                    };
+                }
+                Ok(None) | Err(Errno::INTR) => {}
+                // Somebody has set SIGCHLD to be ignored: how it went is not known.
+                Err(_) => return Ok(()),
+            }
+            let left = give_up.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                kill_group(pid);
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.poll_readers(left, events);
         }
     }
 
@@ -128,6 +169,12 @@ impl Init {
         let Some(left) = patience.left(self.logs.written(), Instant::now()) else { return false };
         let again = self.poll.deadline().map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = if has_more { Duration::ZERO } else { again.map_or(left, |at| at.min(left)) };
+        self.poll_readers(timeout, events);
+        true
+    }
+
+    /// Waits for so long at the most, and passes on what readers have room for.
+    fn poll_readers(&mut self, timeout: Duration, events: &mut Events) {
         // EINTR: the next round looks at the clock again.
         if self.poll.poll(events, Some(timeout)).is_err() {
             events.clear();
@@ -138,7 +185,6 @@ impl Init {
             }
         }
         self.look_at_sinks_again();
-        true
     }
 }
 

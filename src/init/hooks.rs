@@ -1,13 +1,10 @@
-//! Tells the outside of what happens: appends events to a file, and runs a command for each. The
-//! init waits for neither, and remembers no more than it must.
+//! Tells the outside of what happens: runs a command for each event, and appends it to a file
+//! (`event_file`). The init waits for neither, and remembers no more than it must.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -28,8 +25,6 @@ const MOST_RUNNING: usize = 4;
 const MOST_WAITING: usize = 256;
 /// How long a command may take.
 const LONGEST_RUN: Duration = Duration::from_secs(10);
-/// A file that is larger than this makes place for a new one.
-const LARGEST_FILE: u64 = 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
@@ -37,8 +32,6 @@ pub(super) struct Hooks {
     /// Each command's pid, and until when it may run.
     running: BTreeMap<i32, Instant>,
     dropped: u64,
-    /// Whether the file's failure was said; it is said again only after it has worked.
-    has_complained: bool,
 }
 
 impl Hooks {
@@ -77,18 +70,10 @@ impl Init {
     /// Appends the event to the file, and has its command wait for its turn.
     pub(super) fn hand_out(&mut self, event: &Value) {
         let OnEvent { command, file, .. } = &self.plan.bundle.on_event;
-        let has_command = !command.is_empty();
+        let (has_command, has_file) = (!command.is_empty(), file.is_some());
         let line = event.to_string();
-        if let Some(file) = file.clone() {
-            match append(&file, &line) {
-                Ok(()) => self.hooks.has_complained = false,
-                Err(_) if self.hooks.has_complained => {}
-                Err(error) => {
-                    self.hooks.has_complained = true;
-                    let (file, error) = (file.display(), error_text(&error));
-                    self.say(&format!("can't append to {file} (`on-event`): {error}"));
-                }
-            }
+        if has_file {
+            self.append_event(&line);
         }
         match has_command && self.hooks.waiting.len() < MOST_WAITING {
             true => self.hooks.waiting.push_back(line),
@@ -157,51 +142,5 @@ impl Init {
 
     fn hook_refused(&mut self, reason: &str) {
         self.say(&format!("can't run the command of `on-event`: {reason}"));
-    }
-}
-
-fn append(path: &Path, line: &str) -> io::Result<()> {
-    // A FIFO that nobody reads refuses to be opened in this way, open(2), and one that is full to
-    // be written: then the event is lost, and not the init.
-    let mut file = File::options()
-        .append(true)
-        .create(true)
-        .mode(0o644)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    let stat = file.metadata()?;
-    if stat.is_file() && stat.len() > LARGEST_FILE {
-        let mut old = path.as_os_str().to_owned();
-        old.push(".old");
-        std::fs::rename(path, old)?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_grows_up_to_a_size() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("events");
-        let line = "x".repeat(LARGEST_FILE as usize / 2);
-        for _ in 0..5 {
-            append(&path, &line).unwrap();
-        }
-        let size = |path: &Path| std::fs::metadata(path).unwrap().len();
-        assert_eq!(size(&path), LARGEST_FILE / 2 + 1);
-        assert_eq!(size(&path.with_extension("old")), 2 * (LARGEST_FILE / 2 + 1));
-    }
-
-    #[test]
-    fn a_fifo_without_a_reader_is_not_waited_for() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("fifo");
-        let mode = rustix::fs::Mode::RWXU;
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert_eq!(append(&path, "x").unwrap_err().raw_os_error(), Some(libc::ENXIO));
     }
 }

@@ -86,8 +86,12 @@ impl Init {
             return of(owner);
         }
         let own = i32::try_from(std::process::id()).unwrap_or(1);
-        let is_in_our_service =
-            |pid: i32| pid == own || self.helpers.is_running(pid) || self.hooks.is_running(pid);
+        let is_in_our_service = |pid: i32| {
+            pid == own
+                || self.helpers.is_running(pid)
+                || self.hooks.is_running(pid)
+                || self.event_file.is_writer(pid)
+        };
         let Some(process) = Pid::from_raw(pid).filter(|_| !is_in_our_service(pid)) else {
             return Belonging::Foreign;
         };

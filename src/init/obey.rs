@@ -47,6 +47,7 @@ impl Init {
                 Action::KillAll => {
                     self.killing = true;
                     self.hooks.give_up();
+                    self.event_file.pause();
                     self.kill_all();
                 }
                 // It says in the log what came of it.
@@ -213,7 +214,11 @@ impl Init {
             return self.tree_is_empty();
         }
         let own = own_pid();
-        let is_ours = |pid| self.processes.is_service(pid) || self.hooks.is_running(pid);
+        let is_ours = |pid| {
+            self.processes.is_service(pid)
+                || self.hooks.is_running(pid)
+                || self.event_file.is_writer(pid)
+        };
         let Some(strays) = tree::descendants(own, is_ours) else {
             // Nothing tells who they are; with no service left they are all that there is.
             if own == 1 && self.processes.is_empty() {

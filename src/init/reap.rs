@@ -86,9 +86,9 @@ impl Init {
         self.unfinished.reaping = true;
     }
 
-    /// Nothing is left below the init; unless the command of a hook is still to be run.
+    /// Nothing is left below the init; unless an event is still to be told to the outside.
     pub(super) fn tree_is_empty(&mut self) {
-        if !self.hooks.are_due() {
+        if !self.hooks.are_due() && !self.event_file.is_due() {
             self.facts.push(Event::TreeEmpty);
         }
     }
@@ -106,7 +106,9 @@ impl Init {
         let refusal = self.starts.ended(pid);
         let Some(id) = self.processes.remove(pid) else {
             self.asked.remove(&pid.as_raw_nonzero().get());
-            if !self.hook_ended(pid, status, refusal.as_ref()) {
+            if !self.event_writer_ended(pid, status)
+                && !self.hook_ended(pid, status, refusal.as_ref())
+            {
                 self.helper_ended(pid, status, refusal);
             }
             return;

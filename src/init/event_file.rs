@@ -1,0 +1,195 @@
+//! Appends events to the file of `on-event`. A child does it, one at a time: a file system may not
+//! answer, and then the init does not wait, and remembers no more than it must.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+
+use super::Init;
+use super::checking::kill_group;
+use crate::error_text::{errno_of, error_text};
+use crate::exit::ExitStatus;
+use crate::sys::fork::fork;
+
+/// How many events wait to be written; more are dropped, and counted.
+const MOST_WAITING: usize = 256;
+/// How long a child may take.
+const LONGEST_WRITE: Duration = Duration::from_secs(10);
+/// A file that is larger than this makes place for a new one.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct EventFile {
+    waiting: Vec<String>,
+    /// Who writes, and until when it may.
+    writer: Option<(Pid, Instant)>,
+    /// What it writes.
+    in_hand: String,
+    dropped: u64,
+    /// Whether a failure was said; it is said again only after it has worked.
+    has_complained: bool,
+    /// Everything is being killed: the rest is written when that is over.
+    is_paused: bool,
+}
+
+impl EventFile {
+    pub(super) fn is_writer(&self, pid: i32) -> bool {
+        self.writer.is_some_and(|(writer, _)| writer.as_raw_nonzero().get() == pid)
+    }
+
+    /// Whether a child is to be made that writes.
+    pub(super) fn is_due(&self) -> bool {
+        !self.waiting.is_empty() && self.writer.is_none() && !self.is_paused
+    }
+
+    /// From here on all children are killed.
+    pub(super) fn pause(&mut self) {
+        self.is_paused = true;
+    }
+
+    /// When the child has taken too long.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.writer.map(|(_, until)| until)
+    }
+
+    /// Nobody ran for so long.
+    pub(super) fn put_off(&mut self, gap: Duration) {
+        self.writer = self.writer.map(|(pid, until)| (pid, until + gap));
+    }
+
+    /// What is to be written, a line for each event.
+    pub(super) fn take_lines(&mut self) -> String {
+        std::mem::take(&mut self.waiting).concat()
+    }
+}
+
+impl Init {
+    /// Has the event written when it is its turn.
+    pub(super) fn append_event(&mut self, event: &str) {
+        match self.event_file.waiting.len() < MOST_WAITING {
+            true => self.event_file.waiting.push(format!("{event}\n")),
+            false => self.event_file.dropped += 1,
+        }
+    }
+
+    /// Has a child write what waits, and ends one that takes too long.
+    pub(super) fn write_events(&mut self, now: Instant) {
+        if let Some((pid, until)) = &mut self.event_file.writer
+            && *until <= now
+        {
+            let pid = *pid;
+            // It is reaped soon, if KILL can end it.
+            *until = now + LONGEST_WRITE;
+            kill_group(pid);
+        }
+        let Some(file) = self.plan.bundle.on_event.file.clone() else {
+            self.event_file.waiting.clear();
+            return;
+        };
+        if self.event_file.is_due() {
+            let lines = self.event_file.take_lines();
+            match fork(&[], || errno_of(append(&file, &lines))) {
+                Ok(pid) => {
+                    self.event_file.writer = Some((pid, now + LONGEST_WRITE));
+                    self.event_file.in_hand = lines;
+                }
+                Err(error) => self.events_are_lost(&error_text(&error)),
+            }
+        }
+    }
+
+    /// Whether it was the child that writes events that was just reaped.
+    pub(super) fn event_writer_ended(&mut self, pid: Pid, status: ExitStatus) -> bool {
+        if self.event_file.writer.is_none_or(|(writer, _)| writer != pid) {
+            return false;
+        }
+        self.event_file.writer = None;
+        let in_hand = std::mem::take(&mut self.event_file.in_hand);
+        match status {
+            ExitStatus::Code(0) => {
+                self.event_file.has_complained = false;
+                let dropped = std::mem::take(&mut self.event_file.dropped);
+                if dropped > 0 {
+                    self.say(&format!(
+                        "{dropped} events dropped: the file of `on-event` is too slow"
+                    ));
+                }
+            }
+            ExitStatus::Code(number) => {
+                self.events_are_lost(&error_text(&io::Error::from_raw_os_error(number.into())));
+            }
+            // Killed with all others. Rather twice than not at all.
+            ExitStatus::Signal(_) if self.event_file.is_paused => {
+                self.event_file.waiting.insert(0, in_hand);
+            }
+            ExitStatus::Signal(_) => self.events_are_lost("no answer"),
+        }
+        true
+    }
+
+    /// The last ones, which came while everything was killed; there are no processes any more.
+    pub(super) fn take_last_events(&mut self) -> Option<impl Fn() -> io::Result<()> + use<>> {
+        let file = self.plan.bundle.on_event.file.clone()?;
+        let lines = Some(self.event_file.take_lines()).filter(|lines| !lines.is_empty())?;
+        Some(move || append(&file, &lines))
+    }
+
+    fn events_are_lost(&mut self, reason: &str) {
+        if !std::mem::replace(&mut self.event_file.has_complained, true) {
+            let file = self.plan.bundle.on_event.file.clone().unwrap_or_default();
+            self.say(&format!("can't append to {} (`on-event`): {reason}", file.display()));
+        }
+        // It may have been the last that was waited for.
+        self.unfinished.reaping = true;
+    }
+}
+
+fn append(path: &Path, lines: &str) -> io::Result<()> {
+    // A FIFO that nobody reads refuses to be opened in this way, open(2), and one that is full to
+    // be written: the event is for whoever reads now.
+    let mut file = File::options()
+        .append(true)
+        .create(true)
+        .mode(0o644)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    file.write_all(lines.as_bytes())?;
+    let stat = file.metadata()?;
+    if stat.is_file() && stat.len() > LARGEST_FILE {
+        let mut old = path.as_os_str().to_owned();
+        old.push(".old");
+        std::fs::rename(path, old)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_grows_up_to_a_size() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events");
+        let line = "x".repeat(LARGEST_FILE as usize / 2) + "\n";
+        for _ in 0..5 {
+            append(&path, &line).unwrap();
+        }
+        let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+        assert_eq!(size(&path), LARGEST_FILE / 2 + 1);
+        assert_eq!(size(&path.with_extension("old")), 2 * (LARGEST_FILE / 2 + 1));
+    }
+
+    #[test]
+    fn a_fifo_without_a_reader_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(append(&path, "x\n").unwrap_err().raw_os_error(), Some(libc::ENXIO));
+    }
+}
