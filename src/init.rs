@@ -36,6 +36,7 @@ mod launch;
 mod lineage;
 mod notification;
 mod obey;
+mod own_file;
 mod processes;
 mod reap;
 mod reload;
@@ -194,7 +195,7 @@ impl Init {
         let sinks = Channel::BOTH.map(|channel| Source::Sink(channel).token());
         let upward = match plan.is_one_command {
             true => Upward::default(),
-            false => Upward::new(options.ready_file.clone()),
+            false => Upward::new(options.ready_file.clone())?,
         };
         Ok(Init {
             supervisor: Supervisor::new(plan.policy.clone()),
@@ -334,6 +335,7 @@ impl Init {
             self.hooks.deadline(),
             self.event_file.deadline(),
             self.poll.deadline(),
+            self.upward.deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }

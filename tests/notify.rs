@@ -291,7 +291,8 @@ fn readiness_is_passed_upwards() {
     }
     let directory = tempfile::tempdir().unwrap();
     let ready_file = directory.path().join("ready");
-    std::fs::write(&ready_file, "left by an earlier run").unwrap();
+    // An earlier run has left it.
+    std::fs::write(&ready_file, "").unwrap();
     let upper = UnixDatagram::bind(directory.path().join("socket")).unwrap();
     upper.set_read_timeout(Some(harness::HANG)).unwrap();
     let hear = || {
@@ -335,4 +336,16 @@ fn a_datagram_that_cannot_be_read_at_once_is_read_later() {
     command.args(["-o", "/dev/null", "-e", "inject=recvmsg:error=ENOMEM:when=1"]);
     let ended = start(command.arg(harness::binary()).args(["run", "-f"]).arg(file.path())).end();
     assert_eq!(ended.code(), 7, "{ended:?}");
+}
+
+#[test]
+fn a_ready_file_with_something_in_it_is_refused_and_left_alone() {
+    let precious = bundle("precious");
+    let file = bundle("[[service]]\nname = \"a\"\ncommand = [\"true\"]\n");
+    let mut command = bundle_command(Position::Child, &file);
+    let ended = start(command.arg("--ready-file").arg(precious.path())).end();
+    assert_eq!(ended.code(), 125, "{ended:?}");
+    let words = format!("{} is not an empty file; --ready-file", precious.path().display());
+    assert!(ended.stderr.contains(&words), "{ended:?}");
+    assert_eq!(std::fs::read_to_string(precious.path()).unwrap(), "precious");
 }

@@ -198,3 +198,19 @@ fn a_full_backlog_at_its_path_is_not_waited_for_at_a_reload() {
     running.signal("TERM");
     assert_eq!(running.end().code(), 0);
 }
+
+#[test]
+fn a_file_in_the_place_of_a_socket_is_left_alone() {
+    let precious = bundle("precious");
+    let path = precious.path().display();
+    let service = "[[service]]\nname = \"a\"\ncommand = [\"true\"]\n";
+    for (text, code) in [
+        (format!("{service}listen = [\"unix:{path}\"]\n"), 125),
+        (format!("[bundle]\nsocket = \"{path}\"\n{service}"), 0),
+    ] {
+        let ended = run(&mut bundle_command(Position::Child, &bundle(&text)));
+        assert_eq!(ended.code(), code, "{ended:?}");
+        assert!(ended.stderr.contains("Address already in use"), "{ended:?}");
+        assert_eq!(std::fs::read_to_string(precious.path()).unwrap(), "precious");
+    }
+}

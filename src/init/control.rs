@@ -7,12 +7,13 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::own_file::OwnFile;
 use super::sockets::bind_unix;
 use super::token::Source;
 use crate::control::{Goal, LONGEST_REQUEST};
@@ -72,7 +73,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) struct Control {
     listener: UnixListener,
-    path: PathBuf,
+    file: OwnFile,
     clients: BTreeMap<usize, Client>,
     next: usize,
     /// Since when there has been no room for those who may be at the door.
@@ -82,18 +83,12 @@ pub(super) struct Control {
 impl Control {
     /// Opens the socket, in place of one that nobody listens at any more.
     pub(super) fn open(path: &Path, registry: &Registry) -> io::Result<Control> {
-        let listener = bind_unix(path)?;
+        let (listener, file) = bind_unix(path)?;
         // Until this is done the peer's credentials alone keep others out.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         registry.register(&listener, Source::Listener.token(), Interest::READABLE);
-        Ok(Control {
-            listener,
-            path: path.to_owned(),
-            clients: BTreeMap::new(),
-            next: 0,
-            crowded_since: None,
-        })
+        Ok(Control { listener, file, clients: BTreeMap::new(), next: 0, crowded_since: None })
     }
 
     /// Lets in who waits at the door, a batch at a time. Whether there may be more.
@@ -315,7 +310,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        let _ = self.file.remove();
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::net::{
     sockopt,
 };
 
+use super::own_file::OwnFile;
 use crate::bundle::listen::Listen;
 use crate::error_text::error_text;
 use crate::plan::Plan;
@@ -29,7 +30,14 @@ const UNIX_MODE: u32 = 0o666;
 type Key = (Listen, Option<String>);
 
 #[derive(Debug, Default)]
-pub(super) struct Sockets(BTreeMap<Key, OwnedFd>);
+pub(super) struct Sockets(BTreeMap<Key, Held>);
+
+/// A socket, and its place in the file system, if it has one there.
+#[derive(Debug)]
+struct Held {
+    socket: OwnedFd,
+    file: Option<OwnFile>,
+}
 
 impl Sockets {
     /// Opens all that the plan has and this has not; or says what is wrong, and has what it had.
@@ -62,17 +70,15 @@ impl Sockets {
 
     /// Those of the service, in the order of its file.
     pub(super) fn of(&self, plan: &Plan, id: ServiceId) -> Vec<BorrowedFd<'_>> {
-        keys(plan, id).filter_map(|key| self.0.get(&key).map(AsFd::as_fd)).collect()
+        keys(plan, id).filter_map(|key| self.0.get(&key).map(|held| held.socket.as_fd())).collect()
     }
 }
 
 /// Nobody listens any more.
 impl Drop for Sockets {
     fn drop(&mut self) {
-        for (listen, _) in self.0.keys() {
-            if let Listen::Unix(path) = listen {
-                let _ = std::fs::remove_file(path);
-            }
+        for file in self.0.values().filter_map(|held| held.file.as_ref()) {
+            let _ = file.remove();
         }
     }
 }
@@ -83,17 +89,19 @@ fn keys(plan: &Plan, id: ServiceId) -> impl Iterator<Item = Key> {
     service.listen.iter().map(move |listen| (listen.clone(), instance.clone()))
 }
 
-fn open((listen, instance): &Key, plan: &Plan, id: ServiceId) -> io::Result<OwnedFd> {
+fn open((listen, instance): &Key, plan: &Plan, id: ServiceId) -> io::Result<Held> {
     match listen {
-        Listen::Tcp(address) => Ok(open_tcp(*address, instance.is_some())?),
+        Listen::Tcp(address) => {
+            Ok(Held { socket: open_tcp(*address, instance.is_some())?, file: None })
+        }
         Listen::Unix(path) => {
-            let listener = bind_unix(path)?;
+            let (listener, file) = bind_unix(path)?;
             std::fs::set_permissions(path, PermissionsExt::from_mode(UNIX_MODE))?;
             if let Some(who) = &plan.identities[id.0] {
                 // Without the privilege to do so the service runs as we do anyway.
                 let _ = std::os::unix::fs::chown(path, Some(who.user), Some(who.group));
             }
-            Ok(listener.into())
+            Ok(Held { socket: listener.into(), file: Some(file) })
         }
     }
 }
@@ -115,17 +123,18 @@ fn open_tcp(address: SocketAddr, is_shared: bool) -> rustix::io::Result<OwnedFd>
 
 /// Binds a Unix socket, in place of one that nobody listens at any more. What else is at its path
 /// stays there.
-pub(super) fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
+pub(super) fn bind_unix(path: &Path) -> io::Result<(UnixListener, OwnFile)> {
+    let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             if !is_stale(path) {
                 return Err(error);
             }
             std::fs::remove_file(path)?;
-            UnixListener::bind(path)
+            UnixListener::bind(path)?
         }
-        other => other,
-    }
+        other => other?,
+    };
+    Ok((listener, OwnFile::at(path)?))
 }
 
 /// Whether a socket is there that nobody has open. It is connected to without waiting: EAGAIN says
@@ -154,7 +163,7 @@ mod tests {
         let in_use = |path: &Path| bind_unix(path).unwrap_err().kind() == ErrorKind::AddrInUse;
 
         drop(UnixListener::bind(place("stale")).unwrap());
-        let listener = bind_unix(&place("stale")).unwrap();
+        let (listener, _) = bind_unix(&place("stale")).unwrap();
         assert!(in_use(&place("stale")), "somebody listens");
 
         // The attempt above waits to be accepted, and a backlog of none has no room for more.

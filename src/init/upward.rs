@@ -3,38 +3,95 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use super::own_file::OwnFile;
 use super::{Init, answer};
 use crate::error_text::error_text;
+
+/// How long it takes until what could not be told is tried again for the first time; twice as long
+/// each further time.
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+/// How long it takes at the most.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub(super) struct Upward {
     notify_socket: Option<OsString>,
     ready_file: Option<PathBuf>,
+    /// The ready file, while there is one of ours.
+    made: Option<OwnFile>,
     /// Whether all was ready when it was told last.
     is_ready: bool,
     /// Whether it was told that the bundle comes down.
     is_stopping: bool,
+    unsaid: Option<Unsaid>,
+}
+
+/// What is still to be told.
+#[derive(Debug)]
+struct Unsaid {
+    text: &'static str,
+    at: Instant,
+    delay: Duration,
 }
 
 impl Upward {
-    pub(super) fn new(ready_file: Option<PathBuf>) -> Upward {
+    /// Takes away the ready file that an earlier run has left.
+    ///
+    /// # Errors
+    /// If what is there can't be one.
+    pub(super) fn new(ready_file: Option<PathBuf>) -> io::Result<Upward> {
         let notify_socket = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
-        let upward = Upward { notify_socket, ready_file, ..Upward::default() };
-        // One that an earlier run has left; if it can't be removed, that is said with the first
-        // change.
-        let _ = upward.mark();
-        upward
+        if let Some(file) = &ready_file
+            && let Ok(left) = left_over(file)
+        {
+            let Some(left) = left else {
+                let file = file.display();
+                return Err(io::Error::other(format!(
+                    "{file} is not an empty file; --ready-file names one that the init makes and \
+                     removes"
+                )));
+            };
+            // If it can't be removed, that is said when it is to be made.
+            let _ = left.remove();
+        }
+        Ok(Upward { notify_socket, ready_file, ..Upward::default() })
     }
 
     fn is_wanted(&self) -> bool {
         self.notify_socket.is_some() || self.ready_file.is_some()
+    }
+
+    /// When it is tried again to tell what could not be told.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.unsaid.as_ref().map(|unsaid| unsaid.at)
+    }
+
+    /// This is to be told, and nothing of what came before it.
+    fn tell(&mut self, text: &'static str, now: Instant) {
+        self.unsaid = Some(Unsaid { text, at: now, delay: FIRST_DELAY });
+    }
+
+    /// Tells what is due. If that fails, the words for it, but only once for each thing to tell.
+    fn try_to_tell(&mut self, now: Instant) -> Option<String> {
+        let mut unsaid = self.unsaid.take_if(|unsaid| unsaid.at <= now)?;
+        let error = self.notify(unsaid.text).err()?;
+        let is_first = unsaid.delay == FIRST_DELAY;
+        let mut words = format!("can't notify NOTIFY_SOCKET: {}", error_text(&error));
+        if may_pass(&error) {
+            words.push_str("; trying again");
+            unsaid.at = now + unsaid.delay;
+            unsaid.delay = (2 * unsaid.delay).min(LONGEST_DELAY);
+            self.unsaid = Some(unsaid);
+        }
+        is_first.then_some(words)
     }
 
     fn notify(&self, text: &str) -> io::Result<()> {
@@ -48,26 +105,46 @@ impl Upward {
         socket.send_to_addr(text.as_bytes(), &address).map(drop)
     }
 
-    fn mark(&self) -> io::Result<()> {
+    fn mark(&mut self) -> io::Result<()> {
         let Some(file) = &self.ready_file else { return Ok(()) };
         if !self.is_ready {
-            return match std::fs::remove_file(file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            return self.made.take().map_or(Ok(()), |made| made.remove());
         }
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-        let mut options = File::options();
-        options.write(true).create(true).mode(0o644).custom_flags(flags).open(file).map(drop)
+        // Nothing is followed, opened or overwritten that is there already, open(2).
+        self.made = match File::options().write(true).create_new(true).mode(0o644).open(file) {
+            Ok(made) => Some(OwnFile::of(file, &made.metadata()?)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Some(left_over(file)?.ok_or(error)?)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(())
     }
 }
 
+/// What is at the place of the ready file, if it may be one: an empty regular file.
+fn left_over(file: &Path) -> io::Result<Option<OwnFile>> {
+    let there = file.symlink_metadata()?;
+    Ok((there.is_file() && there.len() == 0).then(|| OwnFile::of(file, &there)))
+}
+
+/// Whether it may be otherwise in a while: the queue is full, there is no memory or descriptor, or
+/// the one who listens is just being started again.
+fn may_pass(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::NotFound)
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::ENOBUFS | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ECONNREFUSED)
+        )
+}
+
 impl Init {
-    /// Tells what has changed since the last time.
+    /// Tells what has changed since the last time, and what could not be told then.
     pub(super) fn tell_upward(&mut self) {
         if !self.upward.is_wanted() {
             return;
         }
+        let now = Instant::now();
         let is_stopping = self.supervisor.shutdown_deadline().is_some();
         let is_ready = !is_stopping && answer::is_healthy(self);
         if is_ready != self.upward.is_ready {
@@ -77,22 +154,108 @@ impl Init {
                 let error = error_text(&error);
                 self.say(&format!("can't keep the ready file {}: {error}", file.display()));
             }
-            if is_ready {
-                self.notify_upward("READY=1\nSTATUS=every service is ready");
-            } else if !is_stopping {
-                self.notify_upward("STATUS=not every service is ready and well");
-            }
+            self.upward.tell(
+                match is_ready {
+                    true => "READY=1\nSTATUS=every service is ready",
+                    false => "STATUS=not every service is ready and well",
+                },
+                now,
+            );
         }
         if is_stopping && !self.upward.is_stopping {
             self.upward.is_stopping = true;
-            self.notify_upward("STOPPING=1");
+            self.upward.tell("STOPPING=1", now);
+        }
+        if let Some(words) = self.upward.try_to_tell(now) {
+            self.say(&words);
         }
     }
+}
 
-    fn notify_upward(&mut self, text: &str) {
-        if let Err(error) = self.upward.notify(text) {
-            let error = error_text(&error);
-            self.say(&format!("can't notify NOTIFY_SOCKET: {error}"));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(listener: &UnixDatagram) -> Option<String> {
+        let mut buffer = [0; 100];
+        let length = listener.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    #[test]
+    fn what_a_full_queue_does_not_take_is_told_later_and_only_the_latest() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let mut now = Instant::now();
+        let notify_socket = Some(path.clone().into_os_string());
+        let mut upward = Upward { notify_socket, ..Upward::default() };
+
+        upward.tell("READY=1", now);
+        let words = upward.try_to_tell(now).unwrap();
+        assert!(words.ends_with("No such file or directory; trying again"), "{words}");
+        let listener = UnixDatagram::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let filler = UnixDatagram::unbound().unwrap();
+        filler.set_nonblocking(true).unwrap();
+        while filler.send_to(b"x", &path).is_ok() {}
+        let mut delays = Vec::new();
+        for _ in 0..10 {
+            let at = upward.deadline().unwrap();
+            assert_eq!(upward.try_to_tell(at - Duration::from_nanos(1)), None);
+            delays.push(at - now);
+            now = at;
+            assert_eq!(upward.try_to_tell(now), None, "it is said once");
         }
+        assert_eq!(
+            (delays[0], delays[1], delays[9]),
+            (FIRST_DELAY, 2 * FIRST_DELAY, LONGEST_DELAY)
+        );
+
+        upward.tell("STOPPING=1", now);
+        while hear(&listener).is_some() {}
+        assert_eq!(upward.try_to_tell(now), None);
+        assert_eq!(upward.deadline(), None);
+        assert_eq!(hear(&listener).unwrap(), "STOPPING=1");
+        assert_eq!(hear(&listener), None, "what came before is not told any more");
+    }
+
+    #[test]
+    fn a_refusal_that_lasts_is_told_once_and_not_tried_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let notify_socket = Some(directory.path().join("x".repeat(200)).into_os_string());
+        let mut upward = Upward { notify_socket, ..Upward::default() };
+        upward.tell("READY=1", Instant::now());
+        assert!(upward.try_to_tell(Instant::now()).is_some());
+        assert_eq!(upward.deadline(), None);
+    }
+
+    #[test]
+    fn the_ready_file_is_only_ever_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("precious"), "precious").unwrap();
+        std::os::unix::fs::symlink(path("empty"), path("link")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", path("device")).unwrap();
+        for name in ["precious", "link", "device", "."] {
+            let refusal = Upward::new(Some(path(name))).unwrap_err().to_string();
+            assert!(refusal.contains("is not an empty file"), "{refusal}");
+            assert!(path(name).symlink_metadata().is_ok());
+        }
+        std::fs::write(path("empty"), "").unwrap();
+        let mut upward = Upward::new(Some(path("empty"))).unwrap();
+        assert!(!path("empty").exists(), "an earlier run has left it");
+        let mut mark = |is_ready| {
+            upward.is_ready = is_ready;
+            upward.mark()
+        };
+        mark(true).unwrap();
+        assert_eq!(path("empty").metadata().unwrap().len(), 0);
+        mark(false).unwrap();
+        assert!(!path("empty").exists());
+        // Somebody has come first.
+        std::os::unix::fs::symlink(path("precious"), path("empty")).unwrap();
+        assert!(mark(true).is_err());
+        mark(false).unwrap();
+        assert_eq!(std::fs::read_to_string(path("empty")).unwrap(), "precious");
     }
 }
