@@ -96,6 +96,8 @@ pub struct Options {
     pub colour: bool,
     /// What to read again at a reload; without it there is none.
     pub source: Option<BundleSource>,
+    /// What is odd about the plan, a line each, to be said first.
+    pub warnings: Vec<String>,
     /// Where to open a control socket, for a bundle.
     pub socket: Option<Socket>,
 }
@@ -238,6 +240,9 @@ impl Init {
     /// Runs the bundle to its end, and returns the code to exit with. From here on nothing may
     /// fail: if PID 1 ends, the kernel kills the container (pid_namespaces(7)).
     pub fn run(mut self) -> u8 {
+        for warning in std::mem::take(&mut self.options.warnings) {
+            self.say(&warning);
+        }
         if let Some(error) = self.orphans_are_lost.take() {
             self.say(&format!(
                 "can't become the reaper of orphans: {}; what a service leaves behind goes to \

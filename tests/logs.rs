@@ -32,6 +32,16 @@ fn lines_are_whole_and_keep_their_channel() {
 }
 
 #[test]
+fn what_is_odd_about_the_bundle_is_json_too() {
+    let file = bundle(&("[bundle]\nlog = \"json\"\n".to_owned() + &service("a", "true", "")));
+    let ended = run(bundle_command(Position::Child, &file).args(["--only", "a,web"]));
+    let first = ended.stderr.lines().next().unwrap();
+    let line: serde_json::Value = serde_json::from_str(first).unwrap();
+    let message = line["message"].as_str().unwrap();
+    assert!(message.starts_with("--only names what the bundle does not have: web"), "{line}");
+}
+
+#[test]
 fn json_lines_have_time_service_stream_and_message() {
     let ended = output(
         &("[bundle]\nlog = \"json\"\n".to_owned()

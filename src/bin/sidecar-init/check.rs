@@ -4,18 +4,22 @@ use std::fmt::Write;
 
 use serde_json::Value;
 use sidecar_init::bundle::Service;
+use sidecar_init::file::Files;
 use sidecar_init::plan::Plan;
 
 use crate::arguments::CheckRequest;
 use crate::plan_json;
-use crate::run::{plan, print, refuse};
+use crate::run::{complain, print, refuse};
 
 /// What the table shows of each service, after its number and before its command.
 const COLUMNS: [&str; 5] = ["name", "user", "stop_signal", "on_exit", "log"];
 
 /// Prints the plan of the bundle, or what is wrong with it.
 pub(crate) fn check(request: &CheckRequest) -> u8 {
-    let text = match plan(&request.source) {
+    let mut warnings = Vec::new();
+    let plan = request.source.plan(&mut Files::default(), &mut warnings);
+    warnings.iter().for_each(|warning| complain(warning));
+    let text = match plan {
         Ok(plan) if request.json => format!("{:#}\n", plan_json::plan(&plan)),
         Ok(plan) => text(&plan),
         Err(refusal) => return refuse(&refusal, None),

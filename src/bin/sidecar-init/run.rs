@@ -10,7 +10,7 @@ use sidecar_init::exit::INIT_FAILED;
 use sidecar_init::file::Files;
 use sidecar_init::init::{Init, Options, Socket};
 use sidecar_init::plan::Plan;
-use sidecar_init::source::{Refusal, Source};
+use sidecar_init::source::Refusal;
 use sidecar_init::termination_log;
 
 use crate::arguments::{BundleRequest, CommandRequest, Common};
@@ -23,24 +23,21 @@ pub(crate) fn command(request: CommandRequest) -> u8 {
 /// Runs a bundle.
 pub(crate) fn bundle(request: BundleRequest) -> u8 {
     let BundleRequest { common, source, ready_file } = request;
-    match plan(&source) {
+    let mut warnings = Vec::new();
+    match source.plan(&mut Files::default(), &mut warnings) {
         Ok(plan) => {
             // Reading the file took far more than what is kept of it.
             sidecar_init::sys::memory::give_back();
             let socket = socket(plan.bundle.socket.as_deref());
-            let options = Options { source: Some(source), socket, ready_file, ..options(common) };
+            let source = Some(source);
+            let options = Options { source, socket, ready_file, warnings, ..options(common) };
             start(plan, options)
         }
-        Err(refusal) => refuse(&refusal, common.termination_log.as_deref()),
+        Err(refusal) => {
+            warnings.iter().for_each(|warning| complain(warning));
+            refuse(&refusal, common.termination_log.as_deref())
+        }
     }
-}
-
-/// Draws up the plan, and says what is odd about it.
-pub(crate) fn plan(source: &Source) -> Result<Plan, Refusal> {
-    let mut warnings = Vec::new();
-    let plan = source.plan(&mut Files::default(), &mut warnings);
-    warnings.iter().for_each(|warning| complain(warning));
-    plan
 }
 
 /// Says why nothing is run, also where the closing record would be; returns the code to exit with.
