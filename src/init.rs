@@ -283,6 +283,10 @@ impl Init {
 
     /// One round: wait, learn, decide, act.
     fn turn(&mut self, events: &mut Events) {
+        // Also for the first turn: what was started at the beginning has a time to start in.
+        let deadline = self.deadline();
+        self.attendance.leave(deadline);
+        self.timer.set(deadline, self.poll.registry(), Source::Timer.token());
         self.wait(events);
         // Whose time is up by now is decided when all that happened until now is known, so the
         // clock is read before the facts are.
@@ -310,9 +314,6 @@ impl Init {
         self.pass_on_output();
         self.serve(now);
         self.tell_upward();
-        let deadline = self.deadline();
-        self.attendance.leave(deadline);
-        self.timer.set(deadline, self.poll.registry(), Source::Timer.token());
     }
 
     /// The init did not run for so long until now, and most likely nobody else did: what anybody

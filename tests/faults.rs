@@ -7,6 +7,7 @@ mod harness;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 
 use harness::notices::is_root;
@@ -414,6 +415,40 @@ fn a_pipe_of_another_user_is_never_written_to_directly() {
     let direct =
         trace.lines().find(|line| line.starts_with("write(1,") || line.starts_with("write(2,"));
     assert_eq!(direct, None);
+}
+
+#[test]
+fn a_limit_that_the_kernel_does_not_tell_is_no_reason_to_end() {
+    if !has("strace") {
+        return;
+    }
+    let file = bundle("[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"exit 6\"]\n");
+    let mut command = Command::new("strace");
+    command.args(["-o", "/dev/null", "-e", "inject=prlimit64:error=EPERM"]);
+    let ended = run(command.arg(harness::binary()).args(["run", "-f"]).arg(file.path()));
+    assert_eq!(ended.code(), 6, "{ended:?}");
+}
+
+#[test]
+fn the_timer_is_kept_when_the_command_starts_late() {
+    if !has("strace") {
+        return;
+    }
+    let mut command = Command::new("strace");
+    // After the signals and the process: how the exec went is not watched, and learnt by the timer.
+    command.args(["-o", "/dev/null", "-e", "inject=epoll_ctl:error=ENOMEM:when=3"]);
+    command.arg(harness::binary()).args(["--grace", "100ms", "--"]);
+    let script = harness::with_witness("exec WITNESS up TERM=term");
+    let mut running = start(command.args(["sh", "-c", &script]));
+    running.wait_for("up");
+    let init = harness::children(running.pid())[0];
+    until("it has let go of its folder", || {
+        std::fs::read_link(format!("/proc/{init}/cwd")).ok().filter(|cwd| cwd == Path::new("/"))
+    });
+    harness::kill(init, "TERM");
+    running.wait_for("term");
+    let ended = running.end();
+    assert_eq!(ended.code(), 137, "after the grace: {ended:?}");
 }
 
 #[test]

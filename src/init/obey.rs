@@ -162,7 +162,9 @@ impl Init {
         let terminal = self.terminal.as_ref().map(|terminal| terminal.as_fd().as_raw_fd());
         let own = [self.poll.as_raw_fd(), self.signals.as_raw_fd()];
         let logs = self.logs.descriptors();
-        let mut keep: Vec<_> = own.into_iter().chain(pidfd).chain(terminal).chain(logs).collect();
+        // A command that takes its time to start has made a deadline.
+        let others = pidfd.into_iter().chain(terminal).chain(self.timer.descriptor());
+        let mut keep: Vec<_> = own.into_iter().chain(others).chain(logs).collect();
         descriptors::close_inherited(&mut keep);
         // Stderr stays: it is for the record.
         descriptors::empty_input_and_output();

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// The first descriptor that is not a standard one.
 const FIRST: RawFd = 3;
@@ -72,11 +72,21 @@ static GIVEN_LIMIT: OnceLock<(u64, u64)> = OnceLock::new();
 /// Children get the limit that we were given ([`spawn`](super::spawn::spawn)), since programs
 /// that use select(2) fail with a higher one.
 pub fn raise_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let Some(Rlimit { current, maximum }) = limit() else { return };
     let raised = Rlimit { current: maximum, maximum };
     if current != maximum && setrlimit(Resource::Nofile, raised).is_ok() {
         let _ = GIVEN_LIMIT.set((current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX)));
     }
+}
+
+/// The limit on open files, if the kernel tells it: a seccomp filter may forbid the question, and
+/// then rustix's getrlimit panics.
+fn limit() -> Option<Rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one such structure to a place that has room for it.
+    let done = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    let some = |value| (value != libc::RLIM_INFINITY).then_some(value);
+    (done == 0).then(|| Rlimit { current: some(limit.rlim_cur), maximum: some(limit.rlim_max) })
 }
 
 /// The limits that children are to have, if they are not ours.
@@ -109,8 +119,8 @@ fn open_descriptors() -> io::Result<Vec<RawFd>> {
 }
 
 fn slow_way_end() -> RawFd {
-    let limit = getrlimit(Resource::Nofile).current;
-    limit
+    limit()
+        .and_then(|limit| limit.current)
         .and_then(|limit| RawFd::try_from(limit).ok())
         .map_or(SLOW_WAY_END, |limit| limit.min(SLOW_WAY_END))
 }
