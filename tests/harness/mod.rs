@@ -10,7 +10,7 @@ pub mod dead_file_system;
 pub mod notices;
 pub mod screen;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -185,6 +185,13 @@ impl Running {
         line
     }
 
+    /// The next line on stdout, if it comes in this time.
+    pub fn try_line(&mut self, time: Duration) -> Option<String> {
+        let line = self.lines.recv_timeout(time).ok()?;
+        self.seen.push(line.clone());
+        Some(line)
+    }
+
     /// Reads lines until this one.
     pub fn wait_for(&mut self, wanted: &str) {
         while self.line() != wanted {}
@@ -210,6 +217,37 @@ impl Running {
     /// Sends a signal, by name or number, to the init.
     pub fn signal(&self, signal: &str) {
         kill(self.pid(), signal);
+    }
+
+    /// Sends a signal to the init, if that is still there.
+    pub fn try_signal(&mut self, signal: &str) {
+        if self.has_ended() {
+            return;
+        }
+        let started = i32::try_from(self.child.id()).unwrap();
+        let init = children_now(started).first().copied().filter(|_| is_unshare(started));
+        // Behind unshare it may just have ended.
+        if let Some(init) = init.or_else(|| (!is_unshare(started)).then_some(started)) {
+            send(init, signal);
+        }
+    }
+
+    /// Writes this to its standard input.
+    pub fn write(&mut self, text: &str) {
+        self.stdin.as_mut().expect("it is open").write_all(text.as_bytes()).unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Whether it has ended after this time at the latest.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        let begin = Instant::now();
+        until("it has ended, or not", || {
+            let has_ended = self.has_ended();
+            (has_ended || begin.elapsed() > time).then_some(has_ended)
+        })
     }
 
     /// Kills the init without a chance to do anything about it, and what is below it, which it would
@@ -249,7 +287,7 @@ impl Drop for Running {
     /// that is below it. Two that wait at the same time are one, signal(7), so it is sent until
     /// the init ends.
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(None)) {
+        if self.has_ended() {
             return;
         }
         // Behind unshare it is the child, which may just have ended by itself.
