@@ -1,0 +1,206 @@
+//! A service that attacks what runs beside it: the init goes on, ends in time, and neither blames nor
+//! signals anybody for it.
+//!
+//! Beside the attacker run a mate of the same user, which it may do much to, and a stranger of
+//! another. All that happens in a PID namespace of its own, and no attacker begins elsewhere.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod harness;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use harness::notices::is_root;
+use harness::{PYTHON, Position, has, positions, start_bundle, until, with_witness};
+use serde_json::{Value, json};
+
+/// Of the attacker and its mate. Nothing else on the machine has this user.
+const USER: u32 = 61_001;
+/// Of the stranger.
+const OTHER_USER: u32 = 61_002;
+/// How often the stranger's check has to succeed during the attack.
+const CHECKS: usize = 30;
+
+/// What the attacker may do to processes of its own user, and so no fault of the init's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mate {
+    /// It goes on as well as the stranger.
+    IsSafe,
+    /// It is stopped, and may have to start again.
+    IsStopped,
+}
+
+/// Python that finds out whether it is where it may do harm.
+const PRELUDE: &str = r#"
+import ctypes, os, signal, socket, sys
+if open("/proc/1/comm").read() != "sidecar-init\n" or os.getppid() != 1: sys.exit(9)
+def others():
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+def notify(text):
+    name = os.environ["NOTIFY_SOCKET"]
+    end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    end.setblocking(False)
+    try: end.sendto(text, "\0" + name[1:] if name[0] == "@" else name)
+    except OSError: pass
+notify(b"READY=1")
+os.write(1, b"begins\n")
+"#;
+
+/// The bundle with an attacker that does this after the prelude.
+fn bundle(attack: &str, folder: &Path) -> String {
+    let folder = folder.display();
+    let victim = |name: &str, user: u32, more: &str| {
+        let script = with_witness(&format!("exec WITNESS {name} HUP=HUP TERM=TERM!0 INT=INT"));
+        format!(
+            "[[service]]\nname = \"{name}\"\nuser = {user}\nworking-directory = \"/\"\n\
+             command = [\"sh\", \"-c\", '''{script}''']\n\
+             live = {{ exec = [\"sh\", \"-c\", \"echo >>{folder}/{name}\"], period = \"20ms\", \
+             timeout = \"5s\" }}\n{more}\n"
+        )
+    };
+    let stranger = victim("stranger", OTHER_USER, "");
+    let limit = "rlimits = { nproc = 30 }";
+    let mate = victim(
+        "mate",
+        USER,
+        &format!("{limit}\nrestart = {{ policy = \"always\", delay = \"0s\", max = 1000 }}"),
+    );
+    format!(
+        "[bundle]\nsocket = \"{folder}/socket\"\ngrace = \"10s\"\n{stranger}{mate}\
+         [[service]]\nname = \"attacker\"\nuser = {USER}\nworking-directory = \"/\"\n\
+         environment-drop = [\"PYTHON*\"]\nnotify = \"systemd\"\non-exit = \"ignore\"\n{limit}\n\
+         command = [\"{PYTHON}\", \"-c\", '''{PRELUDE}{attack}''']\n"
+    )
+}
+
+fn ask(socket: &Path, request: &Value) -> Value {
+    let mut stream = BufReader::new(UnixStream::connect(socket).unwrap());
+    stream.get_ref().set_read_timeout(Some(harness::HANG)).unwrap();
+    writeln!(stream.get_mut(), "{request}").unwrap();
+    let mut answer = String::new();
+    stream.read_line(&mut answer).expect("the init answers");
+    serde_json::from_str(&answer).unwrap()
+}
+
+fn service(socket: &Path, name: &str) -> Value {
+    let status = ask(socket, &json!({"command": "status"}));
+    let services = status["services"].as_array().unwrap();
+    services.iter().find(|service| service["name"] == name).unwrap().clone()
+}
+
+/// Lets the attack go on while the stranger is checked many times, and then ends it.
+fn attacked(attack: &str, mate: Mate) {
+    if !is_root() || !has(PYTHON) || !positions().contains(&Position::Pid1) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o1777)).unwrap();
+    let socket = folder.path().join("socket");
+    let mut running = start_bundle(Position::Pid1, &bundle(attack, folder.path()));
+    running.wait_for("[attacker] begins");
+    let begin = ["stranger", "mate"].map(|name| service(&socket, name)["pid"].clone());
+    let checks = |name: &str| {
+        std::fs::read_to_string(folder.path().join(name)).unwrap_or_default().lines().count()
+    };
+    let before = checks("stranger");
+    until("the stranger is checked", || {
+        ask(&socket, &json!({"command": "health"}));
+        (checks("stranger") > before + CHECKS).then_some(())
+    });
+    let safe: &[&str] = if mate == Mate::IsSafe { &["stranger", "mate"] } else { &["stranger"] };
+    for (name, pid) in safe.iter().zip(begin) {
+        let now = service(&socket, name);
+        assert_eq!((&now["state"], &now["pid"]), (&json!("ready"), &pid), "{now}");
+        assert_eq!(now["problem"], Value::Null, "{now}");
+    }
+    running.signal("TERM");
+    let ended = running.end();
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(!ended.record().contains("overran"), "{ended:?}");
+    for name in safe {
+        let got: Vec<&str> = ended
+            .stdout
+            .lines()
+            .filter_map(|line| line.strip_prefix(&format!("[{name}] ")))
+            .collect();
+        assert_eq!(got, [*name, "TERM"], "no other signal, and no other run: {ended:?}");
+        assert!(!ended.stderr.contains(&format!("\"{name}\" is not well")), "{ended:?}");
+    }
+}
+
+#[test]
+fn one_that_stops_whatever_it_may() {
+    let attack = "while True:\n    try: os.kill(-1, signal.SIGSTOP)\n    except OSError: pass\n";
+    attacked(attack, Mate::IsStopped);
+}
+
+#[test]
+fn one_that_traces_whatever_it_may() {
+    let attack = r"
+ptrace = ctypes.CDLL(None).ptrace
+ptrace.argtypes = [ctypes.c_long] * 4
+SEIZE, INTERRUPT = 0x4206, 0x4207
+while True:
+    for pid in others():
+        if ptrace(SEIZE, pid, 0, 0) == 0: ptrace(INTERRUPT, pid, 0, 0)
+";
+    attacked(attack, Mate::IsStopped);
+}
+
+#[test]
+fn one_that_enters_other_process_groups() {
+    let attack = r#"
+while True:
+    for pid in others():
+        try:
+            os.setpgid(0, pid)
+            os.write(1, b"entered a group\n")
+        except OSError: pass
+"#;
+    attacked(attack, Mate::IsSafe);
+}
+
+#[test]
+fn one_that_names_each_process_as_its_own() {
+    let attack = r#"
+import select
+for pid in [1] + others():
+    notify(b"MAINPID=%d" % pid)
+    notify(b"WATCHDOG=trigger")
+select.select([], [], [])
+"#;
+    attacked(attack, Mate::IsSafe);
+}
+
+#[test]
+fn one_that_floods_the_notify_socket() {
+    let attack = "while True: notify(b'STATUS=' + b'x' * 1000)\n";
+    attacked(attack, Mate::IsSafe);
+}
+
+#[test]
+fn one_that_uses_up_its_users_processes() {
+    let attack = r"
+import select
+while True:
+    try:
+        if os.fork() == 0: select.select([], [], [])
+    except OSError: select.select([], [], [], 0.01)
+";
+    attacked(attack, Mate::IsSafe);
+}
+
+#[test]
+fn one_that_fills_its_pipes() {
+    let attack = "for _ in range(2000): os.write(1, b'x' * 5000); os.write(2, b'y' * 5000)\n\
+                  import select; select.select([], [], [])\n";
+    attacked(attack, Mate::IsSafe);
+}
+
+#[test]
+fn one_that_closes_its_descriptors() {
+    attacked("os.closerange(0, 4096)\nwhile True: pass\n", Mate::IsSafe);
+}
