@@ -21,7 +21,10 @@ IMAGE ?= claude-bottle-sidecars
 TEST ?=
 ONLY ?=
 
-.PHONY: help build run test fuzz lint bench image sidecars
+# Which faults `make faults` tries: those with this in their names, such as "clone ENOMEM" or Pid1.
+FAULTS ?=
+
+.PHONY: help build run test faults fuzz lint bench image sidecars
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -37,6 +40,9 @@ run: build ## a bundle of small services, as PID 1 of a new PID namespace; end i
 # The tests in containers run the static binary.
 test: $(if $(filter-out containers sidecars,$(TEST)),,build) ## every test; TEST=control ONLY=a_reload for some of them
 	tests/run $(addprefix --test ,$(TEST)) $(if $(ONLY),-- $(ONLY))
+
+faults: ## the long form of a test: each system call fails in each way, about half an hour
+	FAULTS="$(FAULTS)" tests/run --test fault_matrix -- a_failing_call
 
 # RUSTC_BOOTSTRAP lets a stable compiler instrument the code, which else only a nightly one may.
 fuzz: ## the long form of the tests: fuzz each parser, SECONDS=30 each; needs cargo-fuzz
