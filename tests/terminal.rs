@@ -29,6 +29,26 @@ fn keys_and_window_reach_the_command() {
 }
 
 #[test]
+fn the_main_command_of_a_bundle_has_the_terminal_and_its_services_do_not() {
+    let text = "[[service]]\nname = \"side\"\ncommand = [\"sh\", \"-c\", \"\
+                if (exec </dev/tty) 2>&-; then echo it has a terminal; else echo it has none; fi; \
+                exec sleep 1000\"]\nready = { log = \"it has\" }\n";
+    let file = harness::bundle(text);
+    for position in positions() {
+        let (binary, path) = (harness::binary(), file.path().to_str().unwrap());
+        let bundle = [&*binary, "run", "-q", "-f", path, "--", "sh", "-c", REPORTER];
+        let mut screen = Screen::start(position, &bundle);
+        screen.wait_for("it has none");
+        screen.wait_for("ready");
+        screen.keys("\x03");
+        screen.wait_for("got INT");
+        screen.keys("end\n");
+        screen.wait_for("<end>");
+        assert_eq!(screen.code(), 4, "{position:?}");
+    }
+}
+
+#[test]
 fn ctrl_z_does_not_strand_a_command_without_a_shell() {
     for position in positions() {
         let mut screen = reporter(position);

@@ -62,8 +62,8 @@ pub(super) fn launch<'fd>(
         arguments: command.iter().cloned().map(text).collect::<Result<_, _>>()?,
         rewrite_listen_pid: plan.is_one_command && listens_for_us(),
         environment,
-        // One command is where it would be without the init: in the session of its terminal.
-        own_session: !plan.is_one_command,
+        // The main command is where it would be without the init: in the session of its terminal.
+        own_session: plan.foreground != Some(id),
         keeps_descriptors: plan.is_one_command,
         limits: service.rlimits.iter().map(limit).collect(),
         nice: service.nice,
