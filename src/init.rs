@@ -1,7 +1,7 @@
 //! The reactor: turns what the kernel reports into the core's events, and the core's orders
 //! into system calls. It waits in one place only, the poll in `Init::turn`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -49,6 +49,7 @@ mod timer;
 mod token;
 mod tree;
 mod upward;
+mod waiting;
 mod watchdogs;
 mod watching;
 
@@ -156,8 +157,8 @@ pub struct Init {
     out_of_memory: OutOfMemory,
     /// Why what is orphaned below goes to another process, if it does.
     orphans_are_lost: Option<io::Error>,
-    /// The last service that could not be started, and why.
-    last_refusal: Option<(ServiceId, String)>,
+    /// Why each service could not be started that could not, the last time.
+    refusals: BTreeMap<ServiceId, String>,
 }
 
 /// Work that was cut short so that nothing else has to wait for it.
@@ -233,7 +234,7 @@ impl Init {
             killing: false,
             out_of_memory: OutOfMemory::default(),
             orphans_are_lost,
-            last_refusal: None,
+            refusals: BTreeMap::new(),
         })
     }
 

@@ -181,6 +181,11 @@ impl Supervisor {
         self.due
     }
 
+    /// What began the shutdown, once it has begun.
+    pub fn cause(&self) -> Option<Cause> {
+        self.cause
+    }
+
     /// How it ended, once it has.
     pub fn outcome(&self) -> Option<Outcome> {
         match (self.phase, self.cause) {

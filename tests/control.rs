@@ -6,81 +6,13 @@ mod harness;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use assert_cmd::assert::Assert;
-use harness::{Position, Running, positions, start_bundle};
+use harness::controlled::{Controlled, client, service, text};
+use harness::{Position, positions, start_bundle};
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
 use serde_json::{Value, json};
-
-/// A bundle that runs, and its control socket.
-struct Controlled {
-    running: Running,
-    directory: tempfile::TempDir,
-}
-
-impl Controlled {
-    fn new(position: Position, services: &str) -> Controlled {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("socket");
-        let running = start_bundle(position, &text(&socket, services));
-        harness::until("the socket is there", || UnixStream::connect(&socket).ok());
-        Controlled { running, directory }
-    }
-
-    /// Other services in its file.
-    fn rewrite(&self, services: &str) {
-        self.running.rewrite(&text(&self.socket(), services));
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("socket")
-    }
-
-    fn command(&self, arguments: &str) -> Command {
-        client(&self.socket(), arguments)
-    }
-
-    fn says(&self, arguments: &str) -> Assert {
-        assert_cmd::Command::from_std(self.command(arguments)).assert()
-    }
-
-    /// One request and its answer.
-    fn ask(&self, request: &Value) -> Value {
-        let mut stream = BufReader::new(UnixStream::connect(self.socket()).unwrap());
-        writeln!(stream.get_mut(), "{request}").unwrap();
-        let mut answer = String::new();
-        stream.read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap()
-    }
-
-    fn service(&self, name: &str) -> Value {
-        let status = self.ask(&json!({"command": "status"}));
-        let services = status["services"].as_array().unwrap();
-        services.iter().find(|service| service["name"] == name).unwrap().clone()
-    }
-
-    fn ends_with(self, code: i32) {
-        assert_eq!(self.running.end().code(), code);
-    }
-}
-
-fn text(socket: &Path, services: &str) -> String {
-    format!("[bundle]\nname = \"test\"\nsocket = \"{}\"\n{services}", socket.display())
-}
-
-fn client(socket: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(harness::binary());
-    command.env("SIDECAR_INIT_SOCKET", socket).args(arguments.split(' '));
-    command
-}
-
-fn service(name: &str, more: &str) -> String {
-    let script = harness::with_witness(&format!("exec WITNESS {name} HUP=HUP TERM=TERM!0"));
-    format!("[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n{more}\n")
-}
 
 #[test]
 fn services_are_shown_stopped_started_and_restarted() {

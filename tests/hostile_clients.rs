@@ -190,9 +190,11 @@ fn attacked(position: Position) -> Attacked {
         + &service("chatty", &storm, "after = [\"second\"]")
         + &service("never", "exec WITNESS up TERM=TERM!0", NEVER);
     let running = start_bundle(position, &text);
-    let attacked = Attacked { running, directory };
+    let mut attacked = Attacked { running, directory };
     until("the socket is there", || UnixStream::connect(attacked.socket()).ok());
     attacked.ask(&json!({"command": "wait", "service": "chatty", "for": "ready"}));
+    // Until the last one runs there is a descriptor more, which tells of its start.
+    attacked.running.wait_for("[never] up");
     attacked
 }
 

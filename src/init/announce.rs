@@ -128,7 +128,7 @@ impl Init {
         }
     }
 
-    fn cause(&self, cause: Cause) -> String {
+    pub(super) fn cause(&self, cause: Cause) -> String {
         let exited =
             |id, status: ExitStatus| format!("service \"{}\" {status}", self.plan.name(id));
         match cause {

@@ -16,7 +16,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::own_file::OwnFile;
 use super::sockets::bind_unix;
 use super::token::Source;
-use crate::control::{Goal, LONGEST_REQUEST};
+use super::waiting::Waiting;
+use crate::control::LONGEST_REQUEST;
 use crate::poll::Registry;
 use crate::supervisor::ServiceId;
 use crate::sys::peer;
@@ -45,15 +46,6 @@ pub(super) enum Mode {
     Logs(ServiceId, u64),
 }
 
-/// An answer that comes later.
-#[derive(Clone, Debug)]
-pub(super) struct Waiting {
-    /// Each service, and how many runs of it do not count.
-    pub(super) services: Vec<(ServiceId, u32)>,
-    pub(super) goal: Goal,
-    pub(super) until: Option<Instant>,
-}
-
 #[derive(Debug)]
 pub(super) struct Client {
     stream: UnixStream,
@@ -68,6 +60,8 @@ pub(super) struct Client {
     was_answered: bool,
     /// Nothing more comes from it.
     is_done: bool,
+    /// Nobody takes its answers any more. What it has said before it left is still carried out.
+    has_left: bool,
 }
 
 #[derive(Debug)]
@@ -160,6 +154,7 @@ impl Control {
                 last_heard: now,
                 was_answered: false,
                 is_done: false,
+                has_left: false,
             };
             self.clients.insert(number, client);
         }
@@ -228,11 +223,19 @@ impl Control {
     /// The client is to get its answer later.
     pub(super) fn wait(&mut self, number: usize, waiting: Waiting) {
         let Some(client) = self.clients.get_mut(&number) else { return };
-        client.waiting = Some(waiting);
-        client.take_time();
         // If it left right after its request, the poll has nothing more to say of it.
-        if client.has_left() {
-            self.clients.remove(&number);
+        client.has_left |= client.is_closed();
+        if !client.has_left {
+            client.waiting = Some(waiting);
+            client.take_time();
+        }
+    }
+
+    /// The client, which waits, is to be looked after at this time.
+    pub(super) fn look_again(&mut self, number: usize, at: Option<Instant>) {
+        let client = self.clients.get_mut(&number);
+        if let Some(waiting) = client.and_then(|client| client.waiting.as_mut()) {
+            waiting.look_again_at = at;
         }
     }
 
@@ -262,8 +265,10 @@ impl Control {
     /// away.
     pub(super) fn give(&mut self, number: usize, bytes: &[u8], now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
-        client.output.extend_from_slice(bytes);
         client.was_answered = true;
+        if !client.has_left {
+            client.output.extend_from_slice(bytes);
+        }
         if !client.flush(now) || (client.mode != Mode::Asking && client.output.len() > MOST_WAITING)
         {
             self.clients.remove(&number);
@@ -273,8 +278,14 @@ impl Control {
     /// The poll has said that the client has said something, or has room.
     pub(super) fn went_on(&mut self, number: usize, now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
-        // Whoever gets a stream or waits has nothing to say any more; it may leave.
-        let is_gone = !client.asks() && client.has_left();
+        if !client.asks() && client.is_closed() {
+            client.has_left = true;
+            if client.waiting.take().is_some() {
+                client.deadline = Some(now + PATIENCE);
+            }
+        }
+        // Whoever gets a stream has nothing to say any more.
+        let is_gone = client.has_left && client.mode != Mode::Asking;
         if is_gone || !client.flush(now) {
             self.clients.remove(&number);
         }
@@ -283,8 +294,10 @@ impl Control {
     /// When the next client has used up its time, or there is room for one more.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let until = |client: &Client| {
-            let waiting = client.waiting.as_ref().and_then(|waiting| waiting.until);
-            [client.deadline, waiting].into_iter().flatten().min()
+            let waiting = client.waiting.as_ref();
+            let waits = waiting.map(|waiting| [waiting.until, waiting.look_again_at]);
+            let waits = waits.into_iter().flatten().flatten();
+            waits.chain(client.deadline).min()
         };
         let room = self.crowded_since.map(|since| self.room_from().unwrap_or(since));
         self.clients.values().filter_map(until).chain(room).min()
@@ -355,7 +368,7 @@ impl Client {
 
     /// Whether nobody can take an answer any more: poll(2) says HUP when both directions are closed,
     /// whatever is still to be read. One that has only said its last word is still there.
-    pub(super) fn has_left(&self) -> bool {
+    fn is_closed(&self) -> bool {
         let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
         let gone = PollFlags::HUP | PollFlags::ERR;
         poll(&mut polled, Some(&Timespec::default())).is_ok()
@@ -366,14 +379,20 @@ impl Client {
     fn flush(&mut self, now: Instant) -> bool {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
-                Ok(0) => return false,
-                Ok(count) => {
+                Ok(count @ 1..) => {
                     self.output.drain(..count);
                     self.deadline = self.deadline.map(|_| now + PATIENCE);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Ok(0) | Err(_) => {
+                    self.has_left = true;
+                    self.output.clear();
+                }
             }
+        }
+        if self.has_left && self.mode != Mode::Asking {
+            return false;
         }
         !(self.is_done && self.input.is_empty() && self.asks())
     }

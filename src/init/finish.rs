@@ -71,7 +71,7 @@ impl Init {
         };
         let service_ran = service.and_then(|id| self.history.last_lifetime(id));
         let reason = match outcome.cause {
-            Cause::SpawnFailed(id, _) => self.last_refusal.take().filter(|(of, _)| *of == id),
+            Cause::SpawnFailed(id, _) => self.refusals.remove(&id),
             _ => None,
         };
         let record = Record {
@@ -80,7 +80,7 @@ impl Init {
             is_one_command: self.plan.is_one_command,
             ran: self.started.elapsed(),
             service_ran,
-            reason: reason.map(|(_, reason)| reason),
+            reason,
             out_of_memory_kills: 0,
             code,
             outcome,

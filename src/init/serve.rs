@@ -1,15 +1,20 @@
 //! What clients of the control socket get: their requests become the core's events, and answers
 //! are made of what the init knows.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::control::{Control, Mode, Waiting};
+use super::control::{Control, Mode};
+use super::waiting::{Waiting, Wish};
 use super::{Init, answer, hooks};
-use crate::control::{self, Change, Goal, Request};
+use crate::control::{self, Change, Request};
+use crate::error_text::error_text;
 use crate::log::TimeStamp;
-use crate::supervisor::{End, Event, ServiceId, State, Target};
+use crate::nearest::listed;
+use crate::signal::Signal;
+use crate::supervisor::{Event, ServiceId, State, Target};
 
 /// How many requests of one client are answered before the others have their turn.
 const BATCH: usize = 16;
@@ -64,33 +69,22 @@ impl Init {
         request: Request,
         now: Instant,
     ) -> Result<Option<Value>, String> {
-        let done = || Some(json!({"ok": true}));
         Ok(match request {
             Request::Status => Some(answer::status(self, now)),
             Request::Health => Some(answer::health(self)),
             Request::Graph => Some(answer::graph(&self.plan)),
             Request::Timeline => Some(json!({"ok": true, "text": answer::timeline(self, now)})),
             Request::Metrics => Some(json!({"ok": true, "text": answer::metrics(self, now)})),
-            Request::Start(change) => {
-                self.change(number, change, Event::Start, Goal::Ready, now)?
-            }
-            Request::Stop(change) => self.change(number, change, Event::Stop, Goal::Exited, now)?,
-            Request::Restart(change) => {
-                self.change(number, change, Event::Restart, Goal::Ready, now)?
-            }
+            Request::Start(change) => return self.change(number, change, Wish::Start, now),
+            Request::Stop(change) => return self.change(number, change, Wish::Stop, now),
+            Request::Restart(change) => return self.change(number, change, Wish::Restart, now),
             Request::Signal(names, signal) => {
-                for id in self.ids(&names)? {
-                    if self.processes.get(id).is_none() {
-                        return Err(format!("service \"{}\" does not run", self.plan.name(id)));
-                    }
-                    self.signal(id, signal, Target::Process);
-                }
-                done()
+                self.signal_all(&self.ids(&names)?, signal)?;
+                Some(json!({"ok": true}))
             }
             Request::Wait(name, goal, timeout) => {
                 let until = timeout.map(|timeout| now + timeout);
-                let services = self.ids(&[name])?.into_iter().map(|id| (id, 0)).collect();
-                self.wait_for(number, Waiting { services, goal, until });
+                self.wait_for(number, Waiting::for_goal(goal, self.ids(&[name])?, until));
                 None
             }
             Request::Logs(name, follow) => {
@@ -109,58 +103,79 @@ impl Init {
             }
             Request::Shutdown(code) => {
                 self.facts.push(Event::Shutdown(code));
-                done()
+                self.wait_for(number, Waiting::for_shutdown(code));
+                None
             }
         })
     }
 
+    /// The answer comes when the core was told, if not later: until then nobody knows whether it
+    /// still can be done.
     fn change(
         &mut self,
         number: usize,
         change: Change,
-        event: fn(ServiceId) -> Event,
-        goal: Goal,
+        wish: Wish,
         now: Instant,
     ) -> Result<Option<Value>, String> {
-        if self.supervisor.shutdown_deadline().is_some() {
-            return Err("the bundle is shutting down".to_owned());
-        }
         let ids = self.ids(&change.services)?;
         if ids.iter().any(|id| self.plan.foreground == Some(*id)) {
             return Err("the main command ends the bundle with its end; it is not started, \
                         stopped or restarted by itself"
                 .to_owned());
         }
-        self.facts.extend(ids.iter().copied().map(event));
-        let Some(span) = change.wait else { return Ok(Some(json!({"ok": true}))) };
-        // A restart is over when another run than the present one is ready.
-        let is_restart = event(ServiceId(0)) == Event::Restart(ServiceId(0));
-        let runs = |id: &ServiceId| match (is_restart, self.processes.get(*id)) {
-            (true, Some(_)) => self.history.past(*id).map_or(0, |past| past.count),
-            _ => 0,
-        };
-        let services = ids.iter().map(|id| (*id, runs(id))).collect();
-        self.wait_for(number, Waiting { services, goal, until: Some(now + span) });
+        self.facts.extend(ids.iter().map(|id| wish.event(*id)));
+        let waiting = self.waiting_for(wish, &ids, change.wait, now);
+        self.wait_for(number, waiting);
         Ok(None)
     }
 
-    /// The services of these names; that of a service with instances means them all.
-    fn ids(&self, names: &[String]) -> Result<Vec<ServiceId>, String> {
-        let mut ids = Vec::new();
-        for name in names {
-            let is_meant = |id: &ServiceId| {
-                let service = &self.plan.bundle.services[id.0];
-                service.name == *name || service.instance_of.as_ref() == Some(name)
-            };
-            let before = ids.len();
-            ids.extend(self.plan.ids().filter(is_meant));
-            if ids.len() == before {
-                let known: Vec<String> = self.plan.ids().map(|id| self.plan.name(id)).collect();
-                let known = known.join(", ");
-                return Err(format!("there is no service \"{name}\"; there are {known}"));
+    /// Signals all of them, or none if one does not run.
+    fn signal_all(&self, ids: &[ServiceId], signal: Signal) -> Result<(), String> {
+        let runs = |id: ServiceId| match self.supervisor.state(id) {
+            State::Running { .. } | State::Draining { .. } | State::Stopping { .. } => {
+                self.processes.get(id).is_some()
+            }
+            _ => false,
+        };
+        let absent: Vec<ServiceId> = ids.iter().copied().filter(|id| !runs(*id)).collect();
+        if !absent.is_empty() {
+            return Err(format!("no signal was sent: {}", self.where_they_are(&absent)));
+        }
+        let (mut reached, mut refusals) = (Vec::new(), Vec::new());
+        for id in ids {
+            let name = self.plan.name(*id);
+            match self.processes.signal(*id, signal, Target::Process) {
+                Ok(()) => reached.push(name),
+                Err(error) => refusals.push(format!("{name}: {}", error_text(&error))),
             }
         }
-        Ok(ids)
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let reached = if reached.is_empty() { "nobody".to_owned() } else { reached.join(", ") };
+        Err(format!("can't send {signal} to {}; it was sent to {reached}", refusals.join(", ")))
+    }
+
+    /// The services of these names, each once; that of a service with instances means them all.
+    fn ids(&self, names: &[String]) -> Result<Vec<ServiceId>, String> {
+        let mut unknown: BTreeSet<&String> = names.iter().collect();
+        let wanted = unknown.clone();
+        let mut ids = Vec::new();
+        for id in self.plan.ids() {
+            let service = &self.plan.bundle.services[id.0];
+            let own_names = [Some(&service.name), service.instance_of.as_ref()];
+            let mut is_wanted = false;
+            for name in own_names.into_iter().flatten().filter(|name| wanted.contains(name)) {
+                unknown.remove(name);
+                is_wanted = true;
+            }
+            ids.extend(is_wanted.then_some(id));
+        }
+        let Some(name) = names.iter().find(|name| unknown.contains(name)) else { return Ok(ids) };
+        let known: Vec<String> = self.plan.ids().map(|id| self.plan.name(id)).collect();
+        let known = listed(&known.iter().map(String::as_str).collect::<Vec<_>>(), ", ");
+        Err(format!("there is no service \"{name}\"; there are {known}"))
     }
 
     /// The one service of this name.
@@ -231,58 +246,26 @@ impl Init {
                     }
                 }
                 (_, Some(waiting)) => {
-                    if let Some(answer) = self.came_of(&waiting, now) {
-                        if let Some(control) = &mut self.control {
-                            control.waited(number, now);
-                        }
-                        self.give(number, &answer, now);
-                    }
+                    self.look_after(number, &waiting, now);
                 }
                 (Mode::Asking | Mode::Events, None) => {}
             }
         }
     }
 
-    /// The answer to one who waits, once there is one.
-    fn came_of(&self, waiting: &Waiting, now: Instant) -> Option<Value> {
-        // What was asked for is told to the core first.
-        if !self.facts.is_empty() {
-            return None;
-        }
-        let mut all_there = true;
-        for (id, runs) in &waiting.services {
-            match self.reached(*id, *runs, waiting.goal) {
-                Ok(there) => all_there &= there,
-                Err(error) => return Some(json!({"ok": false, "error": error})),
+    /// Answers one who waits, if there is an answer by now.
+    fn look_after(&mut self, number: usize, waiting: &Waiting, now: Instant) {
+        let answer = self.came_of(waiting, now);
+        let next_up = self.next_up(waiting, now);
+        let Some(control) = &mut self.control else { return };
+        match answer {
+            Some(answer) => {
+                control.waited(number, now);
+                self.give(number, &answer, now);
+                // It may have asked for more while it waited.
+                self.busy_clients.push(number);
             }
-        }
-        if all_there {
-            return Some(json!({"ok": true}));
-        }
-        let is_late = waiting.until.is_some_and(|until| until <= now);
-        let is_missing =
-            |(id, runs): &&(ServiceId, u32)| self.reached(*id, *runs, waiting.goal) != Ok(true);
-        let missing: Vec<String> = waiting
-            .services
-            .iter()
-            .filter(is_missing)
-            .map(|(id, _)| format!("{} is {}", self.plan.name(*id), answer::state(self, *id)))
-            .collect();
-        let error = || format!("not in time: {}", missing.join(", "));
-        is_late.then(|| json!({"ok": false, "error": error(), "timeout": true}))
-    }
-
-    fn reached(&self, id: ServiceId, runs: u32, goal: Goal) -> Result<bool, String> {
-        let count = self.history.past(id).map_or(0, |past| past.count);
-        let never = |why: &str| Err(format!("service \"{}\" {why}", self.plan.name(id)));
-        match (goal, self.supervisor.state(id)) {
-            (Goal::Exited, state) => Ok(!state.is_alive()),
-            (Goal::Ready, State::Running { ready, .. }) => Ok(ready && count > runs),
-            (Goal::Ready, State::Gone(End::Done)) if self.is_oneshot(id) => Ok(count > runs),
-            (Goal::Ready, State::Gone(End::Failed)) => never("has failed"),
-            (Goal::Ready, State::Gone(End::Stopped)) => never("is stopped"),
-            (Goal::Ready, State::Gone(_)) => never("has ended"),
-            (Goal::Ready, _) => Ok(false),
+            None => control.look_again(number, next_up),
         }
     }
 

@@ -136,7 +136,7 @@ impl Init {
         };
         self.say(&text);
         self.publish("start-failed", Some(id), json!({"code": code, "reason": text}));
-        self.last_refusal = Some((id, reason));
+        self.refusals.insert(id, reason);
         self.facts.push(Event::SpawnFailed(id, code));
     }
 }

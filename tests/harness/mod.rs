@@ -5,6 +5,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+pub mod controlled;
 pub mod dead_file_system;
 #[path = "../notices/mod.rs"]
 pub mod notices;

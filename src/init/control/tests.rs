@@ -56,7 +56,7 @@ fn those_who_wait_leave_for_a_newcomer_only_if_they_are_more_than_half() {
     let (mut house, now) = (House::new(), Instant::now());
     house.come(MOST_CLIENTS);
     house.open(now);
-    let waiting = Waiting { services: Vec::new(), goal: Goal::Ready, until: None };
+    let waiting = Waiting::for_shutdown(0);
     for number in 0..MOST_CLIENTS / 2 {
         house.control.wait(number, waiting.clone());
     }
