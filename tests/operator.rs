@@ -6,9 +6,9 @@
 mod harness;
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 
-use harness::controlled::{Controlled, service};
+use harness::controlled::{Controlled, client, service};
 use harness::{Position, positions};
 use predicates::str::contains;
 use serde_json::{Value, json};
@@ -161,4 +161,46 @@ fn requests_that_come_at_once_are_answered_one_after_the_other() {
     assert_eq!(next()["services"][0]["state"], "ready");
     bundle.says("shutdown").success();
     bundle.ends_with(0);
+}
+
+/// Says that this does not answer, and ends with this code.
+fn gives_up(mut command: std::process::Command, code: i32) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains("sidecar-init does not answer within 100ms"), "{said}");
+}
+
+#[test]
+fn an_init_that_is_stopped_is_not_waited_for() {
+    let bundle = Controlled::new(Position::Child, &service("web", ""));
+    bundle.says("wait web --ready").success();
+    bundle.running.signal("STOP");
+    for (arguments, code) in [
+        ("health", 1),
+        ("status", 69),
+        ("status --watch", 69),
+        ("logs web -f", 69),
+        ("events", 69),
+        ("reload", 69),
+        ("signal web HUP", 69),
+        ("stop web --no-wait", 69),
+    ] {
+        gives_up(bundle.command(&format!("{arguments} --timeout 100ms")), code);
+    }
+    bundle.running.signal("CONT");
+    bundle.says("shutdown --timeout 60s").success();
+    bundle.ends_with(0);
+}
+
+#[test]
+fn a_socket_with_a_full_backlog_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    // A backlog of none holds one connection, listen(2).
+    rustix::net::listen(&listener, 0).unwrap();
+    let _waiting = UnixStream::connect(&socket).unwrap();
+    gives_up(client(&socket, "health --timeout 100ms"), 1);
+    gives_up(client(&socket, "status --timeout 100ms"), 69);
 }

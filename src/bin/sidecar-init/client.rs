@@ -1,23 +1,18 @@
 //! Talks to a running init, and shows what it says.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, ErrorKind, IsTerminal, Write};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sidecar_init::control::{DEFAULT_SOCKETS, SOCKET_VARIABLE};
-use sidecar_init::error_text::error_text;
-use sidecar_init::sys::peer;
 
 use crate::client_arguments::{ClientRequest, View};
+use crate::connection::Connection;
 use crate::run::{complain, print};
 
 /// The init said no; or it is not healthy.
 const REFUSED: u8 = 1;
-/// There is no init to talk to (`EX_UNAVAILABLE` of sysexits(3)).
+/// There is no init to talk to, or it does not answer (`EX_UNAVAILABLE` of sysexits(3)).
 const UNAVAILABLE: u8 = 69;
 /// How often a watched status is drawn anew when nothing happens.
 const REDRAW: Duration = Duration::from_secs(1);
@@ -35,82 +30,22 @@ pub(crate) fn run(client: &ClientRequest) -> u8 {
     })
 }
 
-fn connect(client: &ClientRequest) -> Result<BufReader<UnixStream>, String> {
-    let stream = match &client.socket {
-        Some(socket) => UnixStream::connect(socket).map_err(|error| explain(socket, &error))?,
-        None => connect_to_usual_place()?,
-    };
-    Ok(BufReader::new(stream))
-}
-
-/// At the usual places the init is PID 1. Containers of one pod may share such a place; the init
-/// of another one has no pid here, or another one.
-fn connect_to_usual_place() -> Result<UnixStream, String> {
-    let mut refusal = None;
-    for socket in DEFAULT_SOCKETS.map(PathBuf::from) {
-        match UnixStream::connect(&socket) {
-            Ok(stream) if is_pid_1(&stream) => return Ok(stream),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                refusal.get_or_insert_with(|| explain(&socket, &error));
-            }
-            Ok(_) | Err(_) => {}
-        }
-    }
-    Err(refusal.unwrap_or_else(|| {
-        format!(
-            "no sidecar-init listens at {}; is a bundle running as PID 1? --socket or \
-             {SOCKET_VARIABLE} name another place",
-            DEFAULT_SOCKETS.join(" or ")
-        )
-    }))
-}
-
-fn is_pid_1(stream: &UnixStream) -> bool {
-    peer::of_connection(stream.as_fd()).is_ok_and(|peer| peer.pid == Some(1))
-}
-
-fn explain(socket: &Path, error: &std::io::Error) -> String {
-    let shown = socket.display();
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
-            "no sidecar-init listens at {shown}; is a bundle running? --socket or \
-             {SOCKET_VARIABLE} name another place"
-        ),
-        ErrorKind::PermissionDenied => {
-            format!("{shown} is for root and the user that sidecar-init runs as")
-        }
-        _ => format!("can't connect to {shown}: {}", error_text(error)),
-    }
-}
-
-fn send(stream: &mut BufReader<UnixStream>, request: &Value) -> Result<(), String> {
-    let line = format!("{request}\n");
-    stream.get_mut().write_all(line.as_bytes()).map_err(lost)
-}
-
-fn receive(stream: &mut BufReader<UnixStream>) -> Result<Option<(String, Value)>, String> {
-    let mut line = String::new();
-    match stream.read_line(&mut line) {
-        Ok(0) => Ok(None),
-        Ok(_) => {
-            let value = serde_json::from_str(&line)
-                .map_err(|error| format!("an answer that is no JSON: {error}"))?;
-            Ok(Some((line, value)))
-        }
-        Err(error) => Err(lost(error)),
-    }
-}
-
-fn lost(error: std::io::Error) -> String {
-    format!("the connection broke: {}", error_text(&error))
+fn connect(client: &ClientRequest) -> Result<Connection, String> {
+    Connection::open(client.socket.as_deref(), client.limit)
 }
 
 fn ask(client: &ClientRequest) -> Result<u8, String> {
-    let mut stream = connect(client)?;
-    send(&mut stream, &client.request)?;
-    let Some((_, answer)) = receive(&mut stream)? else {
-        return Err("sidecar-init closed the connection without an answer".to_owned());
+    let mut connection = connect(client)?;
+    let answer = loop {
+        connection.send(&client.request)?;
+        let Some((_, answer)) = connection.receive()? else {
+            return Err("sidecar-init closed the connection without an answer".to_owned());
+        };
+        if !(client.asks_again && answer["timeout"] == true) {
+            break answer;
+        }
     };
+    connection.take_time();
     if answer["ok"] != true {
         complain(answer["error"].as_str().unwrap_or("it did not say why"));
         return Ok(REFUSED);
@@ -127,7 +62,7 @@ fn ask(client: &ClientRequest) -> Result<u8, String> {
         View::Follow => {
             let mut printed = print(&text(&answer));
             while printed.is_ok()
-                && let Some((_, more)) = receive(&mut stream)?
+                && let Some((_, more)) = connection.receive()?
             {
                 printed = print(&text(&more));
             }
@@ -136,7 +71,7 @@ fn ask(client: &ClientRequest) -> Result<u8, String> {
         View::Lines => {
             let mut printed = Ok(());
             while printed.is_ok()
-                && let Some((line, _)) = receive(&mut stream)?
+                && let Some((line, _)) = connection.receive()?
             {
                 printed = print(&line);
             }
@@ -161,22 +96,17 @@ fn health(answer: &Value) -> u8 {
 /// Draws the table whenever something happens, and every second, until the init is gone.
 fn watch(client: &ClientRequest) -> Result<u8, String> {
     let mut events = connect(client)?;
-    send(&mut events, &json!({"command": "events"}))?;
-    events.get_ref().set_read_timeout(Some(REDRAW)).map_err(lost)?;
+    events.send(&json!({"command": "events"}))?;
     loop {
-        let mut stream = connect(client)?;
-        send(&mut stream, &client.request)?;
-        let Some((_, answer)) = receive(&mut stream)? else { return Ok(0) };
+        let mut connection = connect(client)?;
+        connection.send(&client.request)?;
+        let Some((_, answer)) = connection.receive()? else { return Ok(0) };
         let screen = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
         if let Err(code) = print(&format!("{screen}{}", table(&answer, is_colourful()))) {
             return Ok(code);
         }
-        let mut line = String::new();
-        match events.read_line(&mut line) {
-            Ok(0) => return Ok(0),
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(error) => return Err(lost(error)),
+        if !events.wait(REDRAW)? {
+            return Ok(0);
         }
     }
 }

@@ -18,6 +18,10 @@ pub(crate) const SUBCOMMANDS: [&str; 14] = [
 
 /// How long to wait for what was asked for, if nobody says.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+/// How long the init may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// The same where it has files to read, or users to look up.
+const RELOAD_TIME: Duration = Duration::from_secs(60);
 
 /// What to ask the init, and how to show the answer.
 pub(crate) struct ClientRequest {
@@ -25,6 +29,10 @@ pub(crate) struct ClientRequest {
     pub(crate) socket: Option<PathBuf>,
     /// The request as the control socket takes it.
     pub(crate) request: Value,
+    /// When the init has not answered by then, it does not answer.
+    pub(crate) limit: Duration,
+    /// An answer that says that it is too early is none: it is asked once more.
+    pub(crate) asks_again: bool,
     pub(crate) view: View,
 }
 
@@ -82,8 +90,10 @@ pub(crate) fn parse(subcommand: &str, parser: &mut Parser) -> Result<ClientReque
     if socket.as_ref().is_some_and(|socket| socket.as_os_str() == NO_SOCKET) {
         return Err(format!("{SOCKET_VARIABLE} says that there is no control socket"));
     }
+    let limit = limit(subcommand, &given);
+    let asks_again = subcommand == "wait" && given.timeout.is_none();
     let (request, view) = request(subcommand, given)?;
-    Ok(ClientRequest { socket, request, view })
+    Ok(ClientRequest { socket, request, limit, asks_again, view })
 }
 
 fn option(
@@ -97,7 +107,7 @@ fn option(
         "json" => &["status", "health", "graph", "reload"],
         "w" | "watch" => &["status"],
         "no-wait" => &["start", "stop", "restart"],
-        "timeout" => &["start", "stop", "restart", "wait"],
+        "timeout" => &SUBCOMMANDS,
         "f" | "follow" => &["logs"],
         "ready" | "exited" => &["wait"],
         "code" => &["shutdown"],
@@ -129,6 +139,18 @@ fn option(
     Ok(())
 }
 
+/// How long the init has for its answer: beside what it is to wait for, a short time.
+fn limit(subcommand: &str, given: &Given) -> Duration {
+    match (subcommand, given.timeout) {
+        ("start" | "stop" | "restart", timeout) if !given.no_wait => {
+            timeout.unwrap_or(DEFAULT_WAIT) + ANSWER_TIME
+        }
+        ("wait", timeout) => timeout.unwrap_or(ANSWER_TIME) + ANSWER_TIME,
+        ("reload", None) => RELOAD_TIME,
+        (_, timeout) => timeout.unwrap_or(ANSWER_TIME),
+    }
+}
+
 fn request(subcommand: &str, given: Given) -> Result<(Value, View), String> {
     let Given { words, json, watch, .. } = &given;
     let or_json = |view| if *json { View::Json } else { view };
@@ -152,11 +174,12 @@ fn request(subcommand: &str, given: Given) -> Result<(Value, View), String> {
         }
         "wait" => {
             let goal = given.goal.ok_or("wait takes --ready or --exited")?;
-            let mut request =
-                json!({"command": "wait", "service": only_one(subcommand, words)?, "for": goal});
-            if given.timeout.is_some() {
-                request["timeout_seconds"] = json!(wait);
-            }
+            // For ever is again and again, so that an init that does not answer is noticed.
+            let wait = given.timeout.unwrap_or(ANSWER_TIME).as_secs_f64();
+            let service = only_one(subcommand, words)?;
+            let request = json!({
+                "command": "wait", "service": service, "for": goal, "timeout_seconds": wait,
+            });
             (request, View::Done)
         }
         "logs" => {

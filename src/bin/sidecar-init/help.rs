@@ -53,6 +53,9 @@ Options of status and its siblings:
   --socket PATH             the control socket [default: /run/sidecar-init.sock or
                             /dev/shm/sidecar-init.sock] [env: SIDECAR_INIT_SOCKET,
                             for run too]
+  --timeout DURATION        how long the init may take to answer [default: 5s; reload:
+                            1m]; start, stop, restart and wait: how long to wait for
+                            the services [default: 1m; wait: for ever]
 
   -h, --help                print this
   -V, --version             print the version

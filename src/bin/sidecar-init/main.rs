@@ -6,6 +6,7 @@ mod arguments;
 mod check;
 mod client;
 mod client_arguments;
+mod connection;
 mod help;
 mod plan_json;
 mod run;
