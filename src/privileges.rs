@@ -124,6 +124,11 @@ impl Privileges {
     }
 }
 
+/// Which of these capabilities this process has not, in words.
+pub fn missing(needed: CapabilitySet) -> Option<String> {
+    Privileges::read().missing(needed)
+}
+
 /// Whether setgroups(2) is allowed at all, user_namespaces(7).
 pub fn groups_may_be_set() -> bool {
     fs::read_to_string("/proc/self/setgroups").map_or(true, |word| word.trim() != "deny")

@@ -147,6 +147,24 @@ fn what_it_may_not_do_is_said_before_anything_is_started() {
 }
 
 #[test]
+fn a_setting_that_takes_a_missing_capability_names_it() {
+    if !is_root() {
+        return;
+    }
+    let without = ["setpriv", "--bounding-set=-sys_nice,-sys_resource"];
+    for (settings, words) in [
+        ("nice = -5", "can't set `nice` (CAP_SYS_NICE is missing): Permission denied"),
+        (
+            "oom-score-adj = -1000",
+            "can't set `oom-score-adj` (CAP_SYS_RESOURCE is missing): Permission denied",
+        ),
+    ] {
+        let [_, run] = check_and_run_behind(&without, settings);
+        assert!(run.record().contains(words) && run.code() == 125, "{run:?}");
+    }
+}
+
+#[test]
 fn an_id_that_a_user_namespace_does_not_map_is_called_that() {
     let root_alone = ["unshare", "--user", "--map-root-user"];
     let allowed = Command::new(root_alone[0]).args(&root_alone[1..]).arg("true").status();

@@ -9,6 +9,9 @@ use super::check;
 /// The descriptor that a service finds its first socket at, sd_listen_fds(3).
 pub const FIRST_SOCKET: i32 = 3;
 
+/// The longest path of a Unix socket in bytes; `sun_path` has room for a NUL more, unix(7).
+pub(super) const LONGEST_SOCKET_PATH: usize = 107;
+
 /// An address that the init listens on for a service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Listen {

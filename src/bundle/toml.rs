@@ -152,6 +152,8 @@ fn socket(section: &mut Section) -> Option<String> {
     let socket = section.string("socket")?;
     if !socket.value.starts_with('/') && socket.value != NO_SOCKET {
         section.complain(socket.span, "`socket` is an absolute path, or \"none\"");
+    } else {
+        section.check_socket_path(socket.value, socket.span);
     }
     Some(socket.value.to_owned())
 }

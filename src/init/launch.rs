@@ -8,11 +8,13 @@ use std::path::Path;
 use rustix::process::Pid;
 
 use super::starts::{Refusal, Start};
+use rustix::thread::CapabilitySet;
+
 use crate::bundle::{ResourceLimit, environment, resource};
 use crate::error_text::error_text;
 use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::plan::Plan;
-use crate::privileges::groups_may_be_set;
+use crate::privileges::{groups_may_be_set, missing};
 use crate::supervisor::ServiceId;
 use crate::sys::entry;
 use crate::sys::spawn::{Failure, Launch, Spawned, Step, c_string, spawn};
@@ -170,6 +172,12 @@ pub(super) fn start(mut launch: Launch, program: &OsStr) -> Result<(Pid, Start),
     }
 }
 
+/// Names the capability if it is missing: setpriority(2), setrlimit(2) and proc(5) ask for it, but
+/// may also refuse for another reason.
+fn without(capability: CapabilitySet) -> String {
+    missing(capability).map_or_else(String::new, |missing| format!(" ({missing})"))
+}
+
 /// EINVAL says that there is no such id in the user namespace, setresuid(2) and setgroups(2).
 fn why_not_changed(step: Step, error: &std::io::Error) -> &'static str {
     match (step, error.raw_os_error()) {
@@ -206,11 +214,18 @@ impl Attempt {
             Step::Descriptors => "can't arrange its descriptors",
             Step::Limit(number) => {
                 let name = resource::name(*number);
-                let text = format!("can't set limit `{name}` (`rlimits`): {kernel_says}");
+                let without = without(CapabilitySet::SYS_RESOURCE);
+                let text = format!("can't set limit `{name}` (`rlimits`){without}: {kernel_says}");
                 return (INIT_FAILED, text);
             }
-            Step::Nice => "can't set `nice`",
-            Step::OomScore => "can't set `oom-score-adj`",
+            Step::Nice => {
+                let without = without(CapabilitySet::SYS_NICE);
+                return (INIT_FAILED, format!("can't set `nice`{without}: {kernel_says}"));
+            }
+            Step::OomScore => {
+                let without = without(CapabilitySet::SYS_RESOURCE);
+                return (INIT_FAILED, format!("can't set `oom-score-adj`{without}: {kernel_says}"));
+            }
             Step::Capabilities => {
                 "can't drop capabilities; it takes CAP_SETPCAP, or `no-new-privileges`"
             }

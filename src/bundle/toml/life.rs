@@ -88,7 +88,12 @@ fn listen(section: &mut Section, readiness: Option<&Readiness>) -> Vec<Listen> {
             Some(socket) if !seen.insert(socket.clone()) => {
                 section.complain(span, format!("\"{value}\" is in the list already"));
             }
-            Some(socket) => sockets.push(socket),
+            Some(socket) => {
+                if let Some(path) = value.strip_prefix("unix:") {
+                    section.check_socket_path(path, span);
+                }
+                sockets.push(socket);
+            }
             None => section.complain(
                 span,
                 format!(
@@ -272,6 +277,9 @@ fn probe(section: &mut Section) -> Option<Probe> {
     }
     if section.get("exec").is_some() {
         return Some(Probe::Exec(super::service::words(section, "exec")));
+    }
+    if let Some(Placed { value, span }) = section.string("unix") {
+        section.check_socket_path(value, span);
     }
     let file = super::service::absolute(section, "unix").map(|path: PathBuf| Probe::Unix(path));
     file.or_else(|| super::service::absolute(section, "file").map(Probe::File))

@@ -9,6 +9,7 @@ use ::toml::de::{DeTable, DeValue};
 
 use super::errors::Complaints;
 use crate::bundle::Place;
+use crate::bundle::listen::LONGEST_SOCKET_PATH;
 use crate::duration::{self, LONGEST};
 use crate::nearest::nearest;
 
@@ -132,6 +133,18 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
                 self.complain(value.span(), format!("`{key}`: {reason}"));
                 None
             }
+        }
+    }
+
+    /// Complains of the path of a Unix socket that the kernel would not take.
+    pub(super) fn check_socket_path(&mut self, path: &str, span: Range<usize>) {
+        if path.len() > LONGEST_SOCKET_PATH {
+            let bytes = path.len();
+            let message = format!(
+                "the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes, and this one \
+                 has {bytes}"
+            );
+            self.complain(span, message);
         }
     }
 

@@ -71,6 +71,26 @@ fn the_sample_means_what_it_says() {
 }
 
 #[test]
+fn a_path_that_no_unix_socket_has_is_refused_wherever_it_stands() {
+    let path = |bytes: usize| format!("/{}", "x".repeat(bytes - 1));
+    let texts = |bytes: usize| {
+        let path = path(bytes);
+        [
+            with(&format!("[bundle]\nsocket = \"{path}\"")),
+            with(&format!("listen = [\"unix:{path}\"]")),
+            with(&format!("ready = {{ unix = \"{path}\" }}")),
+            with(&format!("live = {{ unix = \"{path}\" }}")),
+        ]
+    };
+    let message = "the path of a Unix socket has at most 107 bytes, and this one has 108";
+    for (fine, long) in texts(107).iter().zip(texts(108)) {
+        assert_eq!(errors(fine), [""; 0], "{fine}");
+        let errors = errors(&long);
+        assert!(errors.len() == 1 && errors[0].ends_with(message), "{errors:?}");
+    }
+}
+
+#[test]
 fn every_other_key_is_read() {
     let text = r#"
         [[service]]
