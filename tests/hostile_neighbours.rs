@@ -12,17 +12,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use harness::notices::is_root;
 use harness::{PYTHON, Position, has, positions, start_bundle, until, with_witness};
 use serde_json::{Value, json};
 
-/// Of the attacker and its mate. Nothing else on the machine has this user.
-const USER: u32 = 61_001;
-/// Of the stranger.
-const OTHER_USER: u32 = 61_002;
-/// How often the stranger's check has to succeed during the attack.
-const CHECKS: usize = 30;
+/// Nobody on the machine has these users. Each test has two of them, since tests run side by side and
+/// the limit of processes counts all of a user's: one of the attacker and its mate, and the next.
+static USERS: AtomicU32 = AtomicU32::new(61_000);
 
 /// What the attacker may do to processes of its own user, and so no fault of the init's.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,27 +48,33 @@ os.write(1, b"begins\n")
 "#;
 
 /// The bundle with an attacker that does this after the prelude.
-fn bundle(attack: &str, folder: &Path) -> String {
+fn bundle(attack: &str, mate: Mate, user: u32, folder: &Path) -> String {
     let folder = folder.display();
-    let victim = |name: &str, user: u32, more: &str| {
-        let script = with_witness(&format!("exec WITNESS {name} HUP=HUP TERM=TERM!0 INT=INT"));
+    // One that is stopped has its checks stopped, too. The more of them, the better for the attack.
+    let patience = if mate == Mate::IsSafe { "5s" } else { "50ms" };
+    let victim = |name: &str, user: u32, timeout: &str, more: &str| {
+        // A daemon of its own is at its side.
+        let script = with_witness(&format!(
+            "(setsid sleep 1000 &); exec WITNESS {name} HUP=HUP TERM=TERM!0 INT=INT"
+        ));
         format!(
             "[[service]]\nname = \"{name}\"\nuser = {user}\nworking-directory = \"/\"\n\
              command = [\"sh\", \"-c\", '''{script}''']\n\
-             live = {{ exec = [\"sh\", \"-c\", \"echo >>{folder}/{name}\"], period = \"20ms\", \
-             timeout = \"5s\" }}\n{more}\n"
+             live = {{ exec = [\"sh\", \"-c\", \"echo >>{folder}/{name}\"], period = \"10ms\", \
+             timeout = \"{timeout}\" }}\n{more}\n"
         )
     };
-    let stranger = victim("stranger", OTHER_USER, "");
+    let stranger = victim("stranger", user + 1, "5s", "");
     let limit = "rlimits = { nproc = 30 }";
     let mate = victim(
         "mate",
-        USER,
+        user,
+        patience,
         &format!("{limit}\nrestart = {{ policy = \"always\", delay = \"0s\", max = 1000 }}"),
     );
     format!(
         "[bundle]\nsocket = \"{folder}/socket\"\ngrace = \"10s\"\n{stranger}{mate}\
-         [[service]]\nname = \"attacker\"\nuser = {USER}\nworking-directory = \"/\"\n\
+         [[service]]\nname = \"attacker\"\nuser = {user}\nworking-directory = \"/\"\n\
          environment-drop = [\"PYTHON*\"]\nnotify = \"systemd\"\non-exit = \"ignore\"\n{limit}\n\
          command = [\"{PYTHON}\", \"-c\", '''{PRELUDE}{attack}''']\n"
     )
@@ -91,15 +95,28 @@ fn service(socket: &Path, name: &str) -> Value {
     services.iter().find(|service| service["name"] == name).unwrap().clone()
 }
 
-/// Lets the attack go on while the stranger is checked many times, and then ends it.
-fn attacked(attack: &str, mate: Mate) {
+/// The daemons of this user that live.
+fn daemons(user: u32) -> usize {
+    let is_one = |folder: &Path| {
+        let read = |name| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        read("cmdline").starts_with("sleep\0")
+            && read("status").contains(&format!("Uid:\t{user}\t"))
+    };
+    let folders = std::fs::read_dir("/proc").unwrap().flatten();
+    folders.filter(|entry| is_one(&entry.path())).count()
+}
+
+/// Lets the attack go on until the stranger was checked so often, and then ends it.
+fn attacked(attack: &str, mate: Mate, times: usize) {
     if !is_root() || !has(PYTHON) || !positions().contains(&Position::Pid1) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o1777)).unwrap();
     let socket = folder.path().join("socket");
-    let mut running = start_bundle(Position::Pid1, &bundle(attack, folder.path()));
+    let user = USERS.fetch_add(2, Ordering::Relaxed);
+    let text = bundle(attack, mate, user, folder.path());
+    let mut running = start_bundle(Position::Pid1, &text);
     running.wait_for("[attacker] begins");
     let begin = ["stranger", "mate"].map(|name| service(&socket, name)["pid"].clone());
     let checks = |name: &str| {
@@ -108,13 +125,17 @@ fn attacked(attack: &str, mate: Mate) {
     let before = checks("stranger");
     until("the stranger is checked", || {
         ask(&socket, &json!({"command": "health"}));
-        (checks("stranger") > before + CHECKS).then_some(())
+        (checks("stranger") > before + times).then_some(())
     });
     let safe: &[&str] = if mate == Mate::IsSafe { &["stranger", "mate"] } else { &["stranger"] };
     for (name, pid) in safe.iter().zip(begin) {
         let now = service(&socket, name);
         assert_eq!((&now["state"], &now["pid"]), (&json!("ready"), &pid), "{now}");
         assert_eq!(now["problem"], Value::Null, "{now}");
+    }
+    assert_eq!(daemons(user + 1), 1, "the stranger's own");
+    if mate == Mate::IsSafe {
+        assert_eq!(daemons(user), 1, "the mate's own");
     }
     running.signal("TERM");
     let ended = running.end();
@@ -126,6 +147,7 @@ fn attacked(attack: &str, mate: Mate) {
             .lines()
             .filter_map(|line| line.strip_prefix(&format!("[{name}] ")))
             .collect();
+        assert!(!ended.stdout.contains("succeeds"), "what may not: {ended:?}");
         assert_eq!(got, [*name, "TERM"], "no other signal, and no other run: {ended:?}");
         assert!(!ended.stderr.contains(&format!("\"{name}\" is not well")), "{ended:?}");
     }
@@ -134,7 +156,7 @@ fn attacked(attack: &str, mate: Mate) {
 #[test]
 fn one_that_stops_whatever_it_may() {
     let attack = "while True:\n    try: os.kill(-1, signal.SIGSTOP)\n    except OSError: pass\n";
-    attacked(attack, Mate::IsStopped);
+    attacked(attack, Mate::IsStopped, 300);
 }
 
 #[test]
@@ -147,7 +169,7 @@ while True:
     for pid in others():
         if ptrace(SEIZE, pid, 0, 0) == 0: ptrace(INTERRUPT, pid, 0, 0)
 ";
-    attacked(attack, Mate::IsStopped);
+    attacked(attack, Mate::IsStopped, 300);
 }
 
 #[test]
@@ -157,28 +179,33 @@ while True:
     for pid in others():
         try:
             os.setpgid(0, pid)
-            os.write(1, b"entered a group\n")
+            os.write(1, b"succeeds\n")
         except OSError: pass
 "#;
-    attacked(attack, Mate::IsSafe);
+    attacked(attack, Mate::IsSafe, 50);
 }
 
 #[test]
 fn one_that_names_each_process_as_its_own() {
     let attack = r#"
 import select
-for pid in [1] + others():
+def is_daemon(pid):
+    try: return open("/proc/%d/cmdline" % pid).read().startswith("sleep")
+    except OSError: return False
+# The stranger's daemon first: it is the first that was made.
+for pid in sorted(others(), key=lambda pid: (not is_daemon(pid), pid)):
     notify(b"MAINPID=%d" % pid)
-    notify(b"WATCHDOG=trigger")
+    select.select([], [], [], 0.01)
+notify(b"WATCHDOG=trigger")
 select.select([], [], [])
 "#;
-    attacked(attack, Mate::IsSafe);
+    attacked(attack, Mate::IsSafe, 50);
 }
 
 #[test]
 fn one_that_floods_the_notify_socket() {
     let attack = "while True: notify(b'STATUS=' + b'x' * 1000)\n";
-    attacked(attack, Mate::IsSafe);
+    attacked(attack, Mate::IsSafe, 50);
 }
 
 #[test]
@@ -190,17 +217,17 @@ while True:
         if os.fork() == 0: select.select([], [], [])
     except OSError: select.select([], [], [], 0.01)
 ";
-    attacked(attack, Mate::IsSafe);
+    attacked(attack, Mate::IsSafe, 50);
 }
 
 #[test]
 fn one_that_fills_its_pipes() {
     let attack = "for _ in range(2000): os.write(1, b'x' * 5000); os.write(2, b'y' * 5000)\n\
                   import select; select.select([], [], [])\n";
-    attacked(attack, Mate::IsSafe);
+    attacked(attack, Mate::IsSafe, 50);
 }
 
 #[test]
 fn one_that_closes_its_descriptors() {
-    attacked("os.closerange(0, 4096)\nwhile True: pass\n", Mate::IsSafe);
+    attacked("os.closerange(0, 4096)\nwhile True: pass\n", Mate::IsSafe, 50);
 }
