@@ -303,6 +303,8 @@ impl Init {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.poll_again();
             self.pass_on_output();
+            self.logs.look_ahead();
+            self.hear_logs();
         }
         let mut received = Vec::new();
         self.read_signals(&mut received);

@@ -16,6 +16,7 @@ use crate::record::Record;
 use crate::supervisor::ServiceId;
 
 mod format;
+mod look_ahead;
 mod outlet;
 mod ring;
 mod sink;
@@ -318,6 +319,18 @@ impl Logs {
             }
         }
         more
+    }
+
+    /// Whether a service has written what it is watched for is to be known, also if there is no room
+    /// for it in the sink.
+    pub fn look_ahead(&mut self) {
+        for index in &self.ready {
+            let Some(Some(stream)) = self.streams.get_mut(*index) else { continue };
+            stream.look_ahead();
+            if stream.take_heard() {
+                self.heard.extend(stream.service);
+            }
+        }
     }
 
     /// Passes on what a service that has ended left in its pipes, as far as that goes at once;

@@ -146,6 +146,42 @@ fn a_stalled_reader_stalls_neither_death_nor_shutdown() {
 }
 
 #[test]
+fn a_word_of_readiness_behind_output_that_nobody_reads_counts() {
+    let chatty = "[[service]]\nname = \"chatty\"\ncommand = [\"yes\"]\n";
+    let directory = tempfile::tempdir().unwrap();
+    let go = fifo(&directory, "go");
+    let first = service(
+        "first",
+        &format!("read x < {}; echo ready; exec sleep 1000", go.display()),
+        "ready = { log = \"ready\" }\nstart-timeout = \"2s\"",
+    )
+    .replace("ignore", "shutdown");
+    let second = service("second", "echo second >&2", "requires = [\"first\"]");
+    let file = bundle(&(chatty.to_owned() + &first + &second));
+    let mut command = bundle_command(Position::Child, &file);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _nobody_reads = child.stdout.take().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut says = |wanted: &str| assert!(stderr.any(|line| line.contains(wanted)), "{wanted}");
+    says("\"first\" started");
+    let init = i32::try_from(child.id()).unwrap();
+    let of =
+        |pid: &i32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
+    let is_chatty = |pid: &i32| of(pid, "comm") == "yes\n";
+    let chatty = harness::children(init).into_iter().find(is_chatty).unwrap();
+    let mut idle = 0;
+    until("there is no more room", || {
+        let is_idle = of(&chatty, "stat").contains(") S ");
+        idle = if is_idle { idle + 1 } else { 0 };
+        (idle > 30).then_some(())
+    });
+    std::fs::write(&go, "go\n").unwrap();
+    says("[second] second");
+    harness::kill(init, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn the_record_does_not_wait_for_the_reader_of_stdout() {
     let chatty = service("chatty", "yes | head -c 10000000", "");
     let dying = service("dying", "read x < FIFO; exit 7", "").replace("ignore", "shutdown");

@@ -190,6 +190,11 @@ pub struct LineSplitter {
 }
 
 impl LineSplitter {
+    /// The beginning of a line whose end has not come yet.
+    pub fn rest(&self) -> &[u8] {
+        &self.partial
+    }
+
     /// Calls `each` for each line in `bytes`, in pieces that fit the format, and keeps the rest.
     pub fn push(&mut self, mut bytes: &[u8], format: &Format, mut each: impl FnMut(Piece)) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {

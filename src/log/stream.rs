@@ -9,6 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Channel;
 use super::format::{Format, LineSplitter, Piece, TimeStamp};
+use super::look_ahead::look_ahead;
 use super::ring::Ring;
 use super::sink::Sink;
 use crate::bundle::LogFull;
@@ -110,6 +111,17 @@ impl Stream {
     /// A line that contains it would mean nothing any more.
     pub(super) fn watch_no_more(&mut self) {
         self.watched = None;
+    }
+
+    /// Looks for such a line in what there is no room for in the sink. It is passed on later.
+    pub(super) fn look_ahead(&mut self) {
+        let Some(text) = &self.watched else { return };
+        let waiting = [self.splitter.rest(), &look_ahead(&self.pipe)].concat();
+        let end = memchr::memrchr(b'\n', &waiting).unwrap_or(0);
+        if memchr::memmem::find(&waiting[..end], text).is_some() {
+            self.heard = true;
+            self.watched = None;
+        }
     }
 
     /// Whether there was such a line since the last call.
