@@ -1,7 +1,7 @@
 //! The reactor: turns what the kernel reports into the core's events, and the core's orders
 //! into system calls. It waits in one place only, the poll in `Init::turn`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -151,8 +151,8 @@ pub struct Init {
     busy_clients: Vec<usize>,
     /// Services that have said more than was read in one turn.
     talkative: Vec<ServiceId>,
-    /// Strays that were asked to end, so that none is asked twice.
-    asked: BTreeSet<i32>,
+    /// Strays that were asked to end, so that none is asked twice, and when each has started.
+    asked: BTreeMap<i32, u64>,
     killing: bool,
     out_of_memory: OutOfMemory,
     /// Why what is orphaned below goes to another process, if it does.
@@ -230,7 +230,7 @@ impl Init {
             control: None,
             busy_clients: Vec::new(),
             talkative: Vec::new(),
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             killing: false,
             out_of_memory: OutOfMemory::default(),
             orphans_are_lost,

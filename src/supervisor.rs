@@ -220,15 +220,21 @@ impl Supervisor {
         self.services.get(id.0).map_or(0, |service| service.history.count)
     }
 
-    /// Whether the service may run again after its main process has ended.
-    pub fn may_run_again(&self, id: ServiceId) -> bool {
+    /// Whether what the service's run leaves behind is to be ended with it: since the service
+    /// starts again, or was asked to end, or is a daemon that ends without the bundle. What a
+    /// oneshot has started may go on until that runs again; and the shutdown has its own grace.
+    pub fn ends_with_its_rest(&self, id: ServiceId) -> bool {
+        let service = self.services.get(id.0).zip(self.policy.services.get(id.0));
         self.phase == Phase::Up
-            && self.services.get(id.0).zip(self.policy.services.get(id.0)).is_some_and(
-                |(service, policy)| {
-                    policy.restart.when != crate::bundle::RestartWhen::Never
-                        || service.ending == Some(Ending::Restart)
-                },
-            )
+            && service.is_some_and(|(service, policy)| {
+                let is_daemon = policy.kind == crate::bundle::ServiceType::Daemon;
+                policy.restart.when != crate::bundle::RestartWhen::Never
+                    || matches!(
+                        service.ending,
+                        Some(Ending::Stop | Ending::Restart | Ending::Requirement)
+                    )
+                    || is_daemon && policy.on_exit == crate::bundle::OnExit::Ignore
+            })
     }
 
     fn signaled(&mut self, signal: Signal, now: Instant, orders: &mut Vec<Action>) {

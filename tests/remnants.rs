@@ -4,22 +4,42 @@
 
 mod harness;
 
+use std::path::Path;
 use std::process::Command;
 
 use harness::notices::or_skip;
 use harness::{Position, bundle, positions, start, start_bundle};
 
 /// Leaves a process behind, and says at its next run whether that is gone.
-fn leaver(leave: &str, place: &std::path::Path) -> String {
+fn leaver(leave: &str, place: &Path) -> String {
+    service("a", &script(leave, place), "restart = { policy = \"always\", delay = \"0s\" }")
+}
+
+fn script(leave: &str, place: &Path) -> String {
     let place = place.display();
     format!(
-        "[[service]]\nname = \"a\"\nrestart = {{ policy = \"always\", delay = \"0s\" }}\n\
-         command = [\"sh\", \"-c\", '''\n\
-         if [ ! -e {place} ]; then {leave} sh -c 'echo $$ >{place}.new; mv {place}.new {place}; exec sleep 1000' &\n\
-         while [ ! -e {place} ]; do :; done; exit; fi\n\
+        "if [ ! -e {place} ]; then {leave} sh -c 'echo $$ >{place}.new; mv {place}.new {place}; exec sleep 1000' &\n\
+         while [ ! -e {place} ]; do :; done; echo $$ >{place}.main; exit; fi\n\
          if kill -0 $(cat {place}) 2>/dev/null; then echo still there; else echo gone; fi\n\
-         exec sleep 1000''']\n"
+         exec sleep 1000"
     )
+}
+
+fn service(name: &str, script: &str, more: &str) -> String {
+    format!(
+        "[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", '''\n{script}''']\n{more}\n"
+    )
+}
+
+/// Says when the leaver's first run has ended, and whether what it left lives.
+fn watcher(place: &Path) -> String {
+    let place = place.display();
+    let script = format!(
+        "while [ ! -e {place}.main ]; do :; done; read main <{place}.main\n\
+         while kill -0 $main 2>/dev/null; do :; done\n\
+         if kill -0 $(cat {place}) 2>/dev/null; then echo alive; else echo dead; fi; exec sleep 1000"
+    );
+    service("watcher", &script, "")
 }
 
 #[test]
@@ -28,6 +48,120 @@ fn its_process_group_is_gone() {
         let directory = tempfile::tempdir().unwrap();
         let mut running = start_bundle(position, &leaver("", &directory.path().join("pid")));
         assert_eq!(running.line(), "[a] gone");
+        running.signal("TERM");
+        assert_eq!(running.end().code(), 0);
+    }
+}
+
+#[test]
+fn other_groups_of_its_session_are_gone() {
+    for position in positions() {
+        let directory = tempfile::tempdir().unwrap();
+        // It makes a process group of its own.
+        let text = leaver("timeout 1000", &directory.path().join("pid"));
+        let mut running = start_bundle(position, &text);
+        assert_eq!(running.line(), "[a] gone");
+        running.signal("TERM");
+        assert_eq!(running.end().code(), 0);
+    }
+}
+
+#[test]
+fn what_has_ended_without_a_restart_leaves_nothing_for_a_later_start() {
+    for position in positions() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("pid");
+        let text = service("a", &script("", &place), "on-exit = \"ignore\"")
+            + &watcher(&place)
+            + "[signals]\nUSR1 = { restart = [\"a\"] }\n";
+        let mut running = start_bundle(position, &text);
+        running.line();
+        running.signal("USR1");
+        assert_eq!(running.line(), "[a] gone");
+        running.signal("TERM");
+        assert_eq!(running.end().code(), 0);
+    }
+}
+
+#[test]
+fn what_a_oneshot_has_started_lives_until_it_runs_again() {
+    for position in positions() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("pid");
+        let text = service("a", &script("", &place), "type = \"oneshot\"")
+            + &watcher(&place)
+            + "[signals]\nUSR1 = { restart = [\"a\"] }\n";
+        let mut running = start_bundle(position, &text);
+        assert_eq!(running.line(), "[watcher] alive");
+        running.signal("USR1");
+        assert_eq!(running.line(), "[a] gone");
+        running.signal("TERM");
+        assert_eq!(running.end().code(), 0);
+    }
+}
+
+#[test]
+fn a_service_that_a_reload_brings_back_meets_nothing_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("pid");
+    let rest = |mark: &str| {
+        service(mark, &format!("echo {mark}; exec sleep 1000"), "")
+            + "[signals]\nHUP = { reload = true }\n"
+    };
+    // Lives until it is stopped.
+    let script = script("", &place).replace("; exit;", "; exec sleep 1000;");
+    let both = |mark| service("a", &script, "") + &rest(mark);
+    let mut running = start_bundle(Position::Child, &both("one"));
+    running.wait_for("[one] one");
+    running.rewrite(&rest("two"));
+    harness::until("it has left something", || place.exists().then_some(()));
+    running.signal("HUP");
+    running.wait_for("[two] two");
+    running.rewrite(&both("two"));
+    running.signal("HUP");
+    assert_eq!(running.line(), "[a] gone");
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
+}
+
+#[test]
+fn a_stop_command_ends_with_its_service() {
+    for position in positions() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("pid").display().to_string();
+        let script = format!(
+            "if [ -e {place} ]; then\n\
+             while kill -0 $(cat {place}) 2>/dev/null; do :; done; echo gone; fi\n\
+             echo up; exec sleep 1000"
+        );
+        let more = format!(
+            "stop-command = [\"sh\", \"-c\", \"echo $$ >{place}; exec sleep 1000\"]\n\
+             grace = \"300ms\"\n[signals]\nUSR1 = {{ restart = [\"a\"] }}"
+        );
+        let mut running = start_bundle(position, &service("a", &script, &more));
+        running.wait_for("[a] up");
+        running.signal("USR1");
+        running.wait_for("[a] gone");
+        running.signal("TERM");
+        assert_eq!(running.end().code(), 0);
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_check() {
+    for position in positions() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("pid").display().to_string();
+        let script = format!(
+            "while [ ! -e {place} ]; do :; done; read pid <{place}\n\
+             while kill -0 $pid 2>/dev/null; do :; done; echo gone; exec sleep 1000"
+        );
+        let check = format!(
+            "sleep 1000 & test -e {place} || {{ echo $! >{place}.new; mv {place}.new {place}; }}"
+        );
+        let more = format!("live = {{ exec = [\"sh\", \"-c\", \"{check}\"], period = \"10ms\" }}");
+        let mut running = start_bundle(position, &service("a", &script, &more));
+        running.wait_for("[a] gone");
         running.signal("TERM");
         assert_eq!(running.end().code(), 0);
     }

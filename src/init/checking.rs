@@ -15,6 +15,7 @@ use super::helpers::Job;
 use super::history::RELOADING;
 use super::lineage::Belonging;
 use super::notification::{self, Channel, Said};
+use super::remnants::kill_session;
 use super::starts::Refusal;
 use super::token::Source;
 use super::{Init, launch};
@@ -23,11 +24,9 @@ use crate::bundle::check::{Probe, Readiness};
 use crate::error_text::error_text;
 use crate::exit::{ExitStatus, NOT_EXECUTABLE, NOT_FOUND};
 use crate::probe::{self, Outcome};
-use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId, State};
 use crate::sys::fork::fork;
 use crate::sys::peer::Peer;
-use crate::sys::signals;
 
 /// What a service that is being started gets to notify us by.
 #[derive(Debug, Default)]
@@ -112,7 +111,8 @@ impl Init {
 
     /// The service has ended: nothing is to be asked of it any more.
     pub(super) fn end_checks(&mut self, id: ServiceId) {
-        self.checks.end(id).into_iter().for_each(kill_group);
+        self.checks.end(id).into_iter().for_each(kill_session);
+        self.helpers.take_stop_commands(id).into_iter().for_each(kill_session);
         self.watchdogs.end(id);
         self.lineage.end(id);
         if let Some(slot) = self.notifications.get_mut(id.0) {
@@ -121,7 +121,7 @@ impl Init {
     }
 
     pub(super) fn end_all_checks(&mut self) {
-        self.checks.end_all().into_iter().for_each(kill_group);
+        self.checks.end_all().into_iter().for_each(kill_session);
         self.watchdogs.end_all();
     }
 
@@ -154,7 +154,7 @@ impl Init {
             match verdict {
                 Verdict::Passed(id, _) => self.facts.push(Event::Ready(id)),
                 Verdict::Failed(id, ..) => self.facts.push(Event::Unhealthy(id)),
-                Verdict::Kill(pid) => kill_group(pid),
+                Verdict::Kill(pid) => kill_session(pid),
                 Verdict::Blind(id, blindness) => self.could_not_check(id, blindness),
                 Verdict::Run(id, purpose) => {
                     let Some(probe) = self.checks.probe(id, purpose).cloned() else { continue };
@@ -346,13 +346,6 @@ fn outcome(probe: &Probe, status: ExitStatus, refusal: Option<Refusal>) -> Outco
 
 /// How often a service's messages are read before others have their turn, whatever they say.
 const MOST_READS: usize = 64;
-
-pub(super) fn kill_group(pid: Pid) {
-    // It has not been reaped, so the group is still its own; one that was just forked may not
-    // lead it yet.
-    let _ = signals::kill(-pid.as_raw_nonzero().get(), Signal::KILL);
-    let _ = signals::kill(pid.as_raw_nonzero().get(), Signal::KILL);
-}
 
 pub(super) fn no_output() -> io::Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags, open};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 
 use super::Init;
-use super::checking::kill_group;
+use super::remnants::kill_session;
 use crate::error_text::{errno_of, error_text};
 use crate::exit::ExitStatus;
 use crate::sys::fork::fork;
@@ -84,7 +84,7 @@ impl Init {
             let pid = *pid;
             // It is reaped soon, if KILL can end it.
             *until = now + LONGEST_WRITE;
-            kill_group(pid);
+            kill_session(pid);
         }
         let Some(file) = self.plan.bundle.on_event.file.clone() else {
             self.event_file.waiting.clear();

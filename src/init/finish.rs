@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{WaitOptions, waitpid};
 
 use super::Init;
-use super::checking::kill_group;
+use super::remnants::kill_session;
 use super::token::Source;
 use crate::error_text::{errno_of, error_text};
 use crate::log::Channel;
@@ -134,7 +134,7 @@ impl Init {
             }
             let left = give_up.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                kill_group(pid);
+                kill_session(pid);
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.poll_readers(left, events);

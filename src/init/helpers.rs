@@ -14,7 +14,7 @@ pub(super) enum Job {
     StopCommand(ServiceId),
 }
 
-/// Those that have not been reaped. Each leads a process group of its own.
+/// Those that have not been reaped. Each leads a session of its own.
 #[derive(Debug, Default)]
 pub(super) struct Helpers(BTreeMap<i32, Job>);
 
@@ -25,6 +25,20 @@ impl Helpers {
 
     pub(super) fn is_running(&self, pid: i32) -> bool {
         self.0.contains_key(&pid)
+    }
+
+    /// What a command that runs is for.
+    pub(super) fn job(&self, pid: Pid) -> Option<Job> {
+        self.0.get(&pid.as_raw_nonzero().get()).copied()
+    }
+
+    /// Takes out the stop-commands of a service, which nobody waits for any more.
+    pub(super) fn take_stop_commands(&mut self, id: ServiceId) -> Vec<Pid> {
+        let is_one = |job: &Job| *job == Job::StopCommand(id);
+        let taken = self.0.iter().filter(|(_, job)| is_one(job));
+        let taken = taken.filter_map(|(pid, _)| Pid::from_raw(*pid)).collect();
+        self.0.retain(|_, job| !is_one(job));
+        taken
     }
 
     /// Takes out one that was just reaped.

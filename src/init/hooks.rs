@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 use serde_json::Value;
 
-use super::checking::{kill_group, no_output};
+use super::checking::no_output;
+use super::remnants::kill_session;
 use super::starts::Refusal;
 use super::{Init, launch};
 use crate::bundle::OnEvent;
@@ -87,7 +88,7 @@ impl Init {
             if *until <= now
                 && let Some(pid) = Pid::from_raw(*pid)
             {
-                kill_group(pid);
+                kill_session(pid);
                 // It is reaped soon.
                 *until = now + LONGEST_RUN;
             }

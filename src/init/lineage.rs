@@ -75,6 +75,11 @@ impl Init {
         }
     }
 
+    /// Whether it is a child of ours that does something for us.
+    pub(super) fn is_helper(&self, pid: i32) -> bool {
+        self.helpers.is_running(pid) || self.hooks.is_running(pid) || self.event_file.is_writer(pid)
+    }
+
     /// Whose the process is, dead or alive, with regard to a service that has a main process.
     pub(super) fn belonging(&self, id: ServiceId, pid: i32) -> Belonging {
         let Some(main) = self.processes.get(id).map(|process| process.pid) else {
@@ -86,12 +91,7 @@ impl Init {
             return of(owner);
         }
         let own = i32::try_from(std::process::id()).unwrap_or(1);
-        let is_in_our_service = |pid: i32| {
-            pid == own
-                || self.helpers.is_running(pid)
-                || self.hooks.is_running(pid)
-                || self.event_file.is_writer(pid)
-        };
+        let is_in_our_service = |pid: i32| pid == own || self.is_helper(pid);
         let Some(process) = Pid::from_raw(pid).filter(|_| !is_in_our_service(pid)) else {
             return Belonging::Foreign;
         };
@@ -109,7 +109,8 @@ impl Init {
             return Belonging::Gone;
         }
         if let Some(owner) = self.remnants.owner_by_control_group(pid) {
-            return of(owner);
+            let is_own = owner == self.plan.name(id);
+            return if is_own { Belonging::Own } else { Belonging::Foreign };
         }
         let is_end = |pid: i32| known(pid).is_some() || is_in_our_service(pid);
         match tree::ancestor(pid, is_end) {

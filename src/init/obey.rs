@@ -28,8 +28,12 @@ impl Init {
     pub(super) fn obey(&mut self, orders: Vec<Action>) {
         for order in orders {
             match order {
-                Action::Spawn(id) if self.remnants.hold_up(id, Instant::now()) => {}
-                Action::Spawn(id) => self.spawn(id),
+                Action::Spawn(id) => {
+                    let name = self.plan.name(id);
+                    if !self.remnants.hold_up(id, &name, Instant::now()) {
+                        self.spawn(id);
+                    }
+                }
                 Action::CancelStart(id) => {
                     if self.remnants.cancel(id) {
                         self.facts.push(Event::SpawnFailed(id, INIT_FAILED));
@@ -104,7 +108,7 @@ impl Init {
         // Joining one takes the kernel long, so only what may run again has one.
         let door = match self.plan.bundle.services[id.0].restart.when {
             RestartWhen::Never => None,
-            _ => self.remnants.door(id, &self.plan.name(id)),
+            _ => self.remnants.door(&self.plan.name(id)),
         };
         launch.control_group = door.as_ref().map(AsFd::as_fd);
         let [stdout, stderr] = &theirs;
@@ -229,11 +233,10 @@ impl Init {
             }
             return;
         };
-        for pid in strays {
-            if self.asked.insert(pid) {
-                // It may just have ended; it is not reaped yet, so the pid is still its own.
-                let _ = signals::kill(pid, Signal::TERM);
-                let _ = signals::kill(pid, Signal::CONT);
+        for stray in strays {
+            if self.asked.insert(stray.pid, stray.started) != Some(stray.started) {
+                tree::signal(stray, Signal::TERM);
+                tree::signal(stray, Signal::CONT);
             }
         }
     }
@@ -246,8 +249,8 @@ impl Init {
             }
             return;
         }
-        for pid in tree::descendants(own, |_| false).unwrap_or_default() {
-            let _ = signals::kill(pid, Signal::KILL);
+        for stray in tree::descendants(own, |_| false).unwrap_or_default() {
+            tree::signal(stray, Signal::KILL);
         }
         for index in 0..self.plan.bundle.services.len() {
             self.signal(ServiceId(index), Signal::KILL, Target::Group);

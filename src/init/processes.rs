@@ -29,6 +29,8 @@ pub(super) struct Process {
 pub(super) struct Processes {
     by_service: Vec<Option<Process>>,
     by_pid: BTreeMap<i32, ServiceId>,
+    /// First main processes of runs that go on with another.
+    replaced: BTreeMap<i32, ServiceId>,
     /// The kernel or a seccomp profile has refused pidfd_open(2); it is not asked again.
     pidfd_refused: bool,
     /// Why, until somebody has asked.
@@ -49,6 +51,9 @@ impl Processes {
         registry.register(&pidfd, token, Interest::READABLE);
         self.by_pid.remove(&process.pid.as_raw_nonzero().get());
         self.by_pid.insert(pid.as_raw_nonzero().get(), id);
+        if process.pid == process.first {
+            self.replaced.insert(process.first.as_raw_nonzero().get(), id);
+        }
         (process.pid, process.pidfd) = (pid, Some(pidfd));
     }
 
@@ -82,8 +87,11 @@ impl Processes {
 
     /// Takes out the process with this pid, which was just reaped; `None`: it is no service's.
     pub(super) fn remove(&mut self, pid: Pid) -> Option<ServiceId> {
+        // Of what it was before there is nothing more to be said than that its number is free.
+        self.replaced.remove(&pid.as_raw_nonzero().get());
         let id = self.by_pid.remove(&pid.as_raw_nonzero().get())?;
-        self.by_service.get_mut(id.0)?.take()?;
+        let process = self.by_service.get_mut(id.0)?.take()?;
+        self.replaced.remove(&process.first.as_raw_nonzero().get());
         Some(id)
     }
 
@@ -94,6 +102,11 @@ impl Processes {
     /// Whether no service has one.
     pub(super) fn is_empty(&self) -> bool {
         self.by_pid.is_empty()
+    }
+
+    /// Whose first main process it was, if another has replaced it.
+    pub(super) fn was_main_of(&self, pid: Pid) -> Option<ServiceId> {
+        self.replaced.get(&pid.as_raw_nonzero().get()).copied()
     }
 
     /// All of them.

@@ -4,11 +4,14 @@ use std::time::Instant;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid, waitpid};
 
-use super::Init;
+use super::helpers::Job;
+use super::remnants::kill_session;
 use super::token::Source;
+use super::{Init, tree};
 use crate::exit::{ExitStatus, INIT_FAILED};
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId};
+use crate::sys::signals;
 use crate::sys::wait::{Seen, ended_child};
 
 /// How many zombies are reaped before signals and deadlines have their turn. A storm of orphans
@@ -22,16 +25,19 @@ impl Init {
         // Before it ended it may have said that another process is the main one now.
         self.read_notifications(id);
         let Some(process) = self.processes.get(id) else { return };
-        if self.supervisor.may_run_again(id) && (is_zombie(process.pid) || process.has_ended()) {
-            // What it leaves behind would be in the way of its next run.
-            self.remnants.kill(id, process.group());
+        let (pid, group) = (process.pid, process.group());
+        if is_zombie(pid) {
+            self.look_after_remnants(id, pid, group);
         }
+        let Some(process) = self.processes.get(id) else { return };
         match waitpid(Some(process.pid), WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => self.reaped(pid, exit_status(status)),
             // It has told us of a main process that is another's child, whose exit code we do not
             // get to know.
             Err(rustix::io::Errno::CHILD) if process.has_ended() => {
-                let pid = process.pid;
+                if self.supervisor.ends_with_its_rest(id) {
+                    self.remnants.kill(&self.plan.name(id));
+                }
                 self.say_of(id, "has ended; its exit code went to another process, its parent");
                 self.reaped(pid, ExitStatus::Code(INIT_FAILED));
             }
@@ -40,6 +46,51 @@ impl Init {
         }
         // Its own orphans came to us at its death.
         self.unfinished.reaping = true;
+    }
+
+    /// The main process has ended, and is not reaped yet: what it leaves behind would be in the way
+    /// of its next run. Once the shutdown has begun there is none, and all is swept.
+    fn look_after_remnants(&mut self, id: ServiceId, main: Pid, group: Option<Pid>) {
+        if self.plan.is_one_command || self.supervisor.shutdown_deadline().is_some() {
+            return;
+        }
+        let kills = self.supervisor.ends_with_its_rest(id);
+        if kills && let Some(group) = group {
+            let _ = signals::kill(-group.as_raw_nonzero().get(), Signal::KILL);
+        }
+        let name = self.plan.name(id);
+        if self.may_have_left_something() {
+            self.remnants.remember(&name, main, group.filter(|_| kills));
+        }
+        if kills {
+            self.remnants.kill(&name);
+        }
+    }
+
+    /// Another child has ended, and is not reaped yet: what it was for may have an end, too.
+    fn look_after_child(&mut self, pid: Pid) {
+        match self.helpers.job(pid) {
+            // Nothing is to be left of a check.
+            Some(Job::Check(..)) if self.may_have_left_something() => kill_session(pid),
+            // It goes on behind the command's back, until the service has ended.
+            Some(Job::StopCommand(id)) if self.may_have_left_something() => {
+                self.remnants.remember(&self.plan.name(id), pid, None);
+            }
+            Some(_) => {}
+            None => {
+                if let Some(id) = self.processes.was_main_of(pid)
+                    && self.may_have_left_something()
+                {
+                    self.remnants.remember(&self.plan.name(id), pid, None);
+                }
+            }
+        }
+    }
+
+    /// Whether anything is below us that is nobody's: it has become our child.
+    fn may_have_left_something(&self) -> bool {
+        let is_known = |pid: i32| self.processes.is_service(pid) || self.is_helper(pid);
+        tree::children().is_none_or(|children| !children.into_iter().all(is_known))
     }
 
     /// Reaps what has ended, a batch of it.
@@ -64,6 +115,7 @@ impl Init {
                         self.reap_service(id);
                         continue;
                     }
+                    self.look_after_child(pid);
                     waitpid(Some(pid), WaitOptions::NOHANG)
                 }
                 Seen::NoneEnded => Ok(None),

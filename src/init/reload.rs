@@ -56,8 +56,9 @@ impl Init {
         for id in changes.started.iter().filter(|id| self.processes.get(**id).is_none()) {
             self.history.forget(*id);
             self.logs.forget(*id);
-            self.remnants.forget(*id);
         }
+        let names = self.plan.names();
+        self.remnants.keep(|name| names.iter().any(|known| known == name));
         if self.control.is_some() {
             self.logs.keep(self.plan.bundle.services.len());
         }

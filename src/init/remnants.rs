@@ -1,6 +1,6 @@
-//! What a service that is to run again has left behind, in its process group and, where it has
-//! one, in its control group. It was sent KILL; until it is gone the service is not started, lest
-//! the two meet.
+//! What a run of a service has left behind: in its session, which nobody else can enter, and where
+//! the service has one, in its control group. No run begins before that is gone, lest the two
+//! meet.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,37 +10,61 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process_group};
 
+use super::tree::{self, Member};
 use crate::cgroup::{self, OwnGroup, ServiceGroup};
 use crate::signal::Signal;
 use crate::supervisor::ServiceId;
+use crate::sys::process_ids::session_of;
 use crate::sys::signals;
 
 /// A process in an uninterruptible sleep does not die of KILL; after this long it is left alone.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// How often a session is looked through for what was forked meanwhile.
+const MOST_ROUNDS: usize = 4;
 
+/// By the services' names, which outlast their ids: a reload may take a service away, and another
+/// one bring it back.
 #[derive(Debug, Default)]
 pub(super) struct Remnants {
-    groups: BTreeMap<ServiceId, Pid>,
-    /// The control groups of services that may run again, where such can be made.
-    control_groups: BTreeMap<ServiceId, ServiceGroup>,
-    /// Where they are made, once it was looked for.
+    of: BTreeMap<String, Remains>,
+    /// Where control groups are made, once it was looked for.
     own_group: Option<OwnGroup>,
     /// Such can't be made here.
     has_no_control_groups: bool,
     /// Services that wait for theirs to be gone, and for how long at the most.
-    waiting: Vec<(ServiceId, Instant)>,
+    waiting: Vec<(ServiceId, String, Instant)>,
+}
+
+#[derive(Debug, Default)]
+struct Remains {
+    sessions: Vec<Session>,
+    control_group: Option<ServiceGroup>,
+}
+
+/// A session that has outlived a process of the service.
+#[derive(Debug)]
+struct Session {
+    number: i32,
+    /// Those of its members who were there at that time. As long as one of them is in it, its
+    /// number can't be another session's.
+    members: Vec<Member>,
+    /// The group that was killed, where `/proc` does not show the members.
+    group: Option<Pid>,
 }
 
 impl Remnants {
     /// What the service is to be let into its control group by; `None` where there is none.
-    pub(super) fn door(&mut self, id: ServiceId, name: &str) -> Option<OwnedFd> {
-        if !self.control_groups.contains_key(&id) && !self.has_no_control_groups {
+    pub(super) fn door(&mut self, name: &str) -> Option<OwnedFd> {
+        let has_one = self.of.get(name).is_some_and(|of| of.control_group.is_some());
+        if !has_one && !self.has_no_control_groups {
             match self.make_control_group(name) {
-                Ok(group) => drop(self.control_groups.insert(id, group)),
+                Ok(group) => {
+                    self.of.entry(name.to_owned()).or_default().control_group = Some(group);
+                }
                 Err(_) => self.has_no_control_groups = true,
             }
         }
-        self.control_groups.get(&id)?.door().ok()
+        self.of.get(name)?.control_group.as_ref()?.door().ok()
     }
 
     fn make_control_group(&mut self, name: &str) -> io::Result<ServiceGroup> {
@@ -51,76 +75,147 @@ impl Remnants {
         ServiceGroup::make(self.own_group.insert(own), name)
     }
 
-    /// The main process has ended, and is not reaped yet, so that its group is still its own: all
-    /// that it leaves behind is killed.
-    pub(super) fn kill(&mut self, id: ServiceId, group: Option<Pid>) {
-        if let Some(group) = group {
-            let _ = signals::kill(-group.as_raw_nonzero().get(), Signal::KILL);
-            self.groups.insert(id, group);
-        }
-        if let Some(control_group) = self.control_groups.get(&id) {
-            let _ = control_group.kill();
+    /// A process that the service was served by has ended, and is not reaped yet, so that its
+    /// number and its session's are no other's: who is in its session is remembered. KILL was sent
+    /// to this group.
+    pub(super) fn remember(&mut self, name: &str, ended: Pid, killed: Option<Pid>) {
+        let own = session_of(None);
+        let session = session_of(Some(ended)).filter(|session| Some(*session) != own);
+        let Some(session) = session.map(raw) else { return };
+        let (members, group) = match tree::members(session) {
+            Some(members) => (members, None),
+            None => (Vec::new(), killed),
+        };
+        if group.is_some() || !members.is_empty() {
+            let sessions = &mut self.of.entry(name.to_owned()).or_default().sessions;
+            sessions.push(Session { number: session, members, group });
         }
     }
 
-    /// In whose control group the process is.
-    pub(super) fn owner_by_control_group(&self, pid: i32) -> Option<ServiceId> {
-        if self.control_groups.is_empty() {
-            return None;
+    /// The service's run has ended: all that is known to be left of it is killed.
+    pub(super) fn kill(&mut self, name: &str) {
+        if let Some(of) = self.of.get_mut(name) {
+            of.kill();
         }
+    }
+
+    /// In which service's control group the process is.
+    pub(super) fn owner_by_control_group(&self, pid: i32) -> Option<&str> {
+        let mut groups =
+            self.of.iter().filter_map(|(name, of)| Some((name, of.control_group.as_ref()?)));
+        let first = groups.next()?;
         let path = cgroup::path_of(pid)?;
-        self.control_groups.iter().find(|(_, group)| group.holds(&path)).map(|(id, _)| *id)
+        let found = std::iter::once(first).chain(groups).find(|(_, group)| group.holds(&path));
+        found.map(|(name, _)| name.as_str())
     }
 
-    /// Another service has this id from now on.
-    pub(super) fn forget(&mut self, id: ServiceId) {
-        self.groups.remove(&id);
-        self.control_groups.remove(&id);
+    /// Forgets the services that are no more and have left nothing.
+    pub(super) fn keep(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.of.retain(|name, of| is_there(name) || !of.is_gone());
     }
 
     /// Whether the service has to wait; then `take_free` has it when it is free.
-    pub(super) fn hold_up(&mut self, id: ServiceId, now: Instant) -> bool {
-        if self.is_gone(id) {
+    pub(super) fn hold_up(&mut self, id: ServiceId, name: &str, now: Instant) -> bool {
+        let Some(of) = self.of.get_mut(name) else { return false };
+        if !of.is_gone() {
+            of.kill();
+        }
+        if of.is_gone() {
+            of.sessions.clear();
             return false;
         }
-        self.waiting.push((id, now + LONGEST_WAIT));
+        self.waiting.push((id, name.to_owned(), now + LONGEST_WAIT));
         true
     }
 
     /// The services that need not wait any longer.
     pub(super) fn take_free(&mut self, now: Instant) -> Vec<ServiceId> {
-        let waiting = std::mem::take(&mut self.waiting);
-        let (free, waiting): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|(id, until)| *until <= now || self.is_gone(*id));
-        self.waiting = waiting;
-        for (id, _) in &free {
-            self.groups.remove(id);
-        }
-        free.into_iter().map(|(id, _)| id).collect()
+        let Remnants { of, waiting, .. } = self;
+        let mut free = Vec::new();
+        waiting.retain(|(id, name, until)| {
+            let Some(of) = of.get_mut(name) else {
+                free.push(*id);
+                return false;
+            };
+            let is_free = *until <= now || of.is_gone();
+            if is_free {
+                of.sessions.clear();
+                free.push(*id);
+            }
+            !is_free
+        });
+        free
     }
 
     /// The service is not to be started any more; whether it waited.
     pub(super) fn cancel(&mut self, id: ServiceId) -> bool {
         let before = self.waiting.len();
-        self.waiting.retain(|(other, _)| *other != id);
+        self.waiting.retain(|(other, ..)| *other != id);
         self.waiting.len() < before
     }
 
     /// Nobody ran for so long, and so nothing had the time to be gone.
     pub(super) fn put_off(&mut self, gap: Duration) {
-        self.waiting.iter_mut().for_each(|(_, until)| *until += gap);
+        self.waiting.iter_mut().for_each(|(.., until)| *until += gap);
     }
 
     /// When one of them has waited long enough.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.iter().map(|(_, until)| *until).min()
+        self.waiting.iter().map(|(.., until)| *until).min()
+    }
+}
+
+impl Remains {
+    fn kill(&mut self) {
+        self.sessions.iter_mut().for_each(Session::kill);
+        if let Some(control_group) = &self.control_group {
+            let _ = control_group.kill();
+        }
     }
 
-    fn is_gone(&self, id: ServiceId) -> bool {
-        let is_empty = |group: &Pid| {
-            test_kill_process_group(*group) == Err(Errno::SRCH)
-                && self.control_groups.get(&id).is_none_or(ServiceGroup::is_empty)
-        };
-        self.groups.get(&id).is_none_or(is_empty)
+    fn is_gone(&self) -> bool {
+        self.sessions.iter().all(Session::is_gone)
+            && self.control_group.as_ref().is_none_or(ServiceGroup::is_empty)
     }
+}
+
+impl Session {
+    /// Kills all that is in it, if that is certain to be the session that it was.
+    fn kill(&mut self) {
+        for _ in 0..MOST_ROUNDS {
+            let Some(now) = tree::members(self.number) else { return };
+            if !now.iter().any(|member| self.members.contains(member)) {
+                return;
+            }
+            let new = now.iter().any(|member| !self.members.contains(member));
+            self.members = now;
+            for member in &self.members {
+                tree::signal(*member, Signal::KILL);
+            }
+            if !new {
+                return;
+            }
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.members.iter().all(|member| !member.is_alive())
+            && self.group.is_none_or(|group| test_kill_process_group(group) == Err(Errno::SRCH))
+    }
+}
+
+/// Kills the whole session of a process that has not been reaped, and so has its number and those
+/// of its session and its group for itself. One that was just forked may lead neither yet.
+pub(super) fn kill_session(leader: Pid) {
+    let _ = signals::kill(-raw(leader), Signal::KILL);
+    let _ = signals::kill(raw(leader), Signal::KILL);
+    if session_of(Some(leader)) == Some(leader) {
+        for member in tree::members(raw(leader)).unwrap_or_default() {
+            tree::signal(member, Signal::KILL);
+        }
+    }
+}
+
+fn raw(pid: Pid) -> i32 {
+    pid.as_raw_nonzero().get()
 }

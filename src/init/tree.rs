@@ -3,24 +3,90 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// Everything below `root`, parents before children; `None` if `/proc` does not show it.
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::signal::Signal;
+use crate::sys::signals;
+
+/// A process, told from a later one of the same number by the time of its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) pid: i32,
+    /// In ticks since the machine's start.
+    pub(super) started: u64,
+}
+
+impl Member {
+    pub(super) fn is_alive(self) -> bool {
+        stat(self.pid).is_some_and(|stat| !stat.is_zombie && stat.started == self.started)
+    }
+}
+
+/// Everything that lives below `root`, parents before children; `None` if `/proc` does not show it.
 ///
 /// The subtree below a pid that `skip` names is left out, and so is that pid.
-pub(super) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<i32>> {
-    let children = children_by_parent()?;
+pub(super) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<Member>> {
+    let mut children = BTreeMap::<i32, Vec<Member>>::new();
+    for (member, stat) in all()? {
+        children.entry(stat.parent).or_default().push(member);
+    }
     let mut found = Vec::new();
     let mut seen = BTreeSet::from([root]);
     let mut open = vec![root];
     while let Some(parent) = open.pop() {
         for &child in children.get(&parent).into_iter().flatten() {
             // Pids may be reused while `/proc` is read, so that it shows a loop.
-            if !skip(child) && seen.insert(child) {
+            if !skip(child.pid) && seen.insert(child.pid) {
                 found.push(child);
-                open.push(child);
+                open.push(child.pid);
             }
         }
     }
     Some(found)
+}
+
+/// All that live in this session; `None` if `/proc` does not show them.
+pub(super) fn members(session: i32) -> Option<Vec<Member>> {
+    let members = all()?.into_iter().filter(|(_, stat)| stat.session == session);
+    Some(members.map(|(member, _)| member).collect())
+}
+
+/// All that live. A zombie can't be signalled any more, and its children are somebody's already.
+fn all() -> Option<Vec<(Member, Stat)>> {
+    if !is_own_proc() {
+        return None;
+    }
+    let pids = fs::read_dir("/proc").ok()?.flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    // One that has ended in the meantime has nothing to say.
+    let alive = pids.filter_map(|pid| Some((pid, stat(pid).filter(|stat| !stat.is_zombie)?)));
+    Some(alive.map(|(pid, stat)| (Member { pid, started: stat.started }, stat)).collect())
+}
+
+/// Our own children, dead or alive; `None` if the kernel does not tell (CONFIG_PROC_CHILDREN).
+/// Only we take any out of its list, so it is whole.
+pub(super) fn children() -> Option<Vec<i32>> {
+    let own = std::process::id();
+    let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).ok()?;
+    Some(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// Signals the process, and never one that has got its number since: a pidfd holds it while it
+/// is looked at.
+pub(super) fn signal(member: Member, signal: Signal) {
+    let Some(pid) = Pid::from_raw(member.pid) else { return };
+    let pidfd = pidfd_open(pid, PidfdFlags::empty());
+    let Some(stat) = stat(member.pid).filter(|stat| stat.started == member.started) else { return };
+    let _ = match pidfd {
+        Ok(pidfd) => signals::pidfd_send(&pidfd, signal),
+        Err(Errno::SRCH) => Ok(()),
+        // The number of a child of ours is its own until we reap it.
+        Err(_) if u32::try_from(stat.parent) == Ok(std::process::id()) => {
+            signals::kill(member.pid, signal)
+        }
+        Err(_) => Ok(()),
+    };
 }
 
 /// The first of the process and its ancestors that `is_end` knows; `None` if there is none, or
@@ -64,25 +130,6 @@ pub(super) fn is_there(pid: i32) -> bool {
 
 /// No process has more ancestors than this.
 const MOST_GENERATIONS: usize = 1000;
-
-fn children_by_parent() -> Option<BTreeMap<i32, Vec<i32>>> {
-    if !is_own_proc() {
-        return None;
-    }
-    let mut children = BTreeMap::<i32, Vec<i32>>::new();
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // One that has ended in the meantime has nothing to say.
-        let Some(Stat { is_zombie, parent, .. }) = stat(pid) else { continue };
-        // A zombie can't be signalled any more, but its children are somebody's already.
-        if !is_zombie {
-            children.entry(parent).or_default().push(pid);
-        }
-    }
-    Some(children)
-}
 
 /// Whether `/proc` is mounted for our own PID namespace. By another's numbers we would meet
 /// strangers, pid_namespaces(7).
@@ -164,14 +211,17 @@ mod tests {
         let mut child =
             std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        assert!(descendants(own, |_| false).unwrap().contains(&pid));
-        assert!(!descendants(own, |skipped| skipped == pid).unwrap().contains(&pid));
+        let is_below = |skip: i32| {
+            let below = descendants(own, |pid| pid == skip).unwrap();
+            below.iter().any(|member| member.pid == pid)
+        };
+        assert!(is_below(0) && !is_below(pid));
         child.kill().unwrap();
         let is_zombie = || fs::read(format!("/proc/{pid}/stat")).unwrap().contains(&b'Z');
         while !is_zombie() {
             std::thread::yield_now();
         }
-        assert!(!descendants(own, |_| false).unwrap().contains(&pid));
+        assert!(!is_below(0));
         assert_eq!(ancestor(pid, |pid| pid == own), Some(own), "a zombie has parents, too");
         child.wait().unwrap();
     }
