@@ -379,9 +379,8 @@ fn a_start_that_cannot_be_checked_for_twice_its_time_says_so() {
     if !has("strace") {
         return;
     }
-    let file = checked(
-        "ready = { unix = \"/nonexistent\", period = \"10ms\" }\nstart-timeout = \"100ms\"",
-    );
+    let file =
+        checked("ready = { tcp = \"127.0.0.1:1\", period = \"10ms\" }\nstart-timeout = \"100ms\"");
     let run_file = ["run", "-f", file.path().to_str().unwrap()];
     let ended = run(&mut injected("socket:error=EMFILE", &run_file));
     assert_eq!(ended.code(), 124, "{ended:?}");
