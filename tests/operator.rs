@@ -188,6 +188,11 @@ fn an_init_that_is_stopped_is_not_waited_for() {
     ] {
         gives_up(bundle.command(&format!("{arguments} --timeout 100ms")), code);
     }
+    // Those that wait notice it, too.
+    for arguments in ["wait web --exited", "stop web"] {
+        let output = bundle.command(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(69), "{output:?}");
+    }
     bundle.running.signal("CONT");
     bundle.says("shutdown --timeout 60s").success();
     bundle.ends_with(0);

@@ -117,7 +117,9 @@ impl Init {
             return Some(json!({"ok": true}));
         }
         let is_late = waiting.until.is_some_and(|until| until <= now);
-        let error = || format!("not in time: {}", self.where_they_are(&missing));
+        let settles =
+            self.next_up(waiting, now).map_or("", |_| "; it has not run for a second yet");
+        let error = || format!("not in time: {}{settles}", self.where_they_are(&missing));
         is_late.then(|| json!({"ok": false, "error": error(), "timeout": true}))
     }
 
@@ -150,7 +152,7 @@ impl Init {
             // Another one has started it again since.
             Awaited::Ended => return Ok(!state.is_alive() || !is_to_end),
             Awaited::Are(Goal::Exited) => return Ok(!state.is_alive()),
-            Awaited::Up if self.supervisor.failed_starts(id).0 != failures => {
+            Awaited::Up if self.supervisor.failed_starts(id).0 > failures => {
                 return Err(self.failed_start(id));
             }
             _ => {}

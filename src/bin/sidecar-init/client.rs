@@ -36,14 +36,12 @@ fn connect(client: &ClientRequest) -> Result<Connection, String> {
 
 fn ask(client: &ClientRequest) -> Result<u8, String> {
     let mut connection = connect(client)?;
-    let answer = loop {
-        connection.send(&client.request)?;
-        let Some((_, answer)) = connection.receive()? else {
-            return Err("sidecar-init closed the connection without an answer".to_owned());
-        };
-        if !(client.asks_again && answer["timeout"] == true) {
-            break answer;
-        }
+    connection.send(&client.request)?;
+    if client.waits {
+        connection.be_patient();
+    }
+    let Some((_, answer)) = connection.receive()? else {
+        return Err("sidecar-init closed the connection without an answer".to_owned());
     };
     connection.take_time();
     if answer["ok"] != true {

@@ -29,10 +29,10 @@ pub(crate) struct ClientRequest {
     pub(crate) socket: Option<PathBuf>,
     /// The request as the control socket takes it.
     pub(crate) request: Value,
-    /// When the init has not answered by then, it does not answer.
+    /// How long the init may take to answer.
     pub(crate) limit: Duration,
-    /// An answer that says that it is too early is none: it is asked once more.
-    pub(crate) asks_again: bool,
+    /// The answer comes when something has happened.
+    pub(crate) waits: bool,
     pub(crate) view: View,
 }
 
@@ -90,10 +90,14 @@ pub(crate) fn parse(subcommand: &str, parser: &mut Parser) -> Result<ClientReque
     if socket.as_ref().is_some_and(|socket| socket.as_os_str() == NO_SOCKET) {
         return Err(format!("{SOCKET_VARIABLE} says that there is no control socket"));
     }
-    let limit = limit(subcommand, &given);
-    let asks_again = subcommand == "wait" && given.timeout.is_none();
+    let waits = match subcommand {
+        "start" | "stop" | "restart" => !given.no_wait,
+        _ => subcommand == "wait",
+    };
+    let usual = if subcommand == "reload" { RELOAD_TIME } else { ANSWER_TIME };
+    let limit = given.timeout.filter(|_| !waits).unwrap_or(usual);
     let (request, view) = request(subcommand, given)?;
-    Ok(ClientRequest { socket, request, limit, asks_again, view })
+    Ok(ClientRequest { socket, request, limit, waits, view })
 }
 
 fn option(
@@ -139,18 +143,6 @@ fn option(
     Ok(())
 }
 
-/// How long the init has for its answer: beside what it is to wait for, a short time.
-fn limit(subcommand: &str, given: &Given) -> Duration {
-    match (subcommand, given.timeout) {
-        ("start" | "stop" | "restart", timeout) if !given.no_wait => {
-            timeout.unwrap_or(DEFAULT_WAIT) + ANSWER_TIME
-        }
-        ("wait", timeout) => timeout.unwrap_or(ANSWER_TIME) + ANSWER_TIME,
-        ("reload", None) => RELOAD_TIME,
-        (_, timeout) => timeout.unwrap_or(ANSWER_TIME),
-    }
-}
-
 fn request(subcommand: &str, given: Given) -> Result<(Value, View), String> {
     let Given { words, json, watch, .. } = &given;
     let or_json = |view| if *json { View::Json } else { view };
@@ -174,12 +166,11 @@ fn request(subcommand: &str, given: Given) -> Result<(Value, View), String> {
         }
         "wait" => {
             let goal = given.goal.ok_or("wait takes --ready or --exited")?;
-            // For ever is again and again, so that an init that does not answer is noticed.
-            let wait = given.timeout.unwrap_or(ANSWER_TIME).as_secs_f64();
-            let service = only_one(subcommand, words)?;
-            let request = json!({
-                "command": "wait", "service": service, "for": goal, "timeout_seconds": wait,
-            });
+            let mut request =
+                json!({"command": "wait", "service": only_one(subcommand, words)?, "for": goal});
+            if given.timeout.is_some() {
+                request["timeout_seconds"] = json!(wait);
+            }
             (request, View::Done)
         }
         "logs" => {

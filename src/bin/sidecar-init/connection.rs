@@ -1,5 +1,6 @@
 //! A connection to a running init, which may be held up or stopped: each request has a time in which
-//! it has to be answered.
+//! it has to be answered. While an answer is meant to take longer, the init is asked from time to time
+//! whether it still answers anybody.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::AsFd;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sidecar_init::control::{DEFAULT_SOCKETS, SOCKET_VARIABLE};
 use sidecar_init::error_text::error_text;
 use sidecar_init::sys::peer;
@@ -19,8 +20,11 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 pub(crate) struct Connection {
     stream: BufReader<UnixStream>,
+    socket: Option<PathBuf>,
     limit: Duration,
     answer_by: Option<Instant>,
+    /// The answer comes when something has happened.
+    is_patient: bool,
 }
 
 impl Connection {
@@ -32,7 +36,9 @@ impl Connection {
             Some(path) => open(path, limit).map_err(|error| explain(path, &error, limit))?,
             None => open_usual_place(limit)?,
         };
-        Ok(Connection { stream: BufReader::new(stream), limit, answer_by: None })
+        let stream = BufReader::new(stream);
+        let socket = socket.map(Path::to_owned);
+        Ok(Connection { stream, socket, limit, answer_by: None, is_patient: false })
     }
 
     /// Sends a request. From now on the time for its answer runs.
@@ -53,6 +59,11 @@ impl Connection {
             let arrived = match set.and_then(|()| self.stream.fill_buf()) {
                 Ok(arrived) => arrived,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if is_timeout(&error) && self.is_patient => {
+                    self.is_there()?;
+                    self.answer_by = Some(Instant::now() + self.limit);
+                    continue;
+                }
                 Err(error) => return Err(self.lost(&error)),
             };
             if arrived.is_empty() {
@@ -69,6 +80,17 @@ impl Connection {
         let value = serde_json::from_slice(&line)
             .map_err(|error| format!("an answer that is no JSON: {error}"))?;
         Ok(Some((String::from_utf8_lossy(&line).into_owned(), value)))
+    }
+
+    /// The next answer may take its time, as long as the init answers others.
+    pub(crate) fn be_patient(&mut self) {
+        self.is_patient = true;
+    }
+
+    fn is_there(&self) -> Result<(), String> {
+        let mut other = Connection::open(self.socket.as_deref(), self.limit)?;
+        other.send(&json!({"command": "health"}))?;
+        other.receive().map(drop)
     }
 
     /// From now on what comes may take as long as it likes.
