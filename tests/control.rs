@@ -250,7 +250,7 @@ fn a_reload_starts_stops_and_restarts_what_has_changed() {
         let old = service("same", "") + &service("changed", "") + &service("gone", "");
         let mut bundle = Controlled::new(position, &old);
         for name in ["same", "changed", "gone"] {
-            bundle.says(&format!("wait {name} --ready")).success();
+            bundle.wait_for_witness(name);
         }
         bundle.says("reload").success().stdout("nothing has changed\n");
         let before = ["same", "changed"].map(|name| bundle.service(name)["pid"].clone());
@@ -277,7 +277,7 @@ fn a_reload_starts_stops_and_restarts_what_has_changed() {
         let words = "started: other, gone\nstopped: same, changed, new\n";
         bundle.says("reload").success().stdout(words);
         bundle.says("wait gone --ready").success();
-        bundle.says("wait other --ready").success();
+        bundle.wait_for_witness("other");
         bundle.says("logs other").success().stdout("other\n");
         bundle.says("shutdown").success();
         bundle.ends_with(0);

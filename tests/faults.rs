@@ -479,3 +479,39 @@ fn an_idle_init_makes_no_system_call() {
     harness::kill(init, "TERM");
     assert_eq!(running.end().code(), 0);
 }
+
+#[test]
+fn a_signal_that_the_kernel_refuses_is_part_of_the_answer() {
+    if !has("strace") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let script = harness::with_witness("exec WITNESS up HUP=HUP TERM=TERM!0");
+    let service = |name: &str| {
+        format!("[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n")
+    };
+    let file = bundle(&format!(
+        "[bundle]\nsocket = \"{}\"\n{}{}",
+        socket.display(),
+        service("a"),
+        service("b")
+    ));
+    let rule = "pidfd_send_signal,kill:error=EPERM:when=1";
+    let mut running = start(&mut injected(rule, &["run", "-f", file.path().to_str().unwrap()]));
+    let client = |arguments: &[&str]| {
+        let mut command = Command::new(harness::binary());
+        command.args(arguments).env("SIDECAR_INIT_SOCKET", &socket).output().unwrap()
+    };
+    for _ in 0..2 {
+        assert!(running.line().ends_with("] up"));
+    }
+    let refused = client(&["signal", "a", "b", "HUP"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let words = "can't send SIGHUP to a: Operation not permitted; it was sent to b";
+    assert!(said.contains(words), "{said}");
+    running.wait_for("[b] HUP");
+    assert!(client(&["shutdown"]).status.success());
+    assert_eq!(running.end().code(), 0);
+}

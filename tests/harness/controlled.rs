@@ -57,6 +57,15 @@ impl Controlled {
         services.iter().find(|service| service["name"] == name).unwrap().clone()
     }
 
+    /// Waits until the witness in this service has said that it is up: before that the shell that
+    /// runs it would be hit by a signal.
+    pub fn wait_for_witness(&self, name: &str) {
+        super::until("the witness is up", || {
+            let log = self.ask(&json!({"command": "logs", "service": name}));
+            log["text"].as_str().unwrap().contains(name).then_some(())
+        });
+    }
+
     pub fn ends_with(self, code: i32) {
         assert_eq!(self.running.end().code(), code);
     }
