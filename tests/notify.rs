@@ -167,6 +167,39 @@ wait()
 }
 
 #[test]
+fn nobody_enters_the_process_group_of_a_neighbour() {
+    if !has(PYTHON) {
+        return;
+    }
+    for position in positions() {
+        let directory = open_directory();
+        let place = directory.path().join("pid").display().to_string();
+        let a = format!("open('{place}', 'w').write(str(os.getpid())); say('READY=1'); wait()");
+        let b = format!(
+            r#"
+child = os.fork()
+if child == 0:
+    wait()
+try:
+    os.setpgid(child, int(open("{place}").read()))
+    out("entered")
+except PermissionError:
+    out("kept out")
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+say("READY=1")
+wait()
+"#
+        );
+        let b = named("b", &b, "after = [\"a\"]");
+        let mut running = start_bundle(position, &(service(&a, "") + &b));
+        assert_eq!(running.line(), "[b] kept out");
+        running.signal("TERM");
+        assert_eq!(running.end().code(), 0);
+    }
+}
+
+#[test]
 fn a_neighbour_of_the_same_user_does_not_speak_for_a_service() {
     if !has(PYTHON) {
         return;
