@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use harness::{Position, bundle, bundle_command, run, start, until};
 
@@ -178,6 +178,33 @@ fn a_word_of_readiness_behind_output_that_nobody_reads_counts() {
     std::fs::write(&go, "go\n").unwrap();
     says("[second] second");
     harness::kill(init, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_is_left_is_passed_on_after_a_pause() {
+    // More than a pipe takes, and less than the init keeps beside it.
+    let directory = tempfile::tempdir().unwrap();
+    let go = fifo(&directory, "go");
+    let script = format!("read x < {}; yes | head -c 100000", go.display());
+    let file = bundle(&service("a", &script, ""));
+    let mut command = bundle_command(Position::Child, &file);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let init = i32::try_from(child.id()).unwrap();
+    let list = format!("/proc/{init}/task/{init}/children");
+    let has_child = || !std::fs::read_to_string(&list).unwrap_or_default().is_empty();
+    std::fs::write(&go, "go\n").unwrap();
+    until("it has ended", || (!has_child()).then_some(()));
+    harness::kill(init, "STOP");
+    let begin = Instant::now();
+    until("a reader would be given up", || {
+        (begin.elapsed() > Duration::from_millis(3500)).then_some(())
+    });
+    harness::kill(init, "CONT");
+    let mut all = String::new();
+    stdout.read_to_string(&mut all).unwrap();
+    assert_eq!(all.len(), 50_000 * "[a] y\n".len());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 

@@ -38,6 +38,12 @@ impl Patience {
         Patience { end, give_up: now + STALLED_READER_WAIT, written }
     }
 
+    /// Nobody ran for so long.
+    fn put_off(&mut self, gap: Duration) {
+        self.end += gap;
+        self.give_up += gap;
+    }
+
     /// How long it lasts from now on, when this much is read; `None`: it is over.
     fn left(&mut self, written: u64, now: Instant) -> Option<Duration> {
         if written > self.written {
@@ -166,8 +172,13 @@ impl Init {
         patience: &mut Patience,
         events: &mut Events,
     ) -> bool {
-        let Some(left) = patience.left(self.logs.written(), Instant::now()) else { return false };
-        let again = self.poll.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+        let now = Instant::now();
+        if let Some(gap) = self.attendance.come_back(now) {
+            patience.put_off(gap);
+        }
+        let Some(left) = patience.left(self.logs.written(), now) else { return false };
+        self.attendance.leave(Some(now + left));
+        let again = self.poll.deadline().map(|at| at.saturating_duration_since(now));
         let timeout = if has_more { Duration::ZERO } else { again.map_or(left, |at| at.min(left)) };
         self.poll_readers(timeout, events);
         true
@@ -175,8 +186,10 @@ impl Init {
 
     /// Waits for so long at the most, and passes on what readers have room for.
     fn poll_readers(&mut self, timeout: Duration, events: &mut Events) {
-        // EINTR: the next round looks at the clock again.
-        if self.poll.poll(events, Some(timeout)).is_err() {
+        // EINTR: it has not looked at all.
+        if self.poll.poll(events, Some(timeout)).is_err()
+            && self.poll.poll(events, Some(Duration::ZERO)).is_err()
+        {
             events.clear();
         }
         for event in events.iter() {
@@ -204,6 +217,8 @@ mod tests {
         assert_eq!(patience.left(8, at(2500)), None);
 
         let mut patience = Patience::new(0, begin, at(2500));
-        assert_eq!(patience.left(0, at(1000)), None, "nobody reads");
+        patience.put_off(Duration::from_millis(9000));
+        assert_eq!(patience.left(0, at(9900)), left(100), "a gap is not its time");
+        assert_eq!(patience.left(0, at(10_000)), None, "nobody reads");
     }
 }
