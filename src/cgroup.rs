@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::signal::Signal;
-use crate::sys::signals;
+use crate::sys::{directory, signals};
 
 /// Where control groups are mounted; the second where version 1 has the first.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
@@ -190,10 +190,10 @@ fn kill_each(group: &Path, depth: usize) -> io::Result<()> {
     if depth == 0 {
         return Ok(());
     }
-    for entry in fs::read_dir(group)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            kill_each(&entry.path(), depth - 1)?;
+    for entry in directory::entries(group)? {
+        let (name, is_group) = entry?;
+        if is_group {
+            kill_each(&group.join(name), depth - 1)?;
         }
     }
     for _ in 0..MOST_ROUNDS {
@@ -258,9 +258,9 @@ fn has_only_our_processes(group: &Path, depth: usize) -> io::Result<bool> {
     if depth == 0 || fs::read_to_string(group.join("cgroup.procs"))?.lines().any(|pid| pid == "0") {
         return Ok(false);
     }
-    for entry in fs::read_dir(group)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() && !has_only_our_processes(&entry.path(), depth - 1)? {
+    for entry in directory::entries(group)? {
+        let (name, is_group) = entry?;
+        if is_group && !has_only_our_processes(&group.join(name), depth - 1)? {
             return Ok(false);
         }
     }

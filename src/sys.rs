@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 pub mod descriptors;
+pub mod directory;
 pub mod entry;
 pub mod fork;
 pub mod memory;

@@ -417,6 +417,20 @@ fn a_pipe_of_another_user_is_never_written_to_directly() {
 }
 
 #[test]
+fn what_can_not_be_closed_is_no_reason_to_end() {
+    if !has("strace") {
+        return;
+    }
+    let mut command = Command::new("strace");
+    // The first few are the loader's.
+    command.args(["-o", "/dev/null", "-e", "inject=close:error=EIO:when=5+"]);
+    command.arg(harness::binary());
+    // What it leaves behind is looked for in a directory.
+    let ended = run(command.args(["--", "sh", "-c", "(setsid sleep 1000 &); exit 6"]));
+    assert_eq!(ended.code(), 6, "{ended:?}");
+}
+
+#[test]
 fn a_limit_that_the_kernel_does_not_tell_is_no_reason_to_end() {
     if !has("strace") {
         return;

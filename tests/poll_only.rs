@@ -40,7 +40,6 @@ const fn allowed(name: &'static str, path: &'static str, phases: &'static [Phase
 const ANY: &[Phase] = &[Phase::Start, Phase::Running, Phase::End];
 const START: &[Phase] = &[Phase::Start];
 const START_AND_END: &[Phase] = &[Phase::Start, Phase::End];
-const END: &[Phase] = &[Phase::End];
 
 /// As in ARCHITECTURE.md, "It waits in its poll, and nowhere else".
 const ALLOWED: &[Allowed] = &[
@@ -56,10 +55,7 @@ const ALLOWED: &[Allowed] = &[
     allowed("listen", "@/held", START_AND_END),
     Allowed { name: "unix", path: "@/held", call: Some("connect"), phases: ANY },
     allowed("NOTIFY_SOCKET", "@/upward", ANY),
-    allowed("on-event", "@/events", ANY),
-    allowed("file", "@/there", ANY),
     allowed("--ready-file", "@/ready", ANY),
-    allowed("--termination-log", "@/record", END),
 ];
 
 fn is_allowed(call: &Call, path: &str, phase: Phase) -> bool {
@@ -368,7 +364,6 @@ fn the_list_is_that_of_the_documentation() {
         .map(|allowed| {
             let when = match allowed.phases {
                 START => "before the first start",
-                END => "at the end",
                 START_AND_END => "before the first start, and at the end",
                 _ => "at any time",
             };

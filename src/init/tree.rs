@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::signal::Signal;
-use crate::sys::signals;
+use crate::sys::{directory, signals};
 
 /// A process, told from a later one of the same number by the time of its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +58,8 @@ fn all() -> Option<Vec<(Member, Stat)>> {
     if !is_own_proc() {
         return None;
     }
-    let pids = fs::read_dir("/proc").ok()?.flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let names = directory::entries(Path::new("/proc")).ok()?.flatten();
+    let pids = names.filter_map(|(name, _)| name.to_str()?.parse().ok());
     // One that has ended in the meantime has nothing to say.
     let alive = pids.filter_map(|pid| Some((pid, stat(pid).filter(|stat| !stat.is_zombie)?)));
     Some(alive.map(|(pid, stat)| (Member { pid, started: stat.started }, stat)).collect())

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
@@ -114,8 +115,8 @@ fn close_one_by_one(first: RawFd, last: RawFd) {
 }
 
 fn open_descriptors() -> io::Result<Vec<RawFd>> {
-    let entries = std::fs::read_dir("/proc/self/fd")?;
-    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
+    let entries = super::directory::entries(Path::new("/proc/self/fd"))?;
+    Ok(entries.filter_map(|entry| entry.ok()?.0.to_str()?.parse().ok()).collect())
 }
 
 fn slow_way_end() -> RawFd {
