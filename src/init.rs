@@ -66,6 +66,7 @@ use history::History;
 use hooks::Hooks;
 use lineage::Lineage;
 use processes::Processes;
+use reload::Reloads;
 use remnants::Remnants;
 use sockets::Sockets;
 use starts::Starts;
@@ -146,6 +147,7 @@ pub struct Init {
     history: History,
     hooks: Hooks,
     event_file: EventFile,
+    reloads: Reloads,
     control: Option<Control>,
     /// Clients that have something to say, or have room again.
     busy_clients: Vec<usize>,
@@ -167,6 +169,7 @@ struct Unfinished {
     reaping: bool,
     signals: bool,
     output: bool,
+    reload: bool,
     clients: bool,
 }
 
@@ -227,6 +230,7 @@ impl Init {
             history: History::default(),
             hooks: Hooks::default(),
             event_file: EventFile::default(),
+            reloads: Reloads::default(),
             control: None,
             busy_clients: Vec::new(),
             talkative: Vec::new(),
@@ -314,6 +318,7 @@ impl Init {
         self.write_events(now);
         self.start_held_up(now);
         self.decide(&received, now);
+        self.go_on_with_reload(now);
         self.pass_on_output();
         self.serve(now);
         self.tell_upward();
@@ -328,6 +333,7 @@ impl Init {
         self.remnants.put_off(gap);
         self.hooks.put_off(gap);
         self.event_file.put_off(gap);
+        self.reloads.put_off(gap);
         if let Some(control) = &mut self.control {
             control.put_off(gap);
         }
@@ -343,6 +349,7 @@ impl Init {
             self.control_deadline(),
             self.hooks.deadline(),
             self.event_file.deadline(),
+            self.reloads.deadline(),
             self.poll.deadline(),
             self.upward.deadline(),
         ];
@@ -367,6 +374,7 @@ impl Init {
             Source::Signals => self.unfinished.signals = true,
             Source::Timer => self.timer.rang(),
             Source::Start(pid) => self.start_went_on(pid),
+            Source::Reload => self.reload_went_on(),
             Source::Process(id) => self.reap_service(id),
             Source::Stream(place) => self.logs.readable(place),
             Source::Sink(channel) => self.logs.writable(channel, self.poll.registry()),
@@ -395,13 +403,13 @@ impl Init {
 
     /// The only place where the init waits.
     fn wait(&mut self, events: &mut Events) {
-        let Unfinished { reaping, signals, output, clients } = self.unfinished;
+        let Unfinished { reaping, signals, output, reload, clients } = self.unfinished;
         let is_asked = clients
             || !self.busy_clients.is_empty()
             || self.hooks.are_due()
             || self.event_file.is_due();
         let is_told = !self.talkative.is_empty() || !self.facts.is_empty();
-        let at_once = reaping || signals || output || is_asked || is_told;
+        let at_once = reaping || signals || output || reload || is_asked || is_told;
         let timeout = if at_once { Some(Duration::ZERO) } else { self.timer.poll_timeout() };
         // EINTR is the one error that can come (epoll_wait(2)): whoever stops and continues us, or
         // traces us, causes it even with every signal blocked. What has happened meanwhile is not

@@ -6,7 +6,7 @@
 //! it is made while there is one thread, and by a program that does nothing beside it.
 //!
 //! ```
-//! use sidecar_init::{bundle, init, plan};
+//! use sidecar_init::{bundle, file, init, plan};
 //!
 //! let text = r#"
 //!     [[service]]
@@ -18,7 +18,8 @@
 //!     command = ["sh", "-c", "exit 3"]
 //! "#;
 //! let bundle = bundle::toml::parse("embedded.toml", text)?;
-//! let plan = plan::Plan::bundle(bundle, None).expect("no accounts or files are named");
+//! let mut files = file::Files::default();
+//! let plan = plan::Plan::bundle(bundle, None, &mut files).expect("it names no accounts");
 //! let code = init::Init::new(plan, init::Options::default())?.run();
 //! assert_eq!(code, 3);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -50,5 +51,6 @@ pub mod sys;
 pub mod termination_log;
 pub mod time_limit;
 pub mod timeline;
+mod wire;
 
 pub use log::write_in_time;

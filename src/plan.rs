@@ -16,6 +16,7 @@ use crate::signal::Signal;
 use crate::supervisor::{Otherwise, Policy, ServiceId, ServicePolicy, SignalRoute, Target};
 
 mod reload;
+mod wire;
 
 use reload::Definition;
 
@@ -130,6 +131,16 @@ impl Plan {
         if !errors.is_empty() {
             return Err(errors);
         }
+        Ok(Plan::of(bundle, identities, environment_files, foreground))
+    }
+
+    /// With the policy that follows.
+    fn of(
+        bundle: Bundle,
+        identities: Vec<Option<Resolved>>,
+        environment_files: Vec<Vec<Arc<Variables>>>,
+        foreground: Option<ServiceId>,
+    ) -> Plan {
         let groups = Groups::of(&bundle.services);
         let policy = Policy {
             services: policies(&bundle.services, &groups, foreground),
@@ -142,7 +153,7 @@ impl Plan {
         };
         // A directory that has been deleted has no name; `/` is always there.
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Ok(Plan {
+        Plan {
             bundle,
             identities,
             environment_files,
@@ -151,7 +162,7 @@ impl Plan {
             is_one_command: false,
             policy: policy.into(),
             replacements: BTreeMap::new(),
-        })
+        }
     }
 }
 

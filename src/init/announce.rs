@@ -23,6 +23,7 @@ impl Init {
         match note {
             Note::ShutdownBegins(cause) => {
                 self.end_all_checks();
+                self.give_up_reload(Instant::now());
                 let cause = self.cause(cause);
                 self.tell(&format!("shutting down: {cause}"));
             }

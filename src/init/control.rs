@@ -40,6 +40,8 @@ const MOST_WAITING: usize = 256 * 1024;
 pub(super) enum Mode {
     /// Nothing: it asks.
     Asking,
+    /// What comes of a reload.
+    Reload,
     /// Every event.
     Events,
     /// What a service writes, from this byte of it on.
@@ -243,6 +245,9 @@ impl Control {
     pub(super) fn waited(&mut self, number: usize, now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         client.waiting = None;
+        if client.mode == Mode::Reload {
+            client.mode = Mode::Asking;
+        }
         client.deadline = Some(now + PATIENCE);
     }
 

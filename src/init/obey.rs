@@ -55,7 +55,7 @@ impl Init {
                     self.kill_all();
                 }
                 // It says in the log what came of it.
-                Action::Reload => drop(self.reload()),
+                Action::Reload => drop(self.ask_for_reload(None)),
                 Action::Note(note) => self.note(note),
             }
         }

@@ -158,6 +158,7 @@ impl Init {
         let refusal = self.starts.ended(pid);
         let Some(id) = self.processes.remove(pid) else {
             self.asked.remove(&pid.as_raw_nonzero().get());
+            self.reloads.reaped(pid);
             if !self.event_writer_ended(pid, status)
                 && !self.hook_ended(pid, status, refusal.as_ref())
             {

@@ -97,9 +97,8 @@ impl Init {
                 None
             }
             Request::Reload => {
-                let mut answer = self.reload()?;
-                answer["ok"] = true.into();
-                Some(answer)
+                self.ask_for_reload(Some(number))?;
+                None
             }
             Request::Shutdown(code) => {
                 self.facts.push(Event::Shutdown(code));
@@ -195,7 +194,7 @@ impl Init {
         }
     }
 
-    fn stream(&mut self, number: usize, mode: Mode) {
+    pub(super) fn stream(&mut self, number: usize, mode: Mode) {
         if let Some(client) = self.control.as_mut().and_then(|control| control.client(number)) {
             client.mode = mode;
             client.take_time();
@@ -223,7 +222,7 @@ impl Init {
         Ok(None)
     }
 
-    fn give(&mut self, number: usize, answer: &Value, now: Instant) {
+    pub(super) fn give(&mut self, number: usize, answer: &Value, now: Instant) {
         if let Some(control) = &mut self.control {
             control.give(number, format!("{answer}\n").as_bytes(), now);
         }
@@ -248,7 +247,7 @@ impl Init {
                 (_, Some(waiting)) => {
                     self.look_after(number, &waiting, now);
                 }
-                (Mode::Asking | Mode::Events, None) => {}
+                (Mode::Asking | Mode::Events | Mode::Reload, None) => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::supervisor::ServiceId;
 /// How many numbers a service has: its process, its two checks and what it notifies us by.
 const PER_SERVICE: usize = 4;
 /// The first number of the first service.
-const SERVICES: usize = 4;
+const SERVICES: usize = 5;
 /// The first number of the control socket, beyond those of any service.
 const CONTROL: usize = 1 << 24;
 /// The first number of the services' outputs, beyond those of any client.
@@ -35,6 +35,8 @@ pub(super) enum Source {
     Client(usize),
     /// The child with this pid, on its way to its program.
     Start(i32),
+    /// The child that reads a new bundle.
+    Reload,
 }
 
 impl Source {
@@ -44,6 +46,7 @@ impl Source {
             Source::Signals => 0,
             Source::Timer => 1,
             Source::Sink(channel) => 2 + channel as usize,
+            Source::Reload => 4,
             Source::Process(id) => of_service(id, 0),
             Source::Stream(place) => STREAMS + place,
             Source::Check(id, purpose) => of_service(id, 1 + purpose as usize),
@@ -60,6 +63,7 @@ impl Source {
             1 => Source::Timer,
             2 => Source::Sink(Channel::Stdout),
             3 => Source::Sink(Channel::Stderr),
+            4 => Source::Reload,
             CONTROL => Source::Listener,
             number if number >= STREAMS => Source::Stream(number - STREAMS),
             number if number >= STARTS => Source::Start((number - STARTS) as i32),

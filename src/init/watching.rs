@@ -52,6 +52,7 @@ impl Init {
             // The poll's own timeout stands in for it.
             Source::Timer => None,
             Source::Start(pid) => self.starts.descriptor(pid),
+            Source::Reload => self.reloads.descriptor(),
             Source::Process(id) => self.processes.get(id)?.descriptor(),
             Source::Stream(place) => self.logs.stream_descriptor(place),
             Source::Sink(channel) => self.logs.sink_descriptor(channel),
