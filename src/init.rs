@@ -41,6 +41,7 @@ mod processes;
 mod reap;
 mod reload;
 mod remnants;
+mod repeats;
 mod serve;
 mod sockets;
 mod starts;
@@ -68,6 +69,7 @@ use lineage::Lineage;
 use processes::Processes;
 use reload::Reloads;
 use remnants::Remnants;
+use repeats::Repeats;
 use sockets::Sockets;
 use starts::Starts;
 use terminal::Terminal;
@@ -148,6 +150,7 @@ pub struct Init {
     hooks: Hooks,
     event_file: EventFile,
     reloads: Reloads,
+    repeats: Repeats,
     control: Option<Control>,
     /// Clients that have something to say, or have room again.
     busy_clients: Vec<usize>,
@@ -231,6 +234,7 @@ impl Init {
             hooks: Hooks::default(),
             event_file: EventFile::default(),
             reloads: Reloads::default(),
+            repeats: Repeats::default(),
             control: None,
             busy_clients: Vec::new(),
             talkative: Vec::new(),
@@ -319,6 +323,7 @@ impl Init {
         self.start_held_up(now);
         self.decide(&received, now);
         self.go_on_with_reload(now);
+        self.say_repeats(now);
         self.pass_on_output();
         self.serve(now);
         self.tell_upward();
@@ -350,6 +355,7 @@ impl Init {
             self.hooks.deadline(),
             self.event_file.deadline(),
             self.reloads.deadline(),
+            self.repeats.deadline(),
             self.poll.deadline(),
             self.upward.deadline(),
         ];

@@ -417,3 +417,17 @@ fn lines_that_a_full_disk_does_not_take_are_counted() {
     // The line that was cut off is ended before anything else.
     assert_eq!(after.starts_with('\n'), !before.ends_with('\n'), "{after}");
 }
+
+#[test]
+fn what_others_can_cause_without_end_is_said_once_in_a_while_and_counted() {
+    let text =
+        "[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"echo up; exec sleep 1000\"]\n";
+    let mut running = harness::start_bundle(Position::Child, text);
+    running.wait_for("[a] up");
+    for signal in ["HUP", "USR1", "USR2", "TERM"] {
+        running.signal(signal);
+    }
+    let ended = running.end();
+    assert_eq!(ended.stderr.matches("received and dropped").count(), 2, "{ended:?}");
+    assert!(ended.stderr.contains("under [signals] (2 times like this)\n"), "{ended:?}");
+}

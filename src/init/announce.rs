@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::Init;
+use super::repeats::Topic;
 use crate::exit::ExitStatus;
 use crate::supervisor::{Cause, Note, ServiceId};
 
@@ -81,9 +82,12 @@ impl Init {
             Note::Forced(signal) => {
                 self.say(&format!("second request to end ({signal}): killing all that is left"));
             }
-            Note::Unrouted(signal) => self.say(&format!(
-                "{signal} received and dropped: the bundle has no route for it under [signals]"
-            )),
+            Note::Unrouted(signal) => {
+                let text = format!(
+                    "{signal} received and dropped: the bundle has no route for it under [signals]"
+                );
+                self.say_in_turn(Topic::SignalDropped, text);
+            }
         }
     }
 

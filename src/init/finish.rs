@@ -61,6 +61,7 @@ impl Init {
         if let Some(terminal) = &mut self.terminal {
             terminal.take_back();
         }
+        self.say_last_repeats();
         let Some(outcome) = self.supervisor.outcome() else { return crate::exit::INIT_FAILED };
         let code = self.options.remap.apply(outcome.code);
         let now = Instant::now();

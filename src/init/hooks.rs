@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::checking::no_output;
 use super::remnants::kill_session;
+use super::repeats::Topic;
 use super::starts::Refusal;
 use super::{Init, launch};
 use crate::bundle::OnEvent;
@@ -32,7 +33,6 @@ pub(super) struct Hooks {
     waiting: VecDeque<String>,
     /// Each command's pid, and until when it may run.
     running: BTreeMap<i32, Instant>,
-    dropped: u64,
 }
 
 impl Hooks {
@@ -76,9 +76,11 @@ impl Init {
         if has_file {
             self.append_event(&line);
         }
-        match has_command && self.hooks.waiting.len() < MOST_WAITING {
-            true => self.hooks.waiting.push_back(line),
-            false => self.hooks.dropped += u64::from(has_command),
+        if has_command && self.hooks.waiting.len() < MOST_WAITING {
+            self.hooks.waiting.push_back(line);
+        } else if has_command {
+            let text = "an event was dropped: the command of `on-event` is too slow";
+            self.say_in_turn(Topic::EventDropped, text.to_owned());
         }
     }
 
@@ -107,10 +109,6 @@ impl Init {
                 }
             }
         }
-        let dropped = std::mem::take(&mut self.hooks.dropped);
-        if dropped > 0 {
-            self.say(&format!("{dropped} events dropped: the command of `on-event` is too slow"));
-        }
     }
 
     fn start_hook(&mut self, event: String) -> Result<Pid, String> {
@@ -136,12 +134,16 @@ impl Init {
         match refusal {
             _ if !was_hook || status == ExitStatus::Code(0) => {}
             Some((_, reason)) => self.hook_refused(reason),
-            None => self.say(&format!("the command of `on-event` {status}")),
+            None => {
+                let text = format!("the command of `on-event` {status}");
+                self.say_in_turn(Topic::HookFailed, text);
+            }
         }
         was_hook
     }
 
     fn hook_refused(&mut self, reason: &str) {
-        self.say(&format!("can't run the command of `on-event`: {reason}"));
+        let text = format!("can't run the command of `on-event`: {reason}");
+        self.say_in_turn(Topic::HookFailed, text);
     }
 }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 
 use super::notification::Said;
+use super::repeats::Topic;
 use super::token::Source;
 use super::{Init, processes, tree};
 use crate::error_text::error_text;
@@ -157,7 +158,10 @@ impl Init {
                 let token = Source::Process(id).token();
                 self.processes.replace(id, pid, pidfd, self.poll.registry(), token);
                 let name = self.plan.name(id);
-                self.tell(&format!("service \"{name}\" says that its main process is {number}"));
+                if !self.options.quiet {
+                    let text = format!("service \"{name}\" says that its main process is {number}");
+                    self.say_in_turn(Topic::MainProcess(id), text);
+                }
             }
             Err(reason) => self.do_not_heed(id, &format!("says MAINPID={number}, {reason}")),
         }

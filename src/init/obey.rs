@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use super::checking::Notification;
+use super::repeats::Topic;
 use super::starts::{Refusal, Start};
 use super::token::Source;
 use super::{Init, launch, tree};
@@ -209,7 +210,8 @@ impl Init {
     pub(super) fn signal(&mut self, id: ServiceId, signal: Signal, target: Target) {
         if let Err(error) = self.processes.signal(id, signal, target) {
             let (name, error) = (self.plan.name(id), error_text(&error));
-            self.say(&format!("can't send {signal} to service \"{name}\": {error}"));
+            let text = format!("can't send {signal} to service \"{name}\": {error}");
+            self.say_in_turn(Topic::SignalRefused(id), text);
         }
     }
 

@@ -1,0 +1,126 @@
+//! Messages that a service, or whoever may signal the init, causes as often as it likes: of each
+//! kind one is said in a while, and then how many there were.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Init;
+use crate::supervisor::ServiceId;
+
+/// How often a message of one kind is said at the most.
+const PERIOD: Duration = Duration::from_secs(5);
+
+/// What a message is about. Two of the same kind differ in details only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Topic {
+    EventDropped,
+    HookFailed,
+    SignalDropped,
+    SignalRefused(ServiceId),
+    MainProcess(ServiceId),
+}
+
+#[derive(Debug)]
+struct Repeat {
+    /// Until when the next one is only counted.
+    until: Instant,
+    count: u64,
+    last: String,
+}
+
+/// What was said a short while ago.
+#[derive(Debug, Default)]
+pub(super) struct Repeats(BTreeMap<Topic, Repeat>);
+
+impl Repeats {
+    /// The message, if it is to be said now.
+    fn hear(&mut self, topic: Topic, text: String, now: Instant) -> Option<String> {
+        match self.0.get_mut(&topic) {
+            Some(repeat) if repeat.until > now || repeat.count > 0 => {
+                repeat.count += 1;
+                repeat.last = text;
+                None
+            }
+            _ => {
+                let repeat = Repeat { until: now + PERIOD, count: 0, last: String::new() };
+                self.0.insert(topic, repeat);
+                Some(text)
+            }
+        }
+    }
+
+    /// When something is to be said that was held back.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let is_held_back = |repeat: &&Repeat| repeat.count > 0;
+        self.0.values().filter(is_held_back).map(|repeat| repeat.until).min()
+    }
+
+    /// What has come since each was said; all of it, if `now` is `None`.
+    fn take(&mut self, now: Option<Instant>) -> Vec<String> {
+        let mut messages = Vec::new();
+        self.0.retain(|_, repeat| {
+            if now.is_some_and(|now| repeat.until > now) {
+                return true;
+            }
+            let is_silent = repeat.count == 0;
+            if !is_silent {
+                messages.push(match std::mem::take(&mut repeat.count) {
+                    1 => std::mem::take(&mut repeat.last),
+                    count => format!("{} ({count} times like this)", repeat.last),
+                });
+            }
+            repeat.until += PERIOD;
+            !is_silent
+        });
+        messages
+    }
+}
+
+impl Init {
+    /// Says this now, or with others like it a little later.
+    pub(super) fn say_in_turn(&mut self, topic: Topic, text: String) {
+        if let Some(text) = self.repeats.hear(topic, text, Instant::now()) {
+            self.say(&text);
+        }
+    }
+
+    /// Says what has been held back for long enough.
+    pub(super) fn say_repeats(&mut self, now: Instant) {
+        if self.repeats.deadline().is_some_and(|deadline| deadline <= now) {
+            let messages = self.repeats.take(Some(now));
+            messages.iter().for_each(|text| self.say(text));
+        }
+    }
+
+    /// Says all that has been held back: nothing comes later.
+    pub(super) fn say_last_repeats(&mut self) {
+        let messages = self.repeats.take(None);
+        messages.iter().for_each(|text| self.say(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_said_in_a_few_lines_and_counted_to_its_end() {
+        let (mut repeats, begin) = (Repeats::default(), Instant::now());
+        let at = |millis| begin + Duration::from_millis(millis);
+        let topic = Topic::EventDropped;
+        assert_eq!(repeats.hear(topic, "0".to_owned(), at(0)).as_deref(), Some("0"));
+        for number in 1..1000 {
+            assert_eq!(repeats.hear(topic, number.to_string(), at(number)), None);
+        }
+        let other = Topic::MainProcess(ServiceId(1));
+        assert!(repeats.hear(other, "other".to_owned(), at(1000)).is_some(), "another kind");
+        assert_eq!(repeats.deadline(), Some(at(5000)));
+        assert!(repeats.take(Some(at(4999))).is_empty());
+        assert_eq!(repeats.take(Some(at(5000))), ["999 (999 times like this)"]);
+        assert_eq!(repeats.hear(topic, "one".to_owned(), at(5001)), None, "it goes on");
+        assert!(repeats.take(Some(at(6000))).is_empty(), "nothing more of the other kind");
+        assert_eq!(repeats.take(None), ["one"], "the last one is not lost");
+        assert_eq!(repeats.deadline(), None, "nothing is waited for while nothing comes");
+        assert!(repeats.hear(topic, "again".to_owned(), at(20_000)).is_some());
+    }
+}
