@@ -279,10 +279,9 @@ impl Supervisor {
 
     /// The earliest time at which something happens by itself.
     fn next_due(&self) -> Option<Instant> {
-        let services = self.services.iter().filter_map(|service| service.state.until());
         let own = match self.phase {
-            Phase::Up | Phase::Stopping { .. } if self.census.timed > 0 => services.min(),
-            _ => None,
+            Phase::Up | Phase::Stopping { .. } => self.census.next_due(),
+            Phase::Sweeping { .. } | Phase::Killing { .. } | Phase::Down => None,
         };
         own.into_iter().chain(self.phase.due()).min()
     }

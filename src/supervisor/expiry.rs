@@ -26,22 +26,18 @@ impl State {
 impl Supervisor {
     /// Goes on with every service whose time in a state is over.
     pub(super) fn expire(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Up | Phase::Stopping { .. }) || self.census.timed == 0 {
+        if !matches!(self.phase, Phase::Up | Phase::Stopping { .. }) {
             return;
         }
-        for index in 0..self.services.len() {
-            let id = ServiceId(index);
+        for id in self.census.due(now) {
             let mut state = self.state(id);
-            if state.until().is_none_or(|until| until > now) {
-                continue;
-            }
             match &mut state {
                 State::Spawning { late_at } | State::Running { late_at, .. } => {
                     let is_late = late_at.as_mut().is_some_and(|limit| limit.is_over(now));
                     *late_at = late_at.filter(|_| !is_late);
                     self.set(id, state);
                     if is_late && self.is_wanted(id) {
-                        self.services[index].ending = Some(Ending::Unready);
+                        self.services[id.0].ending = Some(Ending::Unready);
                         orders.push(Action::Note(Note::Unready(id)));
                     }
                 }

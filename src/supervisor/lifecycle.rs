@@ -479,8 +479,8 @@ impl Supervisor {
     /// The only door through which a service changes its state.
     pub(super) fn set(&mut self, id: ServiceId, state: State) {
         if let Some(service) = self.services.get_mut(id.0) {
-            self.census.leave(service.state);
-            self.census.enter(state);
+            self.census.leave(id, service.state);
+            self.census.enter(id, state);
             service.state = state;
             if state == State::Waiting {
                 self.first_waiting = 0;
