@@ -7,6 +7,7 @@
 
 mod pauses;
 mod random;
+mod starting;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use sidecar_init::supervisor::{
     Action, Cause, Changes, EXECUTION_TIMEOUT, End, Event, KILL_WAIT, Note, Policy, ServiceId,
     ServicePolicy, State, Supervisor,
 };
+use starting::Start;
 
 const RUNS: u64 = 20_000;
 /// More steps than any run needs.
@@ -29,15 +31,6 @@ const STEPS: usize = 20_000;
 const BUSY: Duration = Duration::from_secs(30);
 /// Long after that the bundle is shut down, if it has not ended by itself.
 const REST: Duration = Duration::from_secs(600);
-
-/// What is to happen before a service's program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
-    /// No process is made before this time, for something of the last run is in the way.
-    HeldUp(Instant),
-    /// There is a process, which executes the program at this time, or fails to; `None`: never.
-    Forked(Option<(Instant, bool)>),
-}
 
 /// A process of a service, as long as it lives.
 #[derive(Debug)]
@@ -66,6 +59,8 @@ struct World {
     policy: Policy,
     processes: Vec<Option<Process>>,
     last_exit: Vec<Option<ExitStatus>>,
+    /// Until when something lives that the last run of a service has left behind.
+    left_behind: Vec<Option<Instant>>,
     /// The times of the restarts that nobody asked for.
     restarts: Vec<Vec<Instant>>,
     /// Stopped by the operator, and not started since.
@@ -81,6 +76,9 @@ struct World {
     leaving: BTreeSet<usize>,
     killed_all: bool,
     told_empty: bool,
+    /// When strays were last asked to end: whether there are any is learnt after that, also if there
+    /// is no time left.
+    swept_at: Option<Instant>,
 }
 
 impl World {
@@ -103,6 +101,7 @@ impl World {
             core: Supervisor::new(policy.clone()),
             processes: (0..count).map(|_| None).collect(),
             last_exit: vec![None; count],
+            left_behind: vec![None; count],
             restarts: vec![Vec::new(); count],
             stopped: BTreeSet::new(),
             to_end: BTreeSet::new(),
@@ -113,6 +112,7 @@ impl World {
             leaving: BTreeSet::new(),
             killed_all: false,
             told_empty: false,
+            swept_at: None,
         };
         world.plan_interventions(count);
         let policies: Vec<String> =
@@ -288,6 +288,8 @@ impl World {
             {
                 *slot = None;
                 self.last_exit[number] = Some(status);
+                let leaves = self.random.one_in(4);
+                self.left_behind[number] = leaves.then(|| self.now + self.random.millis(1000));
                 facts.push(Event::Exited(id, status));
             }
         }
@@ -296,59 +298,6 @@ impl World {
             facts.push(Event::TreeEmpty);
         }
         facts
-    }
-
-    /// Where a start is that was ordered.
-    fn go_on_with_start(&mut self, id: ServiceId, facts: &mut Vec<Event>) {
-        let Some(process) = &mut self.processes[id.0] else { return };
-        let Some(start) = process.start else { return };
-        // Nobody can tell whether one that was killed on its way was there already.
-        let is_killed = process.ends_at.is_some_and(|(at, _)| at <= self.now);
-        match start {
-            Start::HeldUp(at) if at <= self.now => {
-                assert!(self.shutdown_at.is_none(), "{id:?} is started during the shutdown");
-                let start = Some(Start::Forked(self.execution()));
-                self.processes[id.0].iter_mut().for_each(|process| process.start = start);
-                self.go_on_with_start(id, facts);
-            }
-            Start::Forked(_) if is_killed => {
-                process.start = None;
-                facts.push(Event::Spawned(id));
-            }
-            Start::Forked(Some((at, true))) if at <= self.now => self.execute(id, facts),
-            Start::Forked(Some((at, false))) if at <= self.now => {
-                self.processes[id.0] = None;
-                facts.push(Event::SpawnFailed(id, 127));
-            }
-            Start::HeldUp(_) | Start::Forked(_) => {}
-        }
-    }
-
-    /// When a process executes its program, and whether that works.
-    fn execution(&mut self) -> Option<(Instant, bool)> {
-        if self.random.one_in(20) {
-            return None;
-        }
-        let takes_time = self.random.one_in(4);
-        let span = if takes_time { self.random.millis(4000) } else { Duration::ZERO };
-        Some((self.now + span, !self.random.one_in(15)))
-    }
-
-    fn execute(&mut self, id: ServiceId, facts: &mut Vec<Event>) {
-        let policy = self.policy.services[id.0].clone();
-        let ready_after = self.random.millis(3000);
-        let life = self.random.millis(20_000);
-        let code = ExitStatus::Code(self.random.below(3) as u8);
-        let is_oneshot = policy.kind == ServiceType::Oneshot;
-        let ends = is_oneshot || (self.random.one_in(3) && self.now < self.begin + BUSY);
-        let becomes_ready = policy.has_readiness && !self.random.one_in(8);
-        self.processes[id.0] = Some(Process {
-            start: None,
-            ready_at: becomes_ready.then(|| self.now + ready_after),
-            ends_at: ends.then(|| (self.now + life, code)),
-            is_asked: false,
-        });
-        facts.push(Event::Spawned(id));
     }
 
     /// What the operator wants of whom.
@@ -401,6 +350,7 @@ impl World {
         if policy.services.len() > self.policy.services.len() {
             self.processes.push(None);
             self.last_exit.push(None);
+            self.left_behind.push(None);
             self.restarts.push(Vec::new());
         }
         self.say(format!("  {changes:?}"));
@@ -433,6 +383,7 @@ impl World {
                 Action::Kill(id) => self.kill(id.0),
                 Action::TerminateRest => {
                     assert!(self.shutdown_at.is_some());
+                    self.swept_at = Some(self.now);
                 }
                 Action::KillAll => {
                     self.killed_all = true;
@@ -463,21 +414,9 @@ impl World {
                 "{number} started without {other:?}"
             );
         }
-        let start = match self.random.one_in(6) {
-            true => Start::HeldUp(self.now + self.random.millis(1000)),
-            false => Start::Forked(self.execution()),
-        };
-        let start = Some(start);
+        let start = Some(self.begin_start(id));
         let process = Process { start, ready_at: None, ends_at: None, is_asked: false };
         self.processes[number] = Some(process);
-    }
-
-    fn cancel_start(&mut self, id: ServiceId) {
-        let start = self.processes[id.0].as_ref().and_then(|process| process.start);
-        if matches!(start, Some(Start::HeldUp(_))) {
-            self.processes[id.0] = None;
-            self.pending.push(Event::SpawnFailed(id, 125));
-        }
     }
 
     fn ask(&mut self, id: ServiceId) {
@@ -525,6 +464,9 @@ impl World {
     }
 
     fn check_promises(&mut self) {
+        if self.swept_at == Some(self.now) {
+            return;
+        }
         if let Some(deadline) = self.core.deadline() {
             let is_left_behind = deadline <= self.now && !self.pauses.is_late();
             assert!(!is_left_behind, "a deadline was left behind");

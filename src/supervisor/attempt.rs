@@ -70,8 +70,10 @@ impl Supervisor {
 
     /// What its end says of its start.
     pub(super) fn attempt_ended(&mut self, id: ServiceId, cause: Cause, now: Instant) {
+        // One that was late to start may have run for a while, until it could be asked to end.
+        let was_late = matches!(cause, Cause::Unready(_));
         let attempt = &mut self.services[id.0].attempt;
-        if attempt.up_at.take().is_some_and(|up_at| up_at < now) {
+        if attempt.up_at.take().is_some_and(|up_at| up_at < now) && !was_late {
             attempt.is_on_request = false;
         } else {
             attempt.failures = attempt.failures.wrapping_add(1);
