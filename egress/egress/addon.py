@@ -15,14 +15,28 @@ from typing import Any, NoReturn
 from mitmproxy import addonmanager, connection, ctx, dns, flow, http, tcp, tls, udp, version
 from mitmproxy.proxy import server_hooks
 
-from egress import answer, backpressure, ca, decision, framing, guarded_stream, headers
+from egress import (
+    answer,
+    backpressure,
+    ca,
+    decision,
+    framing,
+    guarded_stream,
+    headers,
+    inspected_bodies,
+    query_parameter,
+)
 from egress.active_routes import ActiveRoutes
-from egress.credentials import Credentials
+from egress.echo import EchoRefused
 from egress.guarded_stream import Permit
+from egress.hostname import canonical_name
 from egress.log import Log, MitmproxyLog, place, without_quotes
 from egress.mitmproxy_options import Option, option_problems, upstream_of
+from egress.placeholders import Leak, holds
+from egress.routes import Auth
 from egress.routes_file import BadRoutes
 from egress.settings import Settings
+from egress.token_sources import TokenSources
 
 # sysexits(3): the configuration is wrong; and: this should not happen.
 EX_CONFIG = 78
@@ -78,9 +92,14 @@ def respond(http_flow: http.HTTPFlow, what: answer.Answer) -> None:
     # Told to go on, the client would send a body that nobody reads.
     http_flow.request.headers.pop("expect", None)
     http_flow.request.stream = False
+    http_flow.response = response_of(http_flow, what)
+
+
+def response_of(http_flow: http.HTTPFlow, what: answer.Answer) -> http.Response:
+    """An answer of ours, as mitmproxy sends it."""
     fields = {"Content-Type": what.content_type, "Cache-Control": "no-store"}
     body = b"" if http_flow.request.method == "HEAD" else what.body
-    http_flow.response = http.Response.make(what.status, body, fields)
+    return http.Response.make(what.status, body, fields)
 
 
 def observe(http_flow: http.HTTPFlow) -> decision.Request:
@@ -108,11 +127,10 @@ def observe(http_flow: http.HTTPFlow) -> decision.Request:
 class Egress:
     """The addon."""
 
-    def __init__(self, settings: Settings, credentials: Credentials, log: Log) -> None:
+    def __init__(self, settings: Settings, sources: TokenSources, log: Log) -> None:
         self.log = log
         self._settings = settings
-        self._credentials = credentials
-        self._routes = ActiveRoutes(settings.routes_file, credentials, log)
+        self._routes = ActiveRoutes(settings.routes_file, sources, log)
         self._ca_certificate: bytes | None = None
         self._upstream: tuple[str, int] | None = None
         # Clients of which at least one request may leave.
@@ -189,6 +207,9 @@ class Egress:
         denied = decision.decide_connect(
             self._routes.routes, request.host, request.port, http_flow.client_conn.tls
         )
+        fields = tuple(request.headers.fields)
+        if leak := self._routes.placeholders.leak(request.host, "", fields, []):
+            denied = self._leaked(http_flow, leak)
         if denied:
             self._deny(http_flow, denied, "")
             # Most clients show nothing of a failed CONNECT but its reason phrase.
@@ -205,7 +226,7 @@ class Egress:
             self._log_decision(http_flow, malformed)
             return
         observed = observe(http_flow)
-        match decision.decide(self._routes.routes, observed):
+        match self._decide(http_flow, observed):
             case decision.Own(path):
                 state = self._routes.state(self._ca_certificate)
                 respond(http_flow, answer.own(path, observed.method, state))
@@ -214,8 +235,35 @@ class Egress:
                 self._log_decision(http_flow, denied)
             case decision.Allow() as allowed:
                 # Logged first: what can't be logged does not leave.
-                self._log_decision(http_flow, allowed)
+                self._log_decision(http_flow, allowed, injected_in(allowed, observed))
                 self._allow(http_flow, allowed, observed)
+
+    def _decide(
+        self, http_flow: http.HTTPFlow, observed: decision.Request
+    ) -> decision.Allow | decision.Deny | decision.Own:
+        """Whether it may leave by a route; with a placeholder in a wrong place it may not."""
+        decided = decision.decide(self._routes.routes, observed)
+        if isinstance(decided, decision.Own):
+            return decided
+        if isinstance(decided, decision.Allow):
+            own = [decided.route.auth] if decided.route.auth else []
+        else:
+            # Of its own host any place of one is right: what is wrong is something else.
+            own = self._routes.routes.credentials(canonical_name(observed.host) or "")
+        placeholders = self._routes.placeholders
+        leak = placeholders.leak(observed.host, observed.target, observed.headers, own)
+        return self._leaked(http_flow, leak) if leak else decided
+
+    def _leaked(self, http_flow: http.HTTPFlow, leak: Leak) -> decision.Deny:
+        """An attempted leak is an event of its own."""
+        self.log.write(
+            "placeholder-leak",
+            token=leak.token,
+            place=leak.place,
+            host=http_flow.request.host,
+            client=_client(http_flow.client_conn),
+        )
+        return decision.Deny(decision.Reason.LEAK, str(leak))
 
     @guarded
     def request(self, http_flow: http.HTTPFlow) -> None:
@@ -241,10 +289,12 @@ class Egress:
                 # What was made for it would be HTTP/1.1 for the next request too.
                 response.headers["Connection"] = "close"
             response.stream = True
+        inspected_bodies.search_answer_head(http_flow, self._refuse_echo(http_flow))
 
     @guarded
     def response(self, http_flow: http.HTTPFlow) -> None:
         """The whole response is here; unless it was made here, its body has gone already."""
+        inspected_bodies.search_whole_answer(http_flow, self._refuse_echo(http_flow))
         if http_flow.response and not http_flow.request.is_http2:
             # mitmproxy fails at trailers of an HTTP/2 response that go to an HTTP/1 client.
             http_flow.response.trailers = None
@@ -259,7 +309,19 @@ class Egress:
     @guarded
     def websocket_message(self, http_flow: http.HTTPFlow) -> None:
         """A message passes; mitmproxy would keep all of them."""
-        if http_flow.websocket:
+        if http_flow.websocket and http_flow.websocket.messages:
+            message = http_flow.websocket.messages[-1]
+            if message.from_client:
+                if leak := self._routes.placeholders.in_message(message.content):
+                    message.drop()  # type: ignore[no-untyped-call]
+                    self._leaked(http_flow, leak)
+            else:
+                try:
+                    echoes = inspected_bodies.echoes_of(http_flow)
+                    message.content = echoes.whole(message.content)
+                except EchoRefused as error:
+                    message.drop()  # type: ignore[no-untyped-call]
+                    self._log_echo(http_flow, str(error))
             http_flow.websocket.messages.clear()
 
     @guarded
@@ -310,15 +372,29 @@ class Egress:
         self, http_flow: http.HTTPFlow, allowed: decision.Allow, observed: decision.Request
     ) -> None:
         request = http_flow.request
-        auth = allowed.route.auth
-        credential = self._credentials.header(auth) if auth else None
-        fields = headers.forwarded(observed.headers, allowed.route, credential)
+        auth, injected = allowed.route.auth, injected_in(allowed, observed)
+        credentials = self._routes.credentials
+        credential = credentials.header(injected) if injected else None
+        fields = headers.forwarded(
+            observed.headers, allowed.route, credential, self._routes.reserved
+        )
+        if auth and auth.parameter:
+            request.path = query_parameter.without(observed.target, auth.parameter)
+            if injected:
+                value = credentials.parameter(injected)
+                request.path = query_parameter.replaced(request.path, auth.parameter, value)
+        if echoes := self._routes.echoes(allowed.host):
+            fields = echoes.accepted(fields)
+            inspected_bodies.expect_no_echo(http_flow, echoes)
         request.headers = http.Headers(fields)
         # This sets Host and :authority too: upstream sees one spelling in all places.
         request.host = allowed.host
         if observed.tunnel and not request.is_http2:
             request.authority = ""
         request.stream = True
+        inspected_bodies.search_request(
+            http_flow, self._routes.placeholders, self._refuse_body(http_flow)
+        )
         client = http_flow.client_conn.id
         self._permitted.add(client)
         websocket = headers.is_websocket(fields)
@@ -328,6 +404,30 @@ class Egress:
             self._upgrading.discard(client)
         permit = Permit(request.scheme, request.host, request.port, websocket)
         guarded_stream.grant(http_flow, permit)
+
+    def _refuse_body(self, http_flow: http.HTTPFlow) -> Callable[[Leak], http.Response]:
+        def refuse(leak: Leak) -> http.Response:
+            denied = self._leaked(http_flow, leak)
+            request = http_flow.request
+            said = answer.denial(denied, request.method, request.host, request.port, "")
+            return response_of(http_flow, said)
+
+        return refuse
+
+    def _refuse_echo(self, http_flow: http.HTTPFlow) -> Callable[[str], http.Response]:
+        def refuse(why: str) -> http.Response:
+            self._log_echo(http_flow, why)
+            return response_of(http_flow, answer.echo_refused(why))
+
+        return refuse
+
+    def _log_echo(self, http_flow: http.HTTPFlow, why: str) -> None:
+        self.log.write(
+            "credential-echo",
+            host=http_flow.request.host,
+            message=why,
+            client=_client(http_flow.client_conn),
+        )
 
     @staticmethod
     def _deny(http_flow: http.HTTPFlow, denied: decision.Deny, target: str) -> None:
@@ -339,14 +439,22 @@ class Egress:
         )
 
     def _log_decision(
-        self, http_flow: http.HTTPFlow, decided: decision.Allow | decision.Deny | None
+        self,
+        http_flow: http.HTTPFlow,
+        decided: decision.Allow | decision.Deny | None,
+        injected: Auth | None = None,
     ) -> None:
         request = http_flow.request
         denied = decided if isinstance(decided, decision.Deny) else None
         route = decided.route if isinstance(decided, decision.Allow) else None
         connect = request.method == "CONNECT"
         # Of what is denied nothing leaves, so there is nothing to take out.
-        removed = route is not None and headers.has_authorization(request.headers.fields)
+        removed = (
+            route is not None
+            and headers.has_reserved(request.headers.fields, self._routes.reserved)
+            and not (injected and injected.placeholder)
+        )
+        missing = route is not None and route.auth is not None and injected is None
         self.log.write(
             "decision",
             decision="deny" if denied else "allow",
@@ -358,10 +466,19 @@ class Egress:
             port=request.port,
             path=None if connect else request.path.partition("?")[0],
             route=route.host if route else None,
-            credential=route.auth.token_env if route and route.auth else None,
+            credential=injected.token_env if injected else None,
+            placeholder_missing=missing or None,
             authorization_removed=removed or None,
             client=_client(http_flow.client_conn),
         )
+
+
+def injected_in(allowed: decision.Allow, observed: decision.Request) -> Auth | None:
+    """The credential that this request gets: one with a placeholder takes its place alone."""
+    auth = allowed.route.auth
+    if auth and auth.placeholder and not holds(auth, observed.target, observed.headers):
+        return None
+    return auth
 
 
 def _client(client: connection.Client) -> str:

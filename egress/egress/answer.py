@@ -55,6 +55,13 @@ def denial(deny: Deny, method: str, host: str, port: int, path: str) -> Answer:
     return _json(403, body)
 
 
+def echo_refused(why: str) -> Answer:
+    """A 502 in place of an answer that the agent must not see."""
+    message = f"{why}; the operator can have it replaced: echo: redact, in the route's auth"
+    body: dict[str, object] = {"error": "refused by egress", "reason": "credential-echo"}
+    return _json(502, body | {"message": message})
+
+
 def _prefix(path: str) -> str:
     """Covers the path; of one that is too long to be shown, what is above it."""
     return path if len(path) <= _SHOWN else path[:_SHOWN].rpartition("/")[0] + "/"
@@ -101,7 +108,10 @@ def _route(route: Route) -> dict[str, object]:
     if route.ports:
         shown["ports"] = list(route.ports)
     if route.auth:
-        shown["auth"] = {"scheme": route.auth.scheme, "token_env": route.auth.token_env}
+        auth = route.auth
+        keys = {"scheme": auth.scheme, "token_env": auth.token_env, "header": auth.header}
+        keys |= {"parameter": auth.parameter, "placeholder": auth.placeholder}
+        shown["auth"] = {key: value for key, value in keys.items() if value}
     return shown
 
 

@@ -28,6 +28,7 @@ class Reason(Enum):
     TARGET = "malformed-target"
     HEADERS = "malformed-headers"
     CREDENTIAL = "credential-in-query"
+    LEAK = "placeholder-leak"
     GIT_PUSH = "git-push"
     INTERNAL = "internal-error"
 
@@ -190,7 +191,7 @@ def _route(routes: Routes, request: Request, name: str, target: Target) -> Allow
     if route.auth is not None:
         if request.scheme != "https":
             return Deny(Reason.HTTPS, f"the route for {name} has a credential, so it needs https")
-        if target.has_credential:
+        if target.has_credential_besides(route.auth.parameter):
             return Deny(
                 Reason.CREDENTIAL, "egress injects the credential here: take yours out of the query"
             )

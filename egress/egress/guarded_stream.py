@@ -20,6 +20,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 from egress import framing
+from egress.inspected_bodies import InspectedStream
 
 _KEY = "egress.permit"
 
@@ -65,7 +66,7 @@ class _ConnectionFor(http_layer.GetHttpConnection):
         return not self.websocket and super().connection_spec_matches(connection)
 
 
-class GuardedHttpStream(http_layer.HttpStream):
+class GuardedHttpStream(InspectedStream):
     """One request and its response."""
 
     _body_follows = False

@@ -9,10 +9,15 @@ from collections.abc import Iterable
 from egress.routes import Route
 
 Fields = tuple[tuple[bytes, bytes], ...]
+# Name and value of the header that a credential goes into.
+Credential = tuple[str, str]
+# Normal names of the headers that only egress sets, on any route.
+Reserved = frozenset[bytes]
 
 # Meant for the next hop only (RFC 9110, section 7.6.1), and for us as a proxy.
 _HOP = frozenset({b"proxy-authorization", b"proxy-connection", b"keep-alive", b"trailer"})
 # Ours alone: pipelock has to leave this header unscanned, for it has the operator's tokens in it.
+# `Reserved` are those of the same kind that the routes name.
 _AUTHORIZATION = b"authorization"
 # With these some servers and frameworks take another host or path than the one decided on.
 _OVERRIDES = frozenset(
@@ -20,6 +25,14 @@ _OVERRIDES = frozenset(
         *(b"x-original-url", b"x-rewrite-url", b"x-original-uri", b"x-original-host"),
         *(b"x-forwarded-host", b"x-forwarded-server", b"x-forwarded-prefix", b"x-host"),
         *(b"forwarded", b"x-http-host-override"),
+    }
+)
+# They say where a request ends or goes, or belong to one connection alone.
+_NO_CREDENTIAL = frozenset(
+    {
+        *(b"host", b"content-length", b"transfer-encoding", b"te", b"upgrade", b"connection"),
+        *(b"expect", b"content-type", b"content-encoding", b"accept-encoding", b"range"),
+        *(b"http2-settings", b"max-forwards", b"via"),
     }
 )
 _METHOD_OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
@@ -46,6 +59,13 @@ def malformed(fields: Fields) -> bool:
     return any(_LINE_BREAK.search(value) or _LINE_BREAK.search(name) for name, value in fields)
 
 
+def can_carry_a_credential(name: bytes) -> bool:
+    """Whether a header of this name may be set to a credential."""
+    normal = normal_name(name)
+    refused = _NO_CREDENTIAL | _HOP | _OVERRIDES | _METHOD_OVERRIDES
+    return normal not in refused and not normal.startswith((b"proxy-", b"sec-"))
+
+
 def method_overrides(fields: Fields) -> list[str]:
     """The methods that some frameworks would take in place of the request's own."""
     return [
@@ -55,9 +75,9 @@ def method_overrides(fields: Fields) -> list[str]:
     ]
 
 
-def has_authorization(fields: Fields) -> bool:
-    """Whether the agent sent an Authorization of its own, which never leaves."""
-    return any(normal_name(name) == _AUTHORIZATION for name, _ in fields)
+def has_reserved(fields: Fields, reserved: Reserved = frozenset()) -> bool:
+    """Whether the agent sent an Authorization of its own, or another that never leaves."""
+    return any(normal_name(name) in reserved | {_AUTHORIZATION} for name, _ in fields)
 
 
 def is_websocket(fields: Fields) -> bool:
@@ -66,19 +86,25 @@ def is_websocket(fields: Fields) -> bool:
     return upgrade == [b"websocket"] and values(fields, b"sec-websocket-version") == [b"13"]
 
 
-def forwarded(fields: Fields, route: Route, credential: str | None) -> Fields:
+def forwarded(
+    fields: Fields,
+    route: Route,
+    credential: Credential | None,
+    reserved: Reserved = frozenset(),
+) -> Fields:
     """The headers that go on: ours in, and out with what only the agent should not send."""
     websocket = is_websocket(fields)
     result: list[tuple[bytes, bytes]] = []
     for name, value in fields:
-        if _dropped(normal_name(name), value, route, websocket):
+        normal = normal_name(name)
+        if normal in reserved or _dropped(normal, value, route, websocket):
             continue
         if name.lower() != b"connection":
             result.append((name, value))
         elif tokens := _connection(value, websocket):
             result.append((name, tokens))
     if credential is not None:
-        result.append((b"Authorization", credential.encode("ascii")))
+        result.append((credential[0].encode("ascii"), credential[1].encode("ascii")))
     return tuple(result)
 
 

@@ -6,8 +6,12 @@ from typing import Literal
 from egress.hostname import DEFAULT_PORTS, pattern_matches
 from egress.target import Target
 
-Scheme = Literal["bearer", "basic", "token"]
-SCHEMES: tuple[Scheme, ...] = ("bearer", "basic", "token")
+Scheme = Literal["bearer", "basic", "token", "header", "query"]
+SCHEMES: tuple[Scheme, ...] = ("bearer", "basic", "token", "header", "query")
+
+# What becomes of an answer that repeats the credential.
+Echo = Literal["refuse", "redact"]
+ECHOES: tuple[Echo, ...] = ("refuse", "redact")
 
 # What a route without `methods` allows.
 COMMON_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -21,10 +25,24 @@ OTHER_METHODS = (
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """The credential that is injected: how, and the variable that has it."""
+    """The credential that is injected: how, and the name of its token."""
 
     scheme: Scheme
     token_env: str
+    # For `header` alone, in the operator's spelling.
+    header: str | None = None
+    # For `query` alone.
+    parameter: str | None = None
+    # For `basic`; without it the token is "user:password".
+    user: str | None = None
+    # What the agent holds in its place; without one the credential goes into every request.
+    placeholder: str | None = None
+    echo: Echo = "refuse"
+
+    @property
+    def header_name(self) -> str | None:
+        """The header that it goes into; None for one of the query."""
+        return None if self.scheme == "query" else self.header or "Authorization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +84,12 @@ class Routes:
         """The routes whose host covers this name, in the file's order."""
         return [route for route in self.routes if pattern_matches(route.host, name)]
 
-    def token_variables(self) -> set[str]:
-        """The variables that have to be set."""
-        return {route.auth.token_env for route in self.routes if route.auth}
+    def credentials(self, host: str | None = None) -> list[Auth]:
+        """Each credential of this host, or of all."""
+        auths = (route.auth for route in self.routes if host is None or route.host == host)
+        return list(dict.fromkeys(auth for auth in auths if auth))
+
+    def reserved_headers(self) -> frozenset[bytes]:
+        """Normal names of the headers that only egress sets, on whatever route."""
+        names = (auth.header for auth in self.credentials() if auth.header)
+        return frozenset(name.lower().replace("_", "-").encode("ascii") for name in names)

@@ -15,13 +15,20 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from egress import route_fields
 from egress.hostname import DEFAULT_PORTS
-from egress.routes import COMMON_METHODS, SCHEMES, Auth, Route, Routes
+from egress.routes import COMMON_METHODS, SCHEMES, Auth, Echo, Route, Routes
 
 # Far more than a file that somebody approves entry by entry.
 MAX_BYTES = 1 << 20
 
 # mitmproxy would speak DNS instead of HTTP there.
 _DNS_PORTS = frozenset({53, 5353})
+
+# Which scheme of `auth` has which key.
+_OF_SCHEME = {"header": "header", "parameter": "query", "user": "basic"}
+_EXAMPLES = {
+    "header": "the header that the key goes into, such as x-api-key",
+    "parameter": "the parameter of the query that the key goes into, such as key",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +46,22 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenUse:
+    """Where the file names a token."""
+
+    host: str
+    auth: Auth
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """The routes of a good file; `note` says why there are none."""
 
     routes: Routes
     note: str | None = None
+    uses: tuple[TokenUse, ...] = ()
 
 
 class BadRoutes(Exception):
@@ -88,7 +106,7 @@ def parse_routes(data: bytes, file: str) -> Loaded:
     if reader.problems:
         raise BadRoutes(sorted(reader.problems, key=lambda p: (p.line or 0, p.column or 0)))
     note = None if routes else f"{file} has no routes: everything is denied"
-    return Loaded(Routes(tuple(routes)), note)
+    return Loaded(Routes(tuple(routes)), note, tuple(reader.uses))
 
 
 @dataclass
@@ -99,6 +117,9 @@ class _Reader:
     problems: list[Problem] = field(default_factory=list)
     # Which entry was the first to have each host, path, port and method.
     seen: dict[tuple[str, str, int, str], Node] = field(default_factory=dict)
+    uses: list[TokenUse] = field(default_factory=list)
+    # Placeholders in small letters, whose they are, and the line.
+    placeholders: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def problem(self, node: Node, message: str) -> None:
         mark = node.start_mark
@@ -223,15 +244,60 @@ class _Reader:
     def auth(self, node: Node | None, host: str | None) -> Auth | None:
         if node is None:
             return None
-        keys = self.mapping(node, '"auth"', required=("scheme", "token_env"), optional=())
+        optional = ("header", "parameter", "user", "placeholder", "echo")
+        keys = self.mapping(node, '"auth"', required=("scheme", "token_env"), optional=optional)
         scheme = self.text(keys.get("scheme"), route_fields.scheme)
         token_env = self.text(keys.get("token_env"), route_fields.token_env)
+        header = self.text(keys.get("header"), route_fields.header)
+        parameter = self.text(keys.get("parameter"), route_fields.parameter)
+        user = self.text(keys.get("user"), route_fields.user)
+        placeholder = self.text(keys.get("placeholder"), route_fields.placeholder)
+        echo = self.text(keys.get("echo"), route_fields.echo)
         if host and host.startswith("*."):
             self.problem(node, "auth needs an exact host, or every name below would get the token")
+        if scheme:
+            self.check_scheme(node, scheme, keys)
+        if placeholder and token_env:
+            self.check_placeholder(keys["placeholder"], placeholder, token_env)
         for known in SCHEMES:
             if scheme == known and token_env:
-                return Auth(known, token_env)
+                treatment: Echo = "redact" if echo == "redact" else "refuse"
+                auth = Auth(known, token_env, header, parameter, user, placeholder, treatment)
+                mark = keys["token_env"].start_mark
+                self.uses.append(TokenUse(host or "", auth, mark.line + 1, mark.column + 1))
+                return auth
         return None
+
+    def check_scheme(self, node: Node, scheme: str, keys: dict[str, Node]) -> None:
+        """Each scheme has the one key that belongs to it."""
+        for key, owner in _OF_SCHEME.items():
+            if key in keys and scheme != owner:
+                self.problem(
+                    keys[key], f'"{key}" is for the scheme {owner}, not for {scheme}; remove it'
+                )
+            elif key not in keys and scheme == owner and key != "user":
+                self.problem(node, f'the scheme {scheme} needs "{key}": {_EXAMPLES[key]}')
+
+    def check_placeholder(self, node: Node, placeholder: str, token: str) -> None:
+        """One placeholder tells of one credential, wherever it is found."""
+        folded = placeholder.lower()
+        line = node.start_mark.line + 1
+        for other, (owner, at) in self.placeholders.items():
+            if other == folded and owner != token:
+                self.problem(
+                    node,
+                    f'the placeholder "{placeholder}" is used twice: it stands for {owner} in line'
+                    f" {at}; choose another one for {token}",
+                )
+                return
+            if other != folded and (other in folded or folded in other):
+                self.problem(
+                    node,
+                    f'the placeholder "{placeholder}" and that of line {at} are part of each'
+                    " other; choose another one",
+                )
+                return
+        self.placeholders.setdefault(folded, (token, line))
 
     def check_duplicate(self, node: Node, route: Route) -> None:
         for path in route.paths or ("",):

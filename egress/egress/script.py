@@ -3,9 +3,9 @@
 import os
 
 from egress.addon import Egress, refuse
-from egress.credentials import Credentials
 from egress.log import Log
 from egress.settings import BadSettings, read_settings
+from egress.token_sources import TokenSources
 
 
 def _egress() -> Egress:
@@ -13,7 +13,8 @@ def _egress() -> Egress:
         settings = read_settings(os.environ)
     except BadSettings as error:
         refuse([str(error)])
-    return Egress(settings, Credentials.take_from(os.environ), Log())
+    sources = TokenSources.take_from(os.environ, settings.tokens_directory)
+    return Egress(settings, sources, Log())
 
 
 addons = [_egress()]

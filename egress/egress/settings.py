@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from egress.credentials import PREFIX
+from egress.token_sources import PREFIX
 
 ROUTES_FILE = "EGRESS_ROUTES_FILE"
 CA_FILE = "EGRESS_CA_FILE"
+TOKENS_DIR = "EGRESS_TOKENS_DIR"
 # The entrypoint reads these; here they only have to be known.
 _ENTRYPOINT = frozenset(
     {
@@ -15,7 +16,7 @@ _ENTRYPOINT = frozenset(
         *("EGRESS_LISTEN_HOST", "EGRESS_LISTEN_PORT"),
     }
 )
-_KNOWN = _ENTRYPOINT | {ROUTES_FILE, CA_FILE}
+_KNOWN = _ENTRYPOINT | {ROUTES_FILE, CA_FILE, TOKENS_DIR}
 
 
 class BadSettings(Exception):
@@ -24,10 +25,11 @@ class BadSettings(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the routes are, and where to put a copy of the CA certificate."""
+    """Where routes and tokens are, and where to put a copy of the CA certificate."""
 
     routes_file: Path
     ca_file: Path | None
+    tokens_directory: Path
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -46,4 +48,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(
         Path(environment.get(ROUTES_FILE) or "/etc/egress/routes.yaml"),
         Path(ca_file) if ca_file else None,
+        # Where Docker puts them.
+        Path(environment.get(TOKENS_DIR) or "/run/secrets"),
     )

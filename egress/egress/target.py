@@ -43,10 +43,10 @@ class Target:
         """Whether this is either request of a push over git's smart HTTP."""
         return any(_GIT_PUSH in text.lower() for text in (*self.readings, self.query))
 
-    @property
-    def has_credential(self) -> bool:
-        """Whether the query has a parameter that is known to carry a credential."""
-        return not self.query_keys.isdisjoint(_CREDENTIAL_KEYS)
+    def has_credential_besides(self, parameter: str | None = None) -> bool:
+        """Whether the query has a parameter that is known to carry a credential, but for ours."""
+        ours = {parameter.lower().replace("-", "_")} if parameter else set()
+        return not (self.query_keys - ours).isdisjoint(_CREDENTIAL_KEYS)
 
 
 def parse_target(raw: str) -> Target:

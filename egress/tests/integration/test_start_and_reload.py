@@ -38,7 +38,7 @@ def test_every_error_of_the_routes_with_its_place(another: Starter) -> None:
 
 def test_a_token_that_is_missing(another: Starter) -> None:
     text = refused(another(tokens={"EGRESS_TOKEN_1": TOKEN}))
-    assert "EGRESS_TOKEN_BASIC is not set, but a route has it as its token_env" in text
+    assert "the route for basic.example.com needs EGRESS_TOKEN_BASIC: there is no file " in text
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_reload_takes_the_new_routes(
     [
         ("routes: [", "is not YAML"),
         ("routes:\n  - host: odd.example.com\n    path: [/]\n", 'unknown key "path"'),
-        (ROUTES.replace("EGRESS_TOKEN_1", "EGRESS_TOKEN_2"), "EGRESS_TOKEN_2 is not set"),
+        (ROUTES.replace("EGRESS_TOKEN_1", "EGRESS_TOKEN_2"), "EGRESS_TOKEN_FILE_2 is not set"),
     ],
 )
 def test_a_reload_of_a_bad_file_keeps_the_old_routes(
@@ -222,10 +222,10 @@ def test_the_tokens_leave_the_environment(another: Starter, entrypoint: Path) ->
     broken(
         entrypoint,
         "active_routes.py",
-        "        loaded = self.read()\n        self.routes",
+        "        loaded, tokens = self.read()\n        self.routes",
         "        import os\n"
         '        self._log.write("environment", names=" ".join(os.environ))\n'
-        "        loaded = self.read()\n        self.routes",
+        "        loaded, tokens = self.read()\n        self.routes",
     )
     egress = another(entrypoint=entrypoint).start()
     names = egress.log[-2]["names"]

@@ -1,20 +1,25 @@
 """The web server behind everything: HTTP/1.1, HTTP/2 and WebSockets, with TLS and without.
 
 It remembers what reached it. Nothing that it answers repeats a request's headers, so that a token
-that the agent sees was not shown by it.
+that the agent sees was not shown by it; but for what is below /echo/, which does nothing else.
 """
 
 import asyncio
+import gzip
 import hashlib
+import json
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import brotli  # type: ignore[import-untyped]
 import trustme
+import zstandard
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
@@ -132,6 +137,9 @@ class Upstream:
             await send({"type": "http.response.start", "status": 200, "trailers": True})
             await send({"type": "http.response.body", "body": b"before the trailers"})
             await send({"type": "http.response.trailers", "headers": [(b"x-last", b"1")]})
+        elif "/echo/" in seen.path:
+            await _read(receive, seen)
+            await _repeat(send, seen)
         elif seen.path == "/v1/redirect":
             location = [(b"location", b"https://evil.example/elsewhere")]
             await _answer(send, 302, b"", location)
@@ -150,6 +158,48 @@ class Upstream:
         # The second event exists only once the client has read the first one.
         await asyncio.to_thread(self.first_event_read.wait, 60)
         await send({"type": "http.response.body", "body": b"data: 2\n\n"})
+
+
+async def _repeat(send: Send, seen: Seen) -> None:
+    """Answers with the request's headers and query, in the way that the path says."""
+    text = json.dumps([seen.headers, seen.query]).encode()
+    how, _, pieces = seen.path.rpartition("/")[2].partition("-")
+    if how == "location":
+        location = [(b"location", b"https://evil.example/?" + b"&".join(_values(seen)))]
+        await _answer(send, 302, b"", location)
+    elif how == "trailers":
+        await send({"type": "http.response.start", "status": 200, "trailers": True})
+        await send({"type": "http.response.body", "body": b"before the trailers"})
+        trailers = [(b"x-echo", b" ".join(_values(seen)))]
+        await send({"type": "http.response.trailers", "headers": trailers})
+    elif how == "compress":
+        await _answer(send, 200, text, [(b"content-encoding", b"compress")])
+    elif not pieces:
+        await _answer(send, 200, ENCODE[how](text), _encoding(how))
+    else:
+        await _start(send, 200, _encoding(how))
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        data = ENCODE[how](b"before " * 20 + text)
+        for at in range(len(data)):
+            await send({"type": "http.response.body", "body": data[at : at + 1], "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+ENCODE: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda data: data,
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.compress,
+}
+
+
+def _encoding(how: str) -> list[tuple[bytes, bytes]]:
+    return [] if how == "plain" else [(b"content-encoding", how.encode())]
+
+
+def _values(seen: Seen) -> list[bytes]:
+    return [value.encode("latin-1") for _, value in seen.headers] + [seen.query.encode()]
 
 
 def _listener() -> socket.socket:

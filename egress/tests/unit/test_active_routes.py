@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from egress.active_routes import ActiveRoutes
-from egress.credentials import Credentials
 from egress.log import Log
 from egress.routes_file import BadRoutes
+from egress.token_sources import TokenSources
 
 ONE = "routes:\n  - host: a.example\n"
 WITH_TOKEN = "routes:\n  - host: b.example\n    auth: {scheme: bearer, token_env: EGRESS_TOKEN_1}\n"
@@ -18,7 +18,7 @@ def hosts(active: ActiveRoutes) -> list[str]:
 
 
 def active_routes(file: Path, stream: io.StringIO, token: str = "") -> ActiveRoutes:
-    return ActiveRoutes(file, Credentials({"EGRESS_TOKEN_1": token}), Log(stream))
+    return ActiveRoutes(file, TokenSources({"EGRESS_TOKEN_1": token}), Log(stream))
 
 
 def test_everything_is_denied_until_the_first_load(tmp_path: Path) -> None:
@@ -35,7 +35,11 @@ def test_everything_is_denied_until_the_first_load(tmp_path: Path) -> None:
     [
         ("routes: [", "routes.yaml:1:10: is not YAML"),
         ("routes:\n  - host: 1\n", "routes.yaml:2:11: this has to be a text"),
-        (WITH_TOKEN, "EGRESS_TOKEN_1 is not set, but a route has it as its token_env"),
+        (
+            WITH_TOKEN,
+            "routes.yaml:3:39: the route for b.example needs EGRESS_TOKEN_1: the variable"
+            " EGRESS_TOKEN_1 is empty; set EGRESS_TOKEN_FILE_1 in its place",
+        ),
     ],
 )
 def test_a_bad_file_keeps_the_old_routes_and_is_logged(

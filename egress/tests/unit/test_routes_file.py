@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from egress.routes import Auth, Route
 from egress.routes_file import MAX_BYTES, BadRoutes, Problem, load_routes, parse_routes
 
+KEY = "token_env: EGRESS_TOKEN_1"
+
 GOOD = """\
 routes:
   - host: api.example.com          # exact
@@ -141,6 +143,24 @@ def test_a_method_is_a_known_one_and_never_reflects_or_tunnels(method: str) -> N
         ("auth: {scheme: bearer, token_env: EGRESS_TOKEN_}", "can't hold a token"),
         ("auth: {scheme: Bearer, token_env: EGRESS_TOKEN_1}", "is no scheme"),
         ("auth: {scheme: bearer, token_env: EGRESS_TOKEN_1, token: x}", 'unknown key "token"'),
+        (f"auth: {{{KEY}, scheme: header}}", 'the scheme header needs "header": the header'),
+        (f"auth: {{{KEY}, scheme: query}}", 'the scheme query needs "parameter": the parameter'),
+        (
+            f"auth: {{{KEY}, scheme: bearer, header: x-api-key}}",
+            '"header" is for the scheme header, not for bearer; remove it',
+        ),
+        (f"auth: {{{KEY}, scheme: bearer, parameter: k}}", '"parameter" is for the scheme query'),
+        (f"auth: {{{KEY}, scheme: header, header: k, user: u}}", '"user" is for the scheme basic'),
+        (f"auth: {{{KEY}, scheme: header, header: 'a b'}}", "is no name of a header"),
+        (f"auth: {{{KEY}, scheme: header, header: ''}}", "is no name of a header"),
+        (f"auth: {{{KEY}, scheme: header, header: 1}}", "has to be a text"),
+        (f"auth: {{{KEY}, scheme: query, parameter: 'a&b'}}", "is no name of a parameter"),
+        (f"auth: {{{KEY}, scheme: basic, user: 'a:b'}}", "is no user"),
+        (f"auth: {{{KEY}, scheme: bearer, placeholder: 'a b c d e f g h'}}", "be a placeholder"),
+        (f"auth: {{{KEY}, scheme: bearer, placeholder: short-one}}", "by chance"),
+        (f"auth: {{{KEY}, scheme: bearer, placeholder: aaaaaaaaaaaaaaaab}}", "by chance"),
+        (f"auth: {{{KEY}, scheme: bearer, echo: warn}}", "is one of refuse, redact"),
+        ("auth: {scheme: bearer, token_env: EGRESS_TOKEN_FILE_1}", "can't hold a token"),
         ("host: b.example", '"host" is there twice'),
         ("? [x]\n    : y", "a key has to be a text"),
         ("paths: &a [/x/]", "anchors and aliases are not allowed"),
@@ -150,6 +170,83 @@ def test_a_method_is_a_known_one_and_never_reflects_or_tunnels(method: str) -> N
 )
 def test_what_is_not_as_it_should_be_is_an_error(text: str, what: str) -> None:
     assert any(what in error for error in one_route(text))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Host", "host", "Content-Length", "content_length", "Transfer-Encoding", "Connection"),
+        *("Keep-Alive", "TE", "Trailer", "Upgrade", "Proxy-Authorization", "Proxy-Connection"),
+        *("X-Forwarded-Host", "X-HTTP-Method-Override", "Expect", "Sec-WebSocket-Protocol"),
+        *("Transfer_Encoding", "Content-Encoding", "X-Original-URL", "Forwarded"),
+    ],
+)
+def test_a_header_that_says_where_a_request_goes_or_ends_carries_no_credential(name: str) -> None:
+    (error,) = one_route(f"auth: {{{KEY}, scheme: header, header: {name}}}")
+    assert error.startswith("routes.yaml:3:")
+    assert f'"{name}" says where a request goes, or where it ends' in error
+
+
+@pytest.mark.parametrize(
+    ("text", "auth"),
+    [
+        (
+            "scheme: header, header: x-goog-api-key",
+            Auth("header", "EGRESS_TOKEN_1", header="x-goog-api-key"),
+        ),
+        (
+            "scheme: header, header: PRIVATE-TOKEN, echo: redact",
+            Auth("header", "EGRESS_TOKEN_1", header="PRIVATE-TOKEN", echo="redact"),
+        ),
+        (
+            "scheme: query, parameter: key",
+            Auth("query", "EGRESS_TOKEN_1", parameter="key"),
+        ),
+        ("scheme: basic, user: me@x", Auth("basic", "EGRESS_TOKEN_1", user="me@x")),
+        (
+            'scheme: bearer, placeholder: "sk-ant-dummy-0001"',
+            Auth("bearer", "EGRESS_TOKEN_1", placeholder="sk-ant-dummy-0001"),
+        ),
+    ],
+)
+def test_each_form_of_a_credential_is_read(text: str, auth: Auth) -> None:
+    file = f"routes:\n  - host: a.example\n    auth: {{{KEY}, {text}}}\n"
+    loaded = parse_routes(file.encode(), "routes.yaml")
+    assert loaded.routes.routes == (Route("a.example", auth=auth),)
+    assert [(use.host, use.auth, use.line, use.column) for use in loaded.uses] == [
+        ("a.example", auth, 3, 23)
+    ]
+
+
+def two_placeholders(first: str, second: str, token: str) -> str:
+    return (
+        "routes:\n  - host: a.example\n"
+        f"    auth: {{{KEY}, scheme: bearer, placeholder: {first}}}\n"
+        "  - host: b.example\n"
+        f"    auth: {{token_env: {token}, scheme: bearer, placeholder: {second}}}\n"
+    )
+
+
+def test_one_placeholder_stands_for_one_credential() -> None:
+    # On several routes, of course.
+    text = two_placeholders("sk-dummy-0001", "sk-dummy-0001", "EGRESS_TOKEN_1")
+    assert len(parse_routes(text.encode(), "routes.yaml").routes.routes) == 2
+    for second in ("sk-dummy-0001", "SK-Dummy-0001"):
+        (error,) = errors(two_placeholders("sk-dummy-0001", second, "EGRESS_TOKEN_2"))
+        assert error == (
+            f'routes.yaml:5:68: the placeholder "{second}" is used twice: it stands for'
+            " EGRESS_TOKEN_1 in line 3; choose another one for EGRESS_TOKEN_2"
+        )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("sk-dummy-0001", "my-sk-dummy-0001"), ("sk-dummy-00012", "sk-DUMMY-0001")],
+)
+@pytest.mark.parametrize("token", ["EGRESS_TOKEN_1", "EGRESS_TOKEN_2"])
+def test_no_placeholder_is_part_of_another(first: str, second: str, token: str) -> None:
+    (error,) = errors(two_placeholders(first, second, token))
+    assert "and that of line 3 are part of each other; choose another one" in error
 
 
 def test_a_wildcard_gets_no_credential() -> None:
