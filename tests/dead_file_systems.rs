@@ -84,3 +84,18 @@ fn a_termination_log_is_not_waited_for() {
         assert!(ended.stderr.contains("can't write the termination log"), "{ended:?}");
     }
 }
+
+#[test]
+fn sockets_whose_file_system_has_stopped_answering_hold_up_no_shutdown() {
+    let held = tempfile::tempdir().unwrap();
+    let listen = format!("listen = [\"unix:{}\"]", held.path().join("held").display());
+    let (running, directory) = bundle(Position::Child, "", &listen);
+    for place in [held.path(), directory.path()] {
+        assert!(place.read_dir().unwrap().next().is_some(), "a socket is there");
+    }
+    let Some(_first) = DeadFileSystem::mount_over(held.path()) else { return };
+    let _second = DeadFileSystem::mount_over(directory.path());
+    running.signal("TERM");
+    let ended = running.end();
+    assert_eq!(ended.code(), 0, "{ended:?}");
+}

@@ -107,6 +107,35 @@ fn a_file_that_is_never_read_holds_up_nobody_and_no_request_is_lost() {
 }
 
 #[test]
+fn places_of_sockets_that_do_not_answer_hold_up_nobody() {
+    let Some(dead) = DeadFileSystem::mount() else { return };
+    let listen = |path: PathBuf| format!("listen = [\"unix:{}\"]", path.display());
+    for position in positions() {
+        let mut bundle = Bundle::new(position);
+        bundle.rewrite(&(service("web", "") + &service("new", &listen(dead.path("new")))));
+        bundle.running.signal("USR1");
+        bundle.reader();
+        bundle.goes_on();
+        bundle.running.signal("TERM");
+        assert_eq!(bundle.running.end().code(), 0);
+    }
+
+    // One that was made, and is to be removed.
+    let held = tempfile::tempdir().unwrap();
+    let mut bundle = Bundle::new(Position::Child);
+    bundle.rewrite(&(service("web", "") + &service("old", &listen(held.path().join("old")))));
+    assert_eq!(told(bundle.reload()), (Some(0), "started: old\n".to_owned()));
+    bundle.running.wait_for("[old] old");
+    let _dead = DeadFileSystem::mount_over(held.path());
+    bundle.rewrite(&service("web", ""));
+    bundle.running.signal("USR1");
+    bundle.reader();
+    bundle.goes_on();
+    bundle.running.signal("TERM");
+    assert_eq!(bundle.running.end().code(), 0);
+}
+
+#[test]
 fn the_shutdown_does_not_wait_for_who_reads_the_bundle() {
     let Some(dead) = DeadFileSystem::mount() else { return };
     for position in positions() {

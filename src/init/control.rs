@@ -69,7 +69,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) struct Control {
     listener: UnixListener,
-    file: OwnFile,
+    file: Option<OwnFile>,
     clients: BTreeMap<usize, Client>,
     next: usize,
     /// Since when there has been no room for those who may be at the door.
@@ -84,7 +84,13 @@ impl Control {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         registry.register(&listener, Source::Listener.token(), Interest::READABLE);
+        let file = Some(file);
         Ok(Control { listener, file, clients: BTreeMap::new(), next: 0, crowded_since: None })
+    }
+
+    /// What is to be taken away at the end, which is for the caller to do.
+    pub(super) fn take_file(&mut self) -> Option<OwnFile> {
+        self.file.take()
     }
 
     /// Lets in who waits at the door, a batch at a time. Whether there may be more.
@@ -323,12 +329,6 @@ impl Control {
         self.clients.retain(|number, client| {
             client.deadline.is_none_or(|deadline| deadline > now) || busy.contains(number)
         });
-    }
-}
-
-impl Drop for Control {
-    fn drop(&mut self) {
-        let _ = self.file.remove();
     }
 }
 

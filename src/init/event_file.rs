@@ -2,7 +2,7 @@
 //! answer, and then the init does not wait, and remembers no more than it must.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ impl Init {
                     self.event_file.writer = Some((pid, now + LONGEST_WRITE));
                     self.event_file.in_hand = lines;
                 }
-                Err(error) => self.events_are_lost(&error_text(&error)),
+                Err(error) => self.events_are_lost(&error),
             }
         }
     }
@@ -120,13 +120,13 @@ impl Init {
                 }
             }
             ExitStatus::Code(number) => {
-                self.events_are_lost(&error_text(&io::Error::from_raw_os_error(number.into())));
+                self.events_are_lost(&io::Error::from_raw_os_error(number.into()));
             }
             // Killed with all others. Rather twice than not at all.
             ExitStatus::Signal(_) if self.event_file.is_paused => {
                 self.event_file.waiting.insert(0, in_hand);
             }
-            ExitStatus::Signal(_) => self.events_are_lost("no answer"),
+            ExitStatus::Signal(_) => self.events_are_lost(&ErrorKind::TimedOut.into()),
         }
         true
     }
@@ -138,7 +138,11 @@ impl Init {
         Some(move || append(&file, &lines))
     }
 
-    fn events_are_lost(&mut self, reason: &str) {
+    pub(super) fn events_are_lost(&mut self, error: &io::Error) {
+        let reason = match error.kind() {
+            ErrorKind::TimedOut => "no answer".to_owned(),
+            _ => error_text(error),
+        };
         if !std::mem::replace(&mut self.event_file.has_complained, true) {
             let file = self.plan.bundle.on_event.file.clone().unwrap_or_default();
             self.say(&format!("can't append to {} (`on-event`): {reason}", file.display()));

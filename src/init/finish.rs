@@ -9,6 +9,8 @@ use rustix::io::Errno;
 use rustix::process::{WaitOptions, waitpid};
 
 use super::Init;
+use super::control::Control;
+use super::own_file::OwnFile;
 use super::remnants::kill_session;
 use super::token::Source;
 use crate::error_text::{errno_of, error_text};
@@ -68,9 +70,10 @@ impl Init {
         let end = self.supervisor.end_at_the_latest().unwrap_or(now);
         let mut patience = Patience::new(self.logs.written(), now, end);
         self.flush_output(&mut patience, events);
-        if let Some(append) = self.take_last_events() {
-            // If the file takes none, that was said before.
-            let _ = self.do_in_child(append, events);
+        if let Some(append) = self.take_last_events()
+            && let Err(error) = self.do_in_child(append, events)
+        {
+            self.events_are_lost(&error);
         }
         let service = match outcome.cause {
             Cause::Exited(id, _) => Some(id),
@@ -93,7 +96,19 @@ impl Init {
             outcome,
         };
         self.close(record, &mut patience, events);
+        self.remove_sockets(events);
         code
+    }
+
+    /// Takes the sockets out of the file system.
+    fn remove_sockets(&mut self, events: &mut Events) {
+        let own = self.control.as_mut().and_then(Control::take_file);
+        let files: Vec<OwnFile> = own.into_iter().chain(self.sockets.take_files()).collect();
+        if !files.is_empty() {
+            let remove = || files.iter().map(OwnFile::remove).fold(Ok(()), io::Result::and);
+            // What stays there is replaced by the next one who listens.
+            let _ = self.do_in_child(remove, events);
+        }
     }
 
     fn close(&mut self, mut record: Record, patience: &mut Patience, events: &mut Events) {

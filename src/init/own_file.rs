@@ -14,6 +14,11 @@ pub(super) struct OwnFile {
     inode: u64,
 }
 
+/// Looks up a path, whatever is there: that takes as long as its file system takes to answer.
+pub(super) fn look_at(path: &Path) {
+    let _ = path.symlink_metadata();
+}
+
 impl OwnFile {
     /// What was just made at this path.
     pub(super) fn at(path: &Path) -> io::Result<OwnFile> {
@@ -23,6 +28,11 @@ impl OwnFile {
     /// What was just made at this path, and is this.
     pub(super) fn of(path: &Path, made: &Metadata) -> OwnFile {
         OwnFile { path: path.to_owned(), device: made.dev(), inode: made.ino() }
+    }
+
+    /// Where it was made.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Takes it away, if it is still there.

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 
 use super::Init;
 use super::control::Mode;
+use super::own_file::look_at;
+use super::sockets::{self, Sockets};
 use super::token::Source;
 use crate::error_text::error_text;
 use crate::file::Files;
@@ -124,7 +126,7 @@ impl Reloads {
 }
 
 /// Makes the child; returns the end of the pipe from which its answer comes.
-fn start_reading(source: &BundleSource) -> io::Result<(Pid, OwnedFd)> {
+fn start_reading(source: &BundleSource, sockets: &Sockets) -> io::Result<(Pid, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
     let keep = [writer.as_raw_fd()];
@@ -132,15 +134,17 @@ fn start_reading(source: &BundleSource) -> io::Result<(Pid, OwnedFd)> {
     let pid = fork(&keep, || {
         // It is of no use without the init, however that ends.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
-        u8::from(writer.write_all(&read_bundle(source)).is_err())
+        u8::from(writer.write_all(&read_bundle(source, sockets)).is_err())
     })?;
     Ok((pid, reader))
 }
 
-/// The child's work: all that is to be known of the bundle.
-fn read_bundle(source: &BundleSource) -> Vec<u8> {
+/// The child's work: all that is to be known of the bundle. The init makes and removes sockets
+/// itself, so the child looks first whether their file systems answer.
+fn read_bundle(source: &BundleSource, sockets: &Sockets) -> Vec<u8> {
     let mut warnings = Vec::new();
     let plan = source.plan(&mut Files::default(), &mut warnings);
+    sockets.paths().chain(plan.iter().flat_map(sockets::paths_of)).for_each(look_at);
     let mut said = Vec::new();
     warnings.encode(&mut said);
     plan.is_ok().encode(&mut said);
@@ -192,7 +196,7 @@ impl Init {
             return Err("the bundle is shutting down".to_owned());
         }
         let source = self.options.source.as_ref().ok_or("it did not come from a file")?;
-        let (pid, pipe) = start_reading(source).map_err(|error| {
+        let (pid, pipe) = start_reading(source, &self.sockets).map_err(|error| {
             format!("can't make a process that reads it: {}", error_text(&error))
         })?;
         self.poll.registry().register(&pipe, Source::Reload.token(), Interest::READABLE);

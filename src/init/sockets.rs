@@ -68,6 +68,16 @@ impl Sockets {
         drop(Sockets(closed));
     }
 
+    /// Where it has sockets in the file system.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.values().filter_map(|held| Some(held.file.as_ref()?.path()))
+    }
+
+    /// What is to be taken away when nobody listens any more, which is for the caller to do.
+    pub(super) fn take_files(&mut self) -> Vec<OwnFile> {
+        self.0.values_mut().filter_map(|held| held.file.take()).collect()
+    }
+
     /// Those of the service, in the order of its file.
     pub(super) fn of(&self, plan: &Plan, id: ServiceId) -> Vec<BorrowedFd<'_>> {
         keys(plan, id).filter_map(|key| self.0.get(&key).map(|held| held.socket.as_fd())).collect()
@@ -81,6 +91,15 @@ impl Drop for Sockets {
             let _ = file.remove();
         }
     }
+}
+
+/// Where a plan has sockets in the file system.
+pub(super) fn paths_of(plan: &Plan) -> impl Iterator<Item = &Path> {
+    let all = plan.bundle.services.iter().flat_map(|service| &service.listen);
+    all.filter_map(|listen| match listen {
+        Listen::Unix(path) => Some(path.as_path()),
+        Listen::Tcp(_) => None,
+    })
 }
 
 fn keys(plan: &Plan, id: ServiceId) -> impl Iterator<Item = Key> {
