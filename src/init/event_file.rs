@@ -19,6 +19,8 @@ use crate::sys::fork::fork;
 const MOST_WAITING: usize = 256;
 /// How long a child may take.
 const LONGEST_WRITE: Duration = Duration::from_secs(10);
+/// How long it may still take when nothing else is left to wait for.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 /// A file that is larger than this makes place for a new one.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
@@ -32,7 +34,7 @@ pub(super) struct EventFile {
     dropped: u64,
     /// Whether a failure was said; it is said again only after it has worked.
     has_complained: bool,
-    /// Everything is being killed: the rest is written when that is over.
+    /// No more children are made: the rest is written at the very end.
     is_paused: bool,
 }
 
@@ -46,9 +48,11 @@ impl EventFile {
         !self.waiting.is_empty() && self.writer.is_none() && !self.is_paused
     }
 
-    /// From here on all children are killed.
-    pub(super) fn pause(&mut self) {
+    /// The end is near: what is not written yet is written when all else is gone.
+    pub(super) fn pause(&mut self, now: Instant) {
         self.is_paused = true;
+        let until = now + LAST_WRITE;
+        self.writer = self.writer.map(|(pid, limit)| (pid, limit.min(until)));
     }
 
     /// When the child has taken too long.

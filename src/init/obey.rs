@@ -48,11 +48,16 @@ impl Init {
                 }
                 // The same batch of facts may have brought the news that there is no rest.
                 Action::TerminateRest if self.supervisor.outcome().is_some() => {}
-                Action::TerminateRest => self.terminate_rest(),
+                Action::TerminateRest => {
+                    if self.processes.is_empty() {
+                        self.event_file.pause(Instant::now());
+                    }
+                    self.terminate_rest();
+                }
                 Action::KillAll => {
                     self.killing = true;
                     self.hooks.give_up();
-                    self.event_file.pause();
+                    self.event_file.pause(Instant::now());
                     self.kill_all();
                 }
                 // It says in the log what came of it.
