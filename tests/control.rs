@@ -361,6 +361,27 @@ fn events_are_appended_to_a_file_and_handed_to_a_command() {
 }
 
 #[test]
+fn a_file_of_events_that_is_full_has_whole_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let events = directory.path().join("events");
+    let head = format!("[bundle]\non-event = {{ file = \"{}\" }}\n", events.display());
+    let busy = "[[service]]\nname = \"busy\"\ncommand = [\"true\"]\non-exit = \"ignore\"\n\
+                restart = { policy = \"always\", delay = \"1ms\", max = 12, max-delay = \"1ms\" }\n";
+    let file = harness::bundle(&(head + busy));
+    // A file that may not grow any further (EFBIG) stands for a disk.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 2; exec \"$0\" \"$@\""]).arg(harness::binary());
+    let ended = harness::run(command.args(["run", "-f"]).arg(file.path()));
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(ended.stderr.contains("(`on-event`): File too large"), "{ended:?}");
+    let text = std::fs::read_to_string(&events).unwrap();
+    assert!(text.ends_with('\n'), "{text}");
+    for line in text.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn a_hook_that_can_not_work_is_said_and_holds_nothing_up() {
     let head = "[bundle]\non-event = { file = \"/nosuch/file\", command = [\"nosuch\"] }\n";
     let mut running = start_bundle(Position::Child, &(head.to_owned() + &service("web", "")));

@@ -165,7 +165,14 @@ fn append(path: &Path, lines: &str) -> io::Result<()> {
         .mode(0o644)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)?;
-    file.write_all(lines.as_bytes())?;
+    let before = file.metadata()?;
+    if let Err(error) = file.write_all(lines.as_bytes()) {
+        // The disk is full, and half a line would spoil the next one.
+        if before.is_file() {
+            let _ = file.set_len(before.len());
+        }
+        return Err(error);
+    }
     let stat = file.metadata()?;
     if stat.is_file() && stat.len() > LARGEST_FILE {
         let mut old = path.as_os_str().to_owned();

@@ -29,6 +29,9 @@ pub fn fork(keep: &[RawFd], work: impl FnOnce() -> u8) -> io::Result<Pid> {
     descriptors::close_all_but(keep);
     // SAFETY: no arguments.
     unsafe { libc::setsid() };
+    // A file that may not grow any further is an error like others, setrlimit(2).
+    // SAFETY: SIG_IGN is a valid disposition.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     signals::unblock_all();
     // Whatever happens, nothing of the parent's is done twice.
     let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or(INIT_FAILED);
