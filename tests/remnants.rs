@@ -148,7 +148,7 @@ fn a_stop_command_ends_with_its_service() {
 }
 
 #[test]
-fn nothing_is_left_of_a_check() {
+fn nothing_is_left_of_a_check_or_a_hook() {
     for position in positions() {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("pid").display().to_string();
@@ -159,11 +159,16 @@ fn nothing_is_left_of_a_check() {
         let check = format!(
             "sleep 1000 & test -e {place} || {{ echo $! >{place}.new; mv {place}.new {place}; }}"
         );
-        let more = format!("live = {{ exec = [\"sh\", \"-c\", \"{check}\"], period = \"10ms\" }}");
-        let mut running = start_bundle(position, &service("a", &script, &more));
-        running.wait_for("[a] gone");
-        running.signal("TERM");
-        assert_eq!(running.end().code(), 0);
+        let command = format!("[\"sh\", \"-c\", \"{check}\"]");
+        let live = format!("live = {{ exec = {command}, period = \"10ms\" }}");
+        let hook = format!("[bundle]\non-event = {{ command = {command} }}\n");
+        for text in [service("a", &script, &live), hook + &service("a", &script, "")] {
+            let mut running = start_bundle(position, &text);
+            running.wait_for("[a] gone");
+            running.signal("TERM");
+            assert_eq!(running.end().code(), 0);
+            std::fs::remove_file(&place).unwrap();
+        }
     }
 }
 

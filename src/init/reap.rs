@@ -77,6 +77,12 @@ impl Init {
                 self.remnants.remember(&self.plan.name(id), pid, None);
             }
             Some(_) => {}
+            // Nor of a hook.
+            None if self.hooks.is_running(pid.as_raw_nonzero().get()) => {
+                if self.may_have_left_something() {
+                    kill_session(pid);
+                }
+            }
             None => {
                 if let Some(id) = self.processes.was_main_of(pid)
                     && self.may_have_left_something()
