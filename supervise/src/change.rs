@@ -188,6 +188,24 @@ mod tests {
                           auth: {scheme: bearer, token_env: EGRESS_TOKEN_1}\n";
 
     #[test]
+    fn credentials_that_no_agent_can_propose_are_read_and_left_alone() {
+        let text = "routes:\n  - host: a.example.com\n    auth:\n      scheme: header\n      \
+                    header: x-api-key\n      token_env: EGRESS_TOKEN_1\n      \
+                    placeholder: sk-ant-dummy-0001\n      echo: redact\n  \
+                    - host: b.example.com\n    auth: {scheme: query, parameter: key, token_env: \
+                    EGRESS_TOKEN_2}\n  - host: c.example.com\n    auth: {scheme: basic, user: me, \
+                    token_env: EGRESS_TOKEN_3}\n";
+        let listed = routes(text).unwrap();
+        let auth = listed[0].auth.as_ref().unwrap();
+        assert_eq!(auth.header.as_deref(), Some("x-api-key"));
+        assert_eq!(auth.placeholder.as_deref(), Some("sk-ant-dummy-0001"));
+        assert_eq!(listed[1].auth.as_ref().unwrap().parameter.as_deref(), Some("key"));
+        let after = new_text(&route("d.example.com", &["/x/"], false), text).unwrap().unwrap();
+        let added = "  - host: d.example.com\n    paths: [\"/x/\"]\n";
+        assert_eq!(after.strip_prefix(text), Some(added));
+    }
+
+    #[test]
     fn a_route_is_added_once() {
         let wanted = route("b.example.com", &["/x/"], true);
         let after = new_text(&wanted, ROUTES).unwrap().unwrap();

@@ -130,6 +130,7 @@ impl Route {
             auth: self.auth.as_ref().map(|auth| ListedAuth {
                 scheme: auth.scheme.to_string(),
                 token_env: auth.token_env.0.clone(),
+                ..ListedAuth::default()
             }),
         }
     }
@@ -301,7 +302,13 @@ impl TryFrom<String> for TokenVariable {
     fn try_from(text: String) -> Result<Self, String> {
         let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         let rest = text.strip_prefix(VARIABLE_PREFIX).unwrap_or_default();
-        if rest.is_empty() || text.len() > MAX_VARIABLE_LENGTH || !rest.bytes().all(allowed) {
+        // Which names the file of a token.
+        let is_file = rest.starts_with("FILE_");
+        if is_file
+            || rest.is_empty()
+            || text.len() > MAX_VARIABLE_LENGTH
+            || !rest.bytes().all(allowed)
+        {
             return Err(format!(
                 "token_env {}: only variables named EGRESS_TOKEN_ and then A-Z, 0-9 or _ can be \
                  used, such as EGRESS_TOKEN_1",
@@ -334,13 +341,22 @@ pub struct ListedRoute {
 }
 
 /// A credential by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(crate = "schemars")]
 pub struct ListedAuth {
     /// How it is written into the request.
     pub scheme: String,
-    /// The variable that holds it.
+    /// The name of its token.
     pub token_env: String,
+    /// The header that it goes into, for the scheme `header`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The parameter that it goes into, for the scheme `query`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// What the agent sends in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placeholder: Option<String>,
 }
 
 impl ListedRoute {
@@ -445,9 +461,14 @@ mod tests {
     #[test]
     fn only_the_variables_for_tokens_can_be_named() {
         assert!(TokenVariable::try_from("EGRESS_TOKEN_1".to_owned()).is_ok());
-        for name in
-            ["PATH", "EGRESS_TOKEN_", "EGRESS_TOKEN_a", "XEGRESS_TOKEN_1", "EGRESS_TOKEN_1\n"]
-        {
+        for name in [
+            "PATH",
+            "EGRESS_TOKEN_",
+            "EGRESS_TOKEN_FILE_1",
+            "EGRESS_TOKEN_a",
+            "XEGRESS_TOKEN_1",
+            "EGRESS_TOKEN_1\n",
+        ] {
             assert!(TokenVariable::try_from(name.to_owned()).is_err(), "{name:?}");
         }
     }

@@ -14,10 +14,15 @@ trap 'rm -rf "$scratch"' EXIT
     mcp==2.3.0 'httpx[http2]==0.28.1' websockets==17.4 hypercorn==0.18.0 trustme==1.2.1 >&2
 npm install --silent --no-audit --no-fund --prefix "$scratch/inspector" \
     @modelcontextprotocol/inspector@2.12.0 >&2
+# A coding agent as its maker hands it out: one program.
+npm install --silent --no-audit --no-fund --prefix "$scratch/claude" @anthropic-ai/claude-code@2.1.332 >&2
+mkdir "$scratch/bin"
+cp -L "$scratch/claude/node_modules/.bin/claude" "$scratch/bin/claude"
 mmdebstrap --quiet --variant=minbase \
     --include=ca-certificates,curl,git,iproute2,nodejs,openssh-client,openssh-server,openssl,python3,python3-venv \
     --customize-hook="copy-in $scratch/wheels /tmp" \
     --customize-hook="copy-in $scratch/inspector /opt" \
+    --customize-hook="copy-in $scratch/bin/claude /usr/bin" \
     --customize-hook='chroot "$1" useradd --create-home agent' \
     --customize-hook='chroot "$1" python3 -m venv /opt/python' \
     --customize-hook='chroot "$1" /opt/python/bin/pip install --quiet --no-index --find-links /tmp/wheels mcp "httpx[http2]" websockets hypercorn trustme' \

@@ -18,7 +18,9 @@ import trustme
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-NAMES = ("api.example.com", "late.example.com", "raw.example.com", "denied.example.com")
+# Whose client one of the tests runs.
+MAKER = "api.anthropic.com"
+NAMES = ("api.example.com", "late.example.com", "raw.example.com", "denied.example.com", MAKER)
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -36,8 +38,11 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
         note(scope, path, 0, "")
         await echo(receive, send)
         return
-    size, digest = await body(receive)
-    note(scope, path, size, digest)
+    size, digest, text = await body(receive)
+    host = note(scope, path, size, digest)
+    if host == MAKER and path == "/v1/messages":
+        await say_hello(send, json.loads(text)["model"])
+        return
     if path == "/v1/events":
         await start(send, "text/event-stream")
         await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
@@ -53,25 +58,46 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     await send({"type": "http.response.body", "body": f"reached {path}\n".encode()})
 
 
-async def body(receive: Receive) -> tuple[int, str]:
-    """Its size, and what it was."""
-    size, digest = 0, hashlib.sha256()
+async def body(receive: Receive) -> tuple[int, str, bytes]:
+    """Its size, what it was, and its first megabyte."""
+    size, digest, text = 0, hashlib.sha256(), b""
     while True:
         message = await receive()
         part = message.get("body", b"")
         size += len(part)
         digest.update(part)
+        text += part[: max(0, 1_000_000 - len(text))]
         if message["type"] != "http.request" or not message.get("more_body"):
-            return size, digest.hexdigest()
+            return size, digest.hexdigest(), text
 
 
-def note(scope: dict[str, Any], path: str, size: int, digest: str) -> None:
-    """Prints what arrived."""
+def note(scope: dict[str, Any], path: str, size: int, digest: str) -> str:
+    """Prints what arrived; the host that it was for."""
     headers = {key.decode(): value.decode("latin-1") for key, value in scope["headers"]}
     seen = {"scheme": scope["scheme"], "http": scope["http_version"], "path": path}
     seen |= {"method": scope.get("method", "GET"), "query": scope["query_string"].decode()}
     seen |= {"host": headers.get("host", ""), "headers": headers, "size": size, "sha256": digest}
     print(json.dumps(seen), flush=True)
+    return headers.get("host", "")
+
+
+async def say_hello(send: Send, model: str) -> None:
+    """As a model's API streams an answer."""
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": model, "content": []}
+    usage = {"input_tokens": 1, "output_tokens": 1}
+    text = {"type": "text_delta", "text": "hello from the stub"}
+    await start(send, "text/event-stream")
+    for event in (
+        {"type": "message_start", "message": message | {"stop_reason": None, "usage": usage}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": text},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+        {"type": "message_stop"},
+    ):
+        line = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+        await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def start(

@@ -14,7 +14,7 @@ use crate::notices::{or_skip, warn};
 use crate::running::Running;
 
 /// Of the agent and of the web; it has Python, too.
-pub const AGENT_IMAGE: &str = "claude-bottle-test:agent";
+pub const AGENT_IMAGE: &str = "claude-bottle-test:agent-2";
 /// What egress puts into requests for api.example.com.
 pub const TOKEN: &str = "t0ken-of-the-operator";
 /// What the init says once it has its control socket.
@@ -298,7 +298,8 @@ fn on_network(container: &Container, network: &Network, field: &str) -> String {
 fn web(folder: &Path, outside: &Network) -> Container {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sidecars/upstream.py");
     let names = ["api", "late", "raw", "denied", "git"];
-    let mut arguments = vec![format!("--network={}", outside.0)];
+    let maker = "--network-alias=api.anthropic.com".to_owned();
+    let mut arguments = vec![format!("--network={}", outside.0), maker];
     arguments.extend(names.map(|name| format!("--network-alias={name}.example.com")));
     arguments.push(format!("--volume={}:/web", folder.join("web").display()));
     arguments.push(format!("--volume={script}:/upstream.py:ro"));

@@ -8,14 +8,20 @@ use std::path::{Display, Path};
 use supervise::files::{MAX_CONFIG, read_all, read_bounded};
 use supervise::host::HostPattern;
 use supervise::pipelock_check::objections;
-use supervise::pipelock_config::{hosts_of_routes, pipelock_config};
+use supervise::pipelock_config::{
+    headers_of_routes, hosts_of_routes, pipelock_config, with_headers_ignored,
+};
 
 use super::{say, warn};
 
 pub(crate) fn run(routes: Option<&Path>, hosts: Vec<String>) -> Result<(), String> {
     let mut all = BTreeSet::new();
+    let mut headers = BTreeSet::new();
     if let Some(path) = routes {
-        all.extend(read_routes(path)?);
+        let text = read_routes(path)?;
+        let wrong = |problem| format!("{}: {problem}", name(path));
+        all.extend(hosts_of_routes(&text).map_err(wrong)?);
+        headers = headers_of_routes(&text).map_err(wrong)?;
     }
     for host in hosts {
         all.insert(HostPattern::try_from(host)?);
@@ -23,7 +29,7 @@ pub(crate) fn run(routes: Option<&Path>, hosts: Vec<String>) -> Result<(), Strin
     if all.is_empty() {
         warn("no host is named, so this configuration allows nothing");
     }
-    say(&pipelock_config(&all))
+    say(&with_headers_ignored(&pipelock_config(&all), &headers))
 }
 
 /// For whoever starts pipelock: each problem on a line of its own.
@@ -43,7 +49,7 @@ pub(crate) fn check(path: &Path) -> Result<(), String> {
     ))
 }
 
-fn read_routes(path: &Path) -> Result<Vec<HostPattern>, String> {
+fn read_routes(path: &Path) -> Result<String, String> {
     let name = name(path);
     let text = read(path).map_err(|error| {
         format!("{name}: {error}; --routes takes the routes.yaml of egress, or - for stdin")
@@ -51,7 +57,7 @@ fn read_routes(path: &Path) -> Result<Vec<HostPattern>, String> {
     if is_stdin(path) && text.is_empty() {
         warn("stdin is empty; docker run passes it on with -i");
     }
-    hosts_of_routes(&text).map_err(|problem| format!("{name}: {problem}"))
+    Ok(text)
 }
 
 fn is_stdin(path: &Path) -> bool {
