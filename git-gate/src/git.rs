@@ -78,6 +78,11 @@ pub(crate) fn mirror_settings<'a>(
         ("receive.denyDeleteCurrent", "ignore"),
         ("receive.denyNonFastForwards", "false"),
         ("receive.advertisePushOptions", "false"),
+        // Malformed objects and names of files that harm who checks them out (git-fsck(1)). With
+        // these three what git itself only mentions is refused too: no git of today writes it.
+        ("receive.fsckObjects", "true"),
+        ("receive.fsck.badFilemode", "error"),
+        ("receive.fsck.badTagName", "error"),
         ("uploadpack.allowFilter", "true"),
         ("http.receivepack", "true"),
         ("diff.renames", "false"),
@@ -146,6 +151,8 @@ pub(crate) fn head(answer: &str) -> Option<&str> {
 
 /// Hands the push on: all of it or nothing, and only if the upstream is where the client saw it.
 ///
+/// `environment` has to be that of a view, in which no ref can have the name of an id.
+///
 /// The upstream is named by its URL: for a named remote git would want to move its tracking refs,
 /// which the quarantine forbids.
 pub(crate) fn push(
@@ -163,10 +170,7 @@ pub(crate) fn push(
     arguments.extend(["--".to_owned(), upstream.url.clone()]);
     arguments.extend(updates.iter().map(Update::refspec));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // It forbids to change refs, and an upstream on the same disk would obey it.
-    let mut environment = environment.to_vec();
-    environment.retain(|(name, _)| name != "GIT_QUARANTINE_PATH");
-    remote_command(gate, upstream, &environment, &arguments)
+    remote_command(gate, upstream, environment, &arguments)
 }
 
 /// `git daemon` for one connection, on stdin and stdout.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, Gate, Ssh, Upstream};
 use crate::plan::Plan;
-use crate::{git, process, refresh};
+use crate::{git, process, refresh, view};
 
 /// The names by which git calls us, as hooks. git daemon takes no arguments for its hook, so the
 /// name says which one it is.
@@ -40,7 +40,9 @@ pub(crate) fn prepare(config: &Config) -> Result<(), Vec<String>> {
         problems.extend(opened.map(|error| format!("{}: {error}", rules.display())));
     }
     if problems.is_empty() {
-        let made = hooks(gate).map_err(|error| format!("{}: {error}", gate.root.display()));
+        let made = hooks(gate)
+            .and_then(|()| view::clear(gate))
+            .map_err(|error| format!("{}: {error}", gate.root.display()));
         problems.extend(made.err());
     }
     if problems.is_empty() {

@@ -15,7 +15,8 @@ use crate::notice::{Ongoing, say};
 use crate::push::{self, Update};
 use crate::scan::Scan;
 use crate::scan::finding::{self, Finding, printable};
-use crate::{git, journal, lock, process, reason};
+use crate::view::View;
+use crate::{git, journal, lock, names, process, quarantine, reason};
 
 /// A thousand refs take less.
 const MOST_INPUT: u64 = 4 << 20;
@@ -101,10 +102,12 @@ fn receive(config: &Config, upstream: &Upstream, updates: &mut Vec<Update>) -> R
     *updates = push::updates(&input)?;
     let brings_objects = updates.iter().any(|update| update.new.is_some());
     let environment = environment(brings_objects)?;
+    let view = View::make(&config.gate, upstream, &environment, deadline)?;
+    names::check(updates, view.names.iter().map(String::as_str))?;
     if brings_objects {
-        scan(config, upstream, &environment, updates, deadline)?;
+        scan(config, upstream, &view.environment, updates, deadline)?;
     }
-    forward(&config.gate, upstream, &environment, updates, deadline)
+    forward(&config.gate, upstream, &view.environment, updates, deadline)
 }
 
 /// Without the quarantine the scan would see none of the pushed objects, or the wrong ones. Only a
@@ -134,6 +137,7 @@ fn scan(
     let scan =
         Scan { gate: &config.gate, upstream, environment, updates, deadline, done: done.clone() };
     let extent = scan.extent()?;
+    quarantine::check(&config.gate, upstream, environment, &extent.ids(), deadline)?;
     let all = extent.objects();
     say(&format!("scanning {} commits, {all} objects", extent.commits()));
     let ongoing = Ongoing::begin(move || {

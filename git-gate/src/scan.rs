@@ -10,6 +10,7 @@ mod objects;
 mod report;
 mod text;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, BufReader, Write};
 use std::process::Stdio;
@@ -57,6 +58,10 @@ pub(crate) struct Extent {
 impl Extent {
     pub(crate) fn objects(&self) -> usize {
         self.objects.len()
+    }
+
+    pub(crate) fn ids(&self) -> HashSet<&str> {
+        self.objects.iter().map(|object| object.id.as_str()).collect()
     }
 
     pub(crate) fn commits(&self) -> usize {

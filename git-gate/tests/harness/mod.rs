@@ -4,6 +4,7 @@
 mod client;
 mod gate;
 pub mod programs;
+pub mod raw;
 mod sshd;
 
 use std::path::{Path, PathBuf};
