@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use lexopt::{Arg, Parser};
 
 use crate::config::{DEFAULT_FILE, FILE_VARIABLE};
+use crate::filter;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -36,6 +37,8 @@ pub(crate) enum Request {
     /// The same for smart HTTP.
     Refresh(Vec<OsString>),
     PreReceive,
+    /// git, as git daemon and git-http-backend call it.
+    Git(Vec<OsString>),
     /// Keeps the lock of a mirror.
     HoldLock,
     Help,
@@ -54,6 +57,7 @@ pub(crate) fn parse(
     match Path::new(&called).file_name().and_then(|name| name.to_str()) {
         Some("access") => return Ok(Request::Access(arguments)),
         Some("pre-receive") => return Ok(Request::PreReceive),
+        Some(filter::NAME) => return Ok(Request::Git(arguments)),
         _ => {}
     }
     match arguments.first().and_then(|word| word.to_str()) {
@@ -108,6 +112,8 @@ mod tests {
         let words = ["/git/.git-gate/hooks/access", "upload-pack", "/git/app.git"];
         assert_eq!(ask(&words, None), Ok(Request::Access(arguments)));
         assert_eq!(ask(&["hooks/pre-receive"], None), Ok(Request::PreReceive));
+        let arguments = vec![OsString::from("receive-pack"), OsString::from(".")];
+        assert_eq!(ask(&["git", "receive-pack", "."], None), Ok(Request::Git(arguments)));
         assert_eq!(ask(&["git-gate", "hold-lock"], None), Ok(Request::HoldLock));
     }
 

@@ -72,10 +72,12 @@ pub(crate) struct Limits {
     pub(crate) sessions: usize,
     /// Bytes of one push as they come over the network.
     pub(crate) push: u64,
-    /// Bytes of one object.
+    /// Bytes of one object, and of what is packed in it.
     pub(crate) file: u64,
     /// Bytes that one push unpacks to, decoded forms included.
     pub(crate) scan: u64,
+    /// Bytes of memory, of each process that unpacks or scans a push.
+    pub(crate) memory: u64,
 }
 
 /// How an upstream is reached.
@@ -132,6 +134,11 @@ impl Gate {
     /// Our own files, beside the mirrors.
     pub(crate) fn own(&self) -> PathBuf {
         self.root.join(".git-gate")
+    }
+
+    /// Where git daemon and git-http-backend look for git.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.own().join("programs")
     }
 
     /// Where git looks for hooks.

@@ -173,11 +173,16 @@ pub(crate) fn push(
     remote_command(gate, upstream, environment, &arguments)
 }
 
-/// `git daemon` for one connection, on stdin and stdout.
-pub(crate) fn daemon(gate: &Gate, access: &Path) -> Plan {
+/// Where git has programs that are no part of its main one. They are run from there by themselves,
+/// as git would put this folder before the one in which they have to look for git.
+pub(crate) fn ask_programs() -> Plan {
+    Plan::new("git", Path::new("/")).arguments(["--exec-path"])
+}
+
+/// `git daemon` for one connection, on stdin and stdout; `programs` is where it is.
+pub(crate) fn daemon(gate: &Gate, programs: &Path, access: &Path) -> Plan {
     let seconds = |time: std::time::Duration| time.as_secs().to_string();
-    let arguments: [OsString; 11] = [
-        "daemon".into(),
+    let arguments: [OsString; 10] = [
         "--inetd".into(),
         "--log-destination=none".into(),
         "--export-all".into(),
@@ -189,7 +194,7 @@ pub(crate) fn daemon(gate: &Gate, access: &Path) -> Plan {
         format!("--timeout={}", seconds(gate.times.idle)).into(),
         gate.root.clone().into(),
     ];
-    Plan::new("git", Path::new("/")).arguments(arguments)
+    Plan::new(programs.join("git-daemon"), Path::new("/")).arguments(arguments)
 }
 
 fn with(option: &str, value: &std::ffi::OsStr) -> OsString {

@@ -4,9 +4,11 @@
 mod access;
 mod arguments;
 mod config;
+mod filter;
 mod git;
 mod journal;
 mod lock;
+mod memory;
 mod messages;
 mod mirrors;
 mod names;
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Request::Access(arguments) => verdict(access::hook(load_for_hook(), &arguments)),
         Request::Refresh(arguments) => verdict(access::refresh(load_for_hook(), &arguments)),
         Request::PreReceive => verdict(pre_receive::hook(load_for_hook())),
+        Request::Git(arguments) => filter::run(load_for_hook(), &arguments),
         Request::HoldLock => verdict(lock::hold().is_ok()),
         Request::Check(file) => match load(&file) {
             Ok(_) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, Gate, Ssh, Upstream};
 use crate::plan::Plan;
-use crate::{git, process, refresh, view};
+use crate::{filter, git, process, refresh, view};
 
 /// The names by which git calls us, as hooks. git daemon takes no arguments for its hook, so the
 /// name says which one it is.
@@ -17,7 +17,7 @@ pub(crate) const HOOKS: [&str; 2] = ["access", "pre-receive"];
 /// HEAD of a new mirror, until upstream says what it is.
 const NO_BRANCH: &str = "--initial-branch=git-gate/unknown";
 /// Programs that only say their version take less.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Prepares everything.
 ///
@@ -40,7 +40,7 @@ pub(crate) fn prepare(config: &Config) -> Result<(), Vec<String>> {
         problems.extend(opened.map(|error| format!("{}: {error}", rules.display())));
     }
     if problems.is_empty() {
-        let made = hooks(gate)
+        let made = links(gate)
             .and_then(|()| view::clear(gate))
             .map_err(|error| format!("{}: {error}", gate.root.display()));
         problems.extend(made.err());
@@ -68,17 +68,19 @@ fn unreadable(upstream: &Upstream, ssh: &Ssh) -> Vec<String> {
 
 /// Links to this program: links work where the root is read-only, and where `/git` is mounted
 /// with noexec.
-fn hooks(gate: &Gate) -> io::Result<()> {
-    fs::create_dir_all(gate.hooks())?;
+fn links(gate: &Gate) -> io::Result<()> {
     let program = std::env::current_exe()?;
-    for name in HOOKS {
-        let link = gate.hooks().join(name);
-        if fs::read_link(&link).ok().as_deref() == Some(program.as_path()) {
-            continue;
-        }
-        match fs::remove_file(&link) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => symlink(&program, &link)?,
+    for (folder, names) in [(gate.hooks(), &HOOKS[..]), (gate.programs(), &[filter::NAME])] {
+        fs::create_dir_all(&folder)?;
+        for name in names {
+            let link = folder.join(name);
+            if fs::read_link(&link).ok().as_deref() == Some(program.as_path()) {
+                continue;
+            }
+            match fs::remove_file(&link) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => symlink(&program, &link)?,
+            }
         }
     }
     Ok(())

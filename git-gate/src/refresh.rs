@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::config::{Config, Gate, Upstream};
 use crate::reason::reason;
-use crate::{git, lock, process};
+use crate::{filter, git, lock, process};
 
 /// Why the mirror is not up to date.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(crate) fn refresh(
     if is_fresh(read(&stamp), asked.saturating_sub(newer_than), now()) {
         return Ok(());
     }
-    let environment = git::environment(std::env::var_os("PATH"));
+    let environment = git::environment(filter::usual_path(gate));
     let began = now();
     fetch(gate, upstream, &environment, deadline)?;
     set_head(gate, upstream, &environment, deadline)?;

@@ -23,8 +23,9 @@ use crate::config::{Gate, Limits, Upstream};
 use crate::messages::Messages;
 use crate::plan::Plan;
 use crate::push::Update;
-use crate::{git, process};
+use crate::{git, memory, process};
 use before::Before;
+use decode::{Decoder, Stop};
 use finding::{Finding, Secrets, printable};
 use objects::{Kind, Listed};
 use report::Raw;
@@ -96,12 +97,14 @@ impl Scan<'_> {
         let feed = move |gitleaks| feeder.feed(gitleaks);
         let (finished, delivered) = process::run_fed(&self.gitleaks("stdin"), feed, self.deadline)?;
         let log = &finished.stderr;
+        self.had_memory(log)?;
         let delivered = delivered.map_err(|error| format!("{error}{}", complaint(log)))?;
         let bytes = Some(delivered.bytes);
         let raw = report::findings(finished.status.code(), &finished.stdout, log, bytes)?;
         let mut of_history = Vec::new();
         if let Some(history) = history {
             let finished = history.join().map_err(|_| "the scan of the history broke off")??;
+            self.had_memory(&finished.stderr)?;
             let code = finished.status.code();
             of_history = report::findings(code, &finished.stdout, &finished.stderr, None)?;
         }
@@ -126,6 +129,15 @@ impl Scan<'_> {
             }
         }
         Ok(Scanned { findings, incomplete: delivered.incomplete })
+    }
+
+    /// What gitleaks says of itself, and of the git that it runs.
+    fn had_memory(&self, log: &str) -> Result<(), String> {
+        if !memory::ran_out(log) {
+            return Ok(());
+        }
+        let limit = self.gate.limits.memory;
+        Err(format!("to scan it takes more than max-memory ({limit} bytes)"))
     }
 
     fn tips(&self) -> Vec<&str> {
@@ -156,6 +168,9 @@ impl Scan<'_> {
             .arguments(["--report-path=-".to_owned(), format!("--exit-code={}", report::FOUND)])
             .environment(self.environment)
             .environment(&git::settings(&git::mirror_settings(self.gate, [self.upstream])));
+        // Go collects its garbage in time if it knows of the limit.
+        let memory = self.gate.limits.memory / 4 * 3;
+        let plan = plan.variable("GOMEMLIMIT", format!("{memory}B"));
         match &self.gate.gitleaks_config {
             Some(file) => plan.variable("GITLEAKS_CONFIG", file),
             None => plan.variable("GITLEAKS_CONFIG_TOML", "[extend]\nuseDefault = true\n"),
@@ -324,12 +339,12 @@ impl Feeder {
                 text.part(origin(), &names).map_err(failed)?;
             } else {
                 text.part(origin(), &contents).map_err(failed)?;
-                let decoded =
-                    decode::decode(&contents, &mut budget).map_err(|_| self.too_much())?;
-                incomplete += usize::from(decoded.incomplete);
-                for other in &decoded.texts {
-                    text.part(origin(), other).map_err(failed)?;
-                }
+                let mut give = |decoded: &[u8]| text.part(origin(), decoded);
+                let room = self.limits.file;
+                let mut decoder = Decoder { budget, room, give: &mut give, incomplete: false };
+                decoder.decode(&contents).map_err(|stop| self.stopped(stop, &path))?;
+                budget = decoder.budget;
+                incomplete += usize::from(decoder.incomplete);
             }
             self.done.fetch_add(1, Ordering::Relaxed);
         }
@@ -338,6 +353,20 @@ impl Feeder {
         }
         let (bytes, map) = text.end().map_err(failed)?;
         Ok(Delivered { bytes, map, incomplete })
+    }
+
+    fn stopped(&self, stop: Stop, path: &str) -> String {
+        let Limits { file, memory, .. } = self.limits;
+        match stop {
+            Stop::TooMuch => self.too_much(),
+            Stop::TooBig => {
+                format!("what is packed in \"{path}\" has more than max-file-size ({file} bytes)")
+            }
+            Stop::NoMemory => {
+                format!("to unpack \"{path}\" takes more than max-memory ({memory} bytes)")
+            }
+            Stop::Lost(error) => format!("not everything could be scanned: {error}"),
+        }
     }
 
     fn too_much(&self) -> String {

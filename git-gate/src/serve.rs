@@ -21,7 +21,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::Config;
-use crate::{git as commands, journal, mirrors};
+use crate::mirrors::START_TIMEOUT;
+use crate::{filter, git as commands, journal, mirrors, process};
 
 /// What sessions have to end by themselves when the gate is asked to end.
 const GRACE: Duration = Duration::from_secs(4);
@@ -40,6 +41,10 @@ struct Shared {
     /// The environment of git and its hooks.
     environment: Vec<(String, std::ffi::OsString)>,
     program: PathBuf,
+    /// Where git daemon and git-http-backend are.
+    programs: PathBuf,
+    /// By which those two find our filter when they look for git.
+    filtered: Vec<(String, std::ffi::OsString)>,
     sessions: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     /// Becomes true when sessions have to end at once.
@@ -107,6 +112,12 @@ async fn run(config: Config, file: PathBuf) -> io::Result<()> {
 
 fn shared(config: Config, file: &Path, cut: watch::Receiver<bool>) -> io::Result<Shared> {
     let mut environment = commands::environment(std::env::var_os("PATH"));
+    let usual = environment.iter().find(|(name, _)| name == "PATH");
+    let usual = usual.map(|(_, path)| path.clone()).unwrap_or_default();
+    let filtered = filter::environment(&config.gate.programs(), &usual);
+    let plan = commands::ask_programs().environment(&environment);
+    let asked = process::run(&plan, Vec::new(), Instant::now() + START_TIMEOUT);
+    let programs = asked.map_err(io::Error::other)?.text();
     let pairs = commands::mirror_settings(&config.gate, &config.upstreams);
     environment.extend(commands::settings(&pairs));
     environment.push((crate::config::FILE_VARIABLE.to_owned(), std::path::absolute(file)?.into()));
@@ -114,6 +125,8 @@ fn shared(config: Config, file: &Path, cut: watch::Receiver<bool>) -> io::Result
     environment.push((journal::VARIABLE.to_owned(), log.into()));
     Ok(Shared {
         environment,
+        filtered,
+        programs: PathBuf::from(programs.trim_end()),
         program: std::env::current_exe()?,
         sessions: Arc::new(Semaphore::new(config.gate.limits.sessions)),
         refusals: Arc::new(Semaphore::new(MOST_REFUSALS)),

@@ -10,7 +10,7 @@ use super::complaints::Complaints;
 use super::section::{Placed, Section};
 use super::{Gate, Limits, Protocol, Times};
 
-pub(super) const KEYS: [&str; 17] = [
+pub(super) const KEYS: [&str; 18] = [
     "root",
     "listen",
     "http-listen",
@@ -28,7 +28,11 @@ pub(super) const KEYS: [&str; 17] = [
     "max-push-size",
     "max-file-size",
     "max-scan-size",
+    "max-memory",
 ];
+
+/// With less gitleaks can't begin.
+const LEAST_MEMORY: u64 = 256 << 20;
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Ssh, Protocol::Https, Protocol::File];
 
@@ -116,10 +120,30 @@ fn times(section: &mut Section) -> Times {
 
 fn limits(section: &mut Section) -> Limits {
     let sessions = section.integer("max-sessions", 1..=1000).unwrap_or(16);
+    let file = section.size("max-file-size").unwrap_or(50 << 20);
     Limits {
         sessions: usize::try_from(sessions).unwrap_or(1),
         push: section.size("max-push-size").unwrap_or(512 << 20),
-        file: section.size("max-file-size").unwrap_or(100 << 20),
+        file,
         scan: section.size("max-scan-size").unwrap_or(2 << 30),
+        memory: memory(section, file),
     }
+}
+
+/// gitleaks takes eight times a file's size for its diff, and git three times for its changes.
+fn memory(section: &mut Section, file: u64) -> u64 {
+    let least = file.saturating_mul(3).max(LEAST_MEMORY);
+    let Some(memory) = section.size("max-memory") else {
+        return file.saturating_mul(10).max(512 << 20);
+    };
+    if memory < least
+        && let Some(value) = section.get("max-memory")
+    {
+        let message = format!(
+            "`max-memory` is too little; with this `max-file-size` it is at least \"{}MiB\"",
+            least.div_ceil(1 << 20)
+        );
+        section.complain(value.span(), message);
+    }
+    memory
 }

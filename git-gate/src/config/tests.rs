@@ -37,6 +37,18 @@ fn one_upstream_is_enough() {
 }
 
 #[test]
+fn memory_is_enough_for_the_largest_file() {
+    let memory = |gate: &str| parse("f", &format!("[gate]\n{gate}\n")).unwrap().gate.limits.memory;
+    assert_eq!(memory(""), 512 << 20);
+    assert_eq!(memory("max-file-size = \"1GiB\""), 10 << 30);
+    assert_eq!(memory("max-memory = \"300MiB\""), 300 << 20);
+    let text = "[gate]\nmax-file-size = \"200MiB\"\nmax-memory = \"512MiB\"\n";
+    let error = errors(text);
+    assert!(error.contains(":3:14: `max-memory` is too little"), "{error}");
+    assert!(error.contains("at least \"600MiB\""), "{error}");
+}
+
+#[test]
 fn every_setting_is_taken() {
     let text = format!(
         "[gate]\nroot = \"/srv/git\"\nlisten = \"127.0.0.1:1\"\nhttp-listen = \"off\"\n\
@@ -44,7 +56,7 @@ fn every_setting_is_taken() {
          protocols = [\"ssh\", \"file\"]\nrequest-timeout = \"1s\"\nidle-timeout = \"2s\"\n\
          session-timeout = \"1h\"\nfetch-timeout = \"3s\"\npush-timeout = \"4s\"\n\
          max-sessions = 5\nmax-push-size = \"6KiB\"\nmax-file-size = \"7MiB\"\n\
-         max-scan-size = \"8GiB\"\n{SMALLEST}default-branch = \"refs/heads/trunk\"\n\
+         max-scan-size = \"8GiB\"\nmax-memory = \"1GiB\"\n{SMALLEST}default-branch = \"refs/heads/trunk\"\n\
          [[upstream]]\nname = \"lib\"\nurl = \"file:///srv/lib.git\"\n"
     );
     let config = parse("upstreams.toml", &text).unwrap();
@@ -52,7 +64,8 @@ fn every_setting_is_taken() {
     assert_eq!((gate.http_listen, gate.health_listen), (None, None));
     assert_eq!(gate.gitleaks_config.as_deref(), Some(Path::new("/c")));
     assert_eq!(gate.times.push, Duration::from_secs(4));
-    assert_eq!(gate.limits, Limits { sessions: 5, push: 6 << 10, file: 7 << 20, scan: 8 << 30 });
+    let (push, file, scan, memory) = (6 << 10, 7 << 20, 8 << 30, 1 << 30);
+    assert_eq!(gate.limits, Limits { sessions: 5, push, file, scan, memory });
     assert_eq!(config.upstreams[0].default_branch.as_deref(), Some("trunk"));
     assert_eq!(config.upstreams[1].ssh, None);
 }
@@ -70,7 +83,7 @@ fn everything_that_is_wrong_is_said_with_its_place() {
          upstreams.toml:4:1: unknown key `port` in [gate]; it takes root, listen, http-listen, \
          health-listen, gitleaks, gitleaks-config, approved-fingerprints, protocols, request-timeout, \
          idle-timeout, session-timeout, fetch-timeout, push-timeout, max-sessions, \
-         max-push-size, max-file-size, max-scan-size\n\
+         max-push-size, max-file-size, max-scan-size, max-memory\n\
          upstreams.toml:6:8: `name` begins with a letter or a digit and goes on with those, - _ \
          and .; it does not end in .git, which the gate adds\n\
          upstreams.toml:7:7: `url` has to begin with ssh://, or to be USER@HOST:PATH\n\

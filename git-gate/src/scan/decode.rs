@@ -1,7 +1,10 @@
 //! Other ways to read an object, for rules that know plain text only: UTF-16 and UTF-32, gzip,
-//! and zip (so jar, docx, whl …), one inside another up to a depth. Pure.
+//! and zip (so jar, docx, whl …), one inside another up to a depth. Pure but for where it goes.
+//!
+//! Each text is given away as soon as it is there. What is held of an object at a time are its
+//! layers, which together are no larger than one file may be.
 
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 
 use flate2::read::MultiGzDecoder;
 use zip::ZipArchive;
@@ -12,89 +15,119 @@ const DEPTH: usize = 3;
 const SHORTEST_RUN: usize = 7;
 /// More files in an archive than this are no archive that people push.
 const MOST_FILES: usize = 100_000;
+/// So much is unpacked at a time.
+const PIECE: usize = 1 << 16;
 
-/// The decoded contents, one after the other.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Decoded {
-    pub(crate) texts: Vec<Vec<u8>>,
-    /// Something in it could be read only in part: it is broken, encrypted, or of another kind.
+/// Why decoding stops.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// More comes out of all than is allowed.
+    TooMuch,
+    /// More comes out of one file, with what it is packed in, than is allowed.
+    TooBig,
+    /// There is no memory for it.
+    NoMemory,
+    /// It could not be given away.
+    Lost(io::Error),
+}
+
+/// Decodes one object after another.
+pub(crate) struct Decoder<'a> {
+    /// How many bytes may still come out.
+    pub(crate) budget: u64,
+    /// How many bytes the layers of one object may have together.
+    pub(crate) room: u64,
+    /// Where each text goes.
+    pub(crate) give: &'a mut dyn FnMut(&[u8]) -> io::Result<()>,
+    /// Something of it could be read only in part: it is broken, encrypted, or of another kind.
     pub(crate) incomplete: bool,
 }
 
-/// More comes out of it than is allowed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooMuch;
+impl Decoder<'_> {
+    /// Gives whatever else can be read in `bytes`.
+    ///
+    /// # Errors
+    /// If more would come out than may.
+    pub(crate) fn decode(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        self.layer(bytes, 0, self.room)
+    }
 
-/// What else can be read in `bytes`; `budget` is how many bytes may come out, and is lessened.
-///
-/// # Errors
-/// If more would come out.
-pub(crate) fn decode(bytes: &[u8], budget: &mut u64) -> Result<Decoded, TooMuch> {
-    let mut decoded = Decoded::default();
-    layer(bytes, 0, budget, &mut decoded)?;
-    Ok(decoded)
-}
+    /// `room` is what the layers below this one may have.
+    fn layer(&mut self, bytes: &[u8], depth: usize, room: u64) -> Result<(), Stop> {
+        for gap in [1, 3] {
+            let text = wide_text(bytes, gap);
+            if !text.is_empty() {
+                self.spend(text.len())?;
+                (self.give)(&text).map_err(Stop::Lost)?;
+            }
+        }
+        let is_gzip = bytes.starts_with(&[0x1f, 0x8b]);
+        let is_zip = bytes.starts_with(b"PK\x03\x04");
+        if (is_gzip || is_zip) && depth == DEPTH {
+            self.incomplete = true;
+        } else if is_gzip {
+            self.inner(MultiGzDecoder::new(bytes), depth, room)?;
+        } else if is_zip {
+            self.unzip(bytes, depth, room)?;
+        }
+        Ok(())
+    }
 
-fn layer(bytes: &[u8], depth: usize, budget: &mut u64, found: &mut Decoded) -> Result<(), TooMuch> {
-    for gap in [1, 3] {
-        let text = wide_text(bytes, gap);
-        if !text.is_empty() {
-            *budget = budget.checked_sub(text.len() as u64).ok_or(TooMuch)?;
-            found.texts.push(text);
+    fn unzip(&mut self, bytes: &[u8], depth: usize, room: u64) -> Result<(), Stop> {
+        // The list of an archive's files is read at once, so they are counted before.
+        if bytes.windows(4).filter(|window| window == b"PK\x01\x02").count() > MOST_FILES {
+            return Err(Stop::TooMuch);
+        }
+        let Ok(mut archive) = ZipArchive::new(Cursor::new(bytes)) else {
+            self.incomplete = true;
+            return Ok(());
+        };
+        let mut names = Vec::new();
+        for index in 0..archive.len() {
+            let Ok(file) = archive.by_index(index) else {
+                self.incomplete = true;
+                continue;
+            };
+            names.extend_from_slice(file.name_raw());
+            names.push(b'\n');
+            names.extend_from_slice(file.comment().as_bytes());
+            names.push(b'\n');
+            self.inner(file, depth, room)?;
+        }
+        self.spend(names.len())?;
+        (self.give)(&names).map_err(Stop::Lost)
+    }
+
+    /// What is packed, and what is packed in that.
+    fn inner(&mut self, reader: impl Read, depth: usize, room: u64) -> Result<(), Stop> {
+        let inner = self.expand(reader, room)?;
+        self.layer(&inner, depth + 1, room.saturating_sub(inner.len() as u64))?;
+        (self.give)(&inner).map_err(Stop::Lost)
+    }
+
+    /// What comes out before an error is kept: others can read it too.
+    fn expand(&mut self, mut reader: impl Read, room: u64) -> Result<Vec<u8>, Stop> {
+        let mut text = Vec::new();
+        loop {
+            text.try_reserve(PIECE).map_err(|_| Stop::NoMemory)?;
+            let before = text.len();
+            let result = reader.by_ref().take(PIECE as u64).read_to_end(&mut text);
+            let count = text.len() - before;
+            self.spend(count)?;
+            if text.len() as u64 > room {
+                return Err(Stop::TooBig);
+            }
+            self.incomplete |= result.is_err();
+            if result.is_err() || count == 0 {
+                return Ok(text);
+            }
         }
     }
-    let is_gzip = bytes.starts_with(&[0x1f, 0x8b]);
-    let is_zip = bytes.starts_with(b"PK\x03\x04");
-    if !is_gzip && !is_zip {
-        return Ok(());
-    }
-    if depth == DEPTH {
-        found.incomplete = true;
-        return Ok(());
-    }
-    if is_gzip {
-        let inner = expand(MultiGzDecoder::new(bytes), budget, found)?;
-        layer(&inner, depth + 1, budget, found)?;
-        found.texts.push(inner);
-        return Ok(());
-    }
-    unzip(bytes, depth, budget, found)
-}
 
-fn unzip(bytes: &[u8], depth: usize, budget: &mut u64, found: &mut Decoded) -> Result<(), TooMuch> {
-    let Ok(mut archive) = ZipArchive::new(Cursor::new(bytes)) else {
-        found.incomplete = true;
-        return Ok(());
-    };
-    if archive.len() > MOST_FILES {
-        return Err(TooMuch);
+    fn spend(&mut self, count: usize) -> Result<(), Stop> {
+        self.budget = self.budget.checked_sub(count as u64).ok_or(Stop::TooMuch)?;
+        Ok(())
     }
-    let mut names = Vec::new();
-    for index in 0..archive.len() {
-        let Ok(file) = archive.by_index(index) else {
-            found.incomplete = true;
-            continue;
-        };
-        names.extend_from_slice(file.name_raw());
-        names.push(b'\n');
-        names.extend_from_slice(file.comment().as_bytes());
-        names.push(b'\n');
-        let inner = expand(file, budget, found)?;
-        layer(&inner, depth + 1, budget, found)?;
-        found.texts.push(inner);
-    }
-    *budget = budget.checked_sub(names.len() as u64).ok_or(TooMuch)?;
-    found.texts.push(names);
-    Ok(())
-}
-
-/// What comes out before an error is kept: others can read it too.
-fn expand(reader: impl Read, budget: &mut u64, found: &mut Decoded) -> Result<Vec<u8>, TooMuch> {
-    let mut text = Vec::new();
-    let result = reader.take(budget.saturating_add(1)).read_to_end(&mut text);
-    found.incomplete |= result.is_err();
-    *budget = budget.checked_sub(text.len() as u64).ok_or(TooMuch)?;
-    Ok(text)
 }
 
 /// The ASCII text whose letters stand `gap` NULs apart: UTF-16 has one, UTF-32 three. This
@@ -167,10 +200,29 @@ mod tests {
         text.bytes().flat_map(letter).collect()
     }
 
+    /// The texts, and whether some are missing.
+    fn decode(bytes: &[u8], budget: u64, room: u64) -> Result<(Vec<Vec<u8>>, bool), Stop> {
+        let mut texts = Vec::new();
+        let mut give = |text: &[u8]| {
+            texts.push(text.to_owned());
+            Ok(())
+        };
+        let mut decoder = Decoder { budget, room, give: &mut give, incomplete: false };
+        decoder.decode(bytes)?;
+        let incomplete = decoder.incomplete;
+        Ok((texts, incomplete))
+    }
+
+    const MUCH: u64 = 1_000_000;
+
     fn finds(bytes: &[u8]) -> bool {
-        let decoded = decode(bytes, &mut 1_000_000).unwrap();
+        let (texts, _) = decode(bytes, MUCH, MUCH).unwrap();
         let finds = |text: &Vec<u8>| text.windows(TEXT.len()).any(|part| part == TEXT.as_bytes());
-        decoded.texts.iter().any(finds)
+        texts.iter().any(finds)
+    }
+
+    fn is_incomplete(bytes: &[u8]) -> bool {
+        decode(bytes, MUCH, MUCH).unwrap().1
     }
 
     #[test]
@@ -186,7 +238,7 @@ mod tests {
                 );
             }
         }
-        assert_eq!(decode(TEXT.as_bytes(), &mut 100).unwrap(), Decoded::default());
+        assert_eq!(decode(TEXT.as_bytes(), 100, 100).unwrap(), (Vec::new(), false));
     }
 
     #[test]
@@ -205,16 +257,36 @@ mod tests {
         assert!(finds(&three));
         let four = gzip(&three);
         assert!(!finds(&four));
-        assert!(decode(&four, &mut 1_000_000).unwrap().incomplete);
+        assert!(is_incomplete(&four));
     }
 
     #[test]
-    fn a_bomb_is_refused() {
-        let bomb = gzip(&vec![b'x'; 1_000_000]);
-        assert_eq!(decode(&bomb, &mut 999_999), Err(TooMuch));
-        assert!(decode(&bomb, &mut 1_000_000).is_ok());
-        let bomb = zip_of("a", &vec![b'x'; 1_000_000]);
-        assert_eq!(decode(&bomb, &mut 10_000), Err(TooMuch));
+    fn a_bomb_is_refused_while_it_unpacks() {
+        for bomb in [gzip(&vec![b'x'; 1_000_000]), zip_of("a", &vec![b'x'; 1_000_000])] {
+            assert!(matches!(decode(&bomb, 999_999, MUCH), Err(Stop::TooMuch)));
+            assert!(matches!(decode(&bomb, MUCH * 2, 999_999), Err(Stop::TooBig)));
+            assert!(decode(&bomb, MUCH + 3, MUCH).is_ok());
+        }
+        // The layers count together, but the files of an archive one by one.
+        let nested = gzip(&gzip(&noise(600_000)));
+        assert!(matches!(decode(&nested, MUCH * 2, MUCH), Err(Stop::TooBig)));
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for name in ["a", "b"] {
+            writer.start_file(name, SimpleFileOptions::default()).unwrap();
+            writer.write_all(&[b'x'; 600_000]).unwrap();
+        }
+        let two = writer.finish().unwrap().into_inner();
+        assert!(decode(&two, MUCH * 2, MUCH).is_ok());
+    }
+
+    /// Bytes that do not compress.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        (0..length).map(|_| next()).collect()
     }
 
     #[test]
@@ -223,8 +295,8 @@ mod tests {
         let whole = gzip(&[TEXT.as_bytes(), &text].concat());
         let cut = &whole[..whole.len() / 2];
         assert!(finds(cut));
-        assert!(decode(cut, &mut 1_000_000).unwrap().incomplete);
-        assert!(decode(b"PK\x03\x04 nothing", &mut 1000).unwrap().incomplete);
+        assert!(is_incomplete(cut));
+        assert!(is_incomplete(b"PK\x03\x04 nothing"));
     }
 
     proptest! {
@@ -232,7 +304,7 @@ mod tests {
         fn nothing_is_too_much_for_it(bytes in proptest::collection::vec(any::<u8>(), 0..300),
                                       head in 0..3usize) {
             let head: &[u8] = [&b""[..], b"\x1f\x8b\x08\0", b"PK\x03\x04"][head];
-            let _ = decode(&[head, &bytes].concat(), &mut 100_000);
+            let _ = decode(&[head, &bytes].concat(), 100_000, 100_000);
         }
 
         #[test]
@@ -240,7 +312,7 @@ mod tests {
             text in "[ -~]{8,40}", before in "[^\\x00]{0,9}", little in any::<bool>()
         ) {
             let bytes = [before.as_bytes(), b"\xff\xff", &wide(&text, little, 1)].concat();
-            let found = decode(&bytes, &mut 10_000).unwrap().texts.concat();
+            let found = decode(&bytes, 10_000, 10_000).unwrap().0.concat();
             prop_assert!(found.windows(text.len()).any(|part| part == text.as_bytes()));
         }
     }

@@ -68,6 +68,8 @@ pub(crate) fn header(reader: &mut impl BufRead, id: &str) -> io::Result<(Kind, u
 /// Reads the contents that follow the header, and the newline behind them.
 pub(crate) fn contents(reader: &mut impl Read, size: u64) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
+    let length = usize::try_from(size).map_err(io::Error::other)?;
+    contents.try_reserve_exact(length).map_err(io::Error::other)?;
     reader.by_ref().take(size).read_to_end(&mut contents)?;
     let mut newline = [0];
     reader.read_exact(&mut newline)?;

@@ -26,7 +26,7 @@ pub(super) async fn answer(
     gone: watch::Receiver<()>,
 ) -> io::Result<Response<Body>> {
     let (parts, body) = request.into_parts();
-    let plan = cgi::plan(&shared.config.gate, &parts, &shared.environment);
+    let plan = cgi::plan(shared, &parts);
     let (group, pipes) = Group::spawn(&plan, shared.groups.clone())?;
     let Pipes { stdin, mut stdout, mut stderr } = pipes;
     tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });

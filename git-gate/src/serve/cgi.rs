@@ -1,23 +1,22 @@
 //! How git-http-backend(1) is asked, and how its answer begins (RFC 3875). Pure.
 
-use std::ffi::OsString;
-
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
 
-use crate::config::Gate;
+use super::Shared;
 use crate::plan::Plan;
 
 /// The header of an answer is not longer.
 pub(super) const LONGEST_HEADER: usize = 16 << 10;
 
 /// The call of git-http-backend for this request.
-pub(super) fn plan(gate: &Gate, request: &Parts, environment: &[(String, OsString)]) -> Plan {
+pub(super) fn plan(shared: &Shared, request: &Parts) -> Plan {
+    let gate = &shared.config.gate;
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
-    let mut plan = Plan::new("git", &gate.root)
-        .arguments(["http-backend"])
-        .environment(environment)
+    let mut plan = Plan::new(shared.programs.join("git-http-backend"), &gate.root)
+        .environment(&shared.environment)
+        .environment(&shared.filtered)
         .variable("GIT_PROJECT_ROOT", &gate.root)
         .variable("GIT_HTTP_EXPORT_ALL", "1")
         .variable("REQUEST_METHOD", request.method.as_str())

@@ -23,7 +23,9 @@ pub(super) async fn session(stream: TcpStream, shared: Arc<Shared>, slot: OwnedS
         return;
     }
     let access = shared.config.gate.hooks().join("access");
-    let plan = git::daemon(&shared.config.gate, &access).environment(&shared.environment);
+    let plan = git::daemon(&shared.config.gate, &shared.programs, &access)
+        .environment(&shared.environment)
+        .environment(&shared.filtered);
     let (group, pipes) = match Group::spawn(&plan, shared.groups.clone()) {
         Ok(spawned) => spawned,
         Err(error) => {
