@@ -338,6 +338,7 @@ impl Init {
         self.remnants.put_off(gap);
         self.hooks.put_off(gap);
         self.event_file.put_off(gap);
+        self.upward.put_off(gap);
         self.reloads.put_off(gap);
         if let Some(control) = &mut self.control {
             control.put_off(gap);

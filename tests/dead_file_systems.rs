@@ -7,20 +7,23 @@ mod harness;
 use std::process::Command;
 
 use harness::dead_file_system::DeadFileSystem;
-use harness::{Ended, Position, Running, positions, start_bundle};
+use harness::{Ended, Position, Running, bundle_command, positions, start, start_bundle};
 
 /// A bundle that runs until it is ended, with these keys of its own and of its service.
 fn bundle(position: Position, keys: &str, service: &str) -> (Running, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("socket");
-    let text = format!(
-        "[bundle]\nsocket = \"{}\"\n{keys}\n[[service]]\nname = \"web\"\n\
-         command = [\"WITNESS\", \"web\", \"TERM=!0\", \"HUP=HUP\"]\n{service}\n",
-        socket.display()
-    );
+    let text = text(&directory, keys, service);
     let mut running = start_bundle(position, &harness::with_witness(&text));
     running.wait_for("[web] web");
     (running, directory)
+}
+
+fn text(directory: &tempfile::TempDir, keys: &str, service: &str) -> String {
+    format!(
+        "[bundle]\nsocket = \"{}\"\n{keys}\n[[service]]\nname = \"web\"\n\
+         command = [\"WITNESS\", \"web\", \"TERM=!0\", \"HUP=HUP\"]\n{service}\n",
+        directory.path().join("socket").display()
+    )
 }
 
 /// The init does what it is there for, and ends when it is asked to.
@@ -98,4 +101,30 @@ fn sockets_whose_file_system_has_stopped_answering_hold_up_no_shutdown() {
     running.signal("TERM");
     let ended = running.end();
     assert_eq!(ended.code(), 0, "{ended:?}");
+}
+
+#[test]
+fn whoever_started_the_init_is_told_by_paths_that_hold_up_nobody() {
+    let Some(dead) = DeadFileSystem::mount() else { return };
+    for position in positions() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = harness::bundle(&harness::with_witness(&text(&directory, "", "")));
+        let mut command = bundle_command(position, &file);
+        let mut running = start(command.env("NOTIFY_SOCKET", dead.path("notify")));
+        running.wait_for("[web] web");
+        goes_on((running, directory));
+    }
+}
+
+#[test]
+fn a_ready_file_whose_file_system_has_stopped_answering_holds_up_nobody() {
+    let (directory, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = harness::bundle(&harness::with_witness(&text(&directory, "", "")));
+    let mut command = bundle_command(Position::Child, &file);
+    let ready_file = place.path().join("ready");
+    let mut running = start(command.arg("--ready-file").arg(&ready_file));
+    running.wait_for("[web] web");
+    harness::until("it is ready", || ready_file.exists().then_some(()));
+    let Some(_dead) = DeadFileSystem::mount_over(place.path()) else { return };
+    goes_on((running, directory));
 }

@@ -70,6 +70,7 @@ impl Init {
         let end = self.supervisor.end_at_the_latest().unwrap_or(now);
         let mut patience = Patience::new(self.logs.written(), now, end);
         self.flush_output(&mut patience, events);
+        self.tell_the_rest_upward(events);
         if let Some(append) = self.take_last_events()
             && let Err(error) = self.do_in_child(append, events)
         {
@@ -131,7 +132,7 @@ impl Init {
     }
 
     /// Has a child do what a file system may not answer to, and waits for it as for a reader.
-    fn do_in_child(
+    pub(super) fn do_in_child(
         &mut self,
         work: impl Fn() -> io::Result<()>,
         events: &mut Events,

@@ -78,7 +78,10 @@ impl Init {
 
     /// Whether it is a child of ours that does something for us.
     pub(super) fn is_helper(&self, pid: i32) -> bool {
-        self.helpers.is_running(pid) || self.hooks.is_running(pid) || self.event_file.is_writer(pid)
+        self.helpers.is_running(pid)
+            || self.hooks.is_running(pid)
+            || self.event_file.is_writer(pid)
+            || self.upward.is_scout(pid)
     }
 
     /// Whose the process is, dead or alive, with regard to a service that has a main process.

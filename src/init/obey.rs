@@ -231,6 +231,7 @@ impl Init {
             self.processes.is_service(pid)
                 || self.hooks.is_running(pid)
                 || self.event_file.is_writer(pid)
+                || self.upward.is_scout(pid)
         };
         let Some(strays) = tree::descendants(own, is_ours) else {
             // Nothing tells who they are; with no service left they are all that there is.

@@ -165,7 +165,8 @@ impl Init {
         let Some(id) = self.processes.remove(pid) else {
             self.asked.remove(&pid.as_raw_nonzero().get());
             self.reloads.reaped(pid);
-            if !self.event_writer_ended(pid, status)
+            if !self.scout_ended(pid, status)
+                && !self.event_writer_ended(pid, status)
                 && !self.hook_ended(pid, status, refusal.as_ref())
             {
                 self.helper_ended(pid, status, refusal);

@@ -1,5 +1,6 @@
 //! Tells whoever started the init whether all is ready: by `NOTIFY_SOCKET`, sd_notify(3), and by a
-//! file that is there as long as it is so.
+//! file that is there as long as it is so. The paths of both may be on a file system that does not
+//! answer, so a child looks them up first, and the init right after that.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,15 +12,23 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::own_file::OwnFile;
+use mio::Events;
+use rustix::process::Pid;
+
+use super::own_file::{OwnFile, look_at};
+use super::remnants::kill_session;
 use super::{Init, answer};
 use crate::error_text::error_text;
+use crate::exit::ExitStatus;
+use crate::sys::fork::fork;
 
 /// How long it takes until what could not be told is tried again for the first time; twice as long
 /// each further time.
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 /// How long it takes at the most.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
+/// How long a path may take to be looked up.
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(super) struct Upward {
@@ -32,6 +41,12 @@ pub(super) struct Upward {
     /// Whether it was told that the bundle comes down.
     is_stopping: bool,
     unsaid: Option<Unsaid>,
+    /// Whether the ready file is still to be made or removed.
+    is_to_mark: bool,
+    /// The child that looks up the paths, and how long it may take.
+    scout: Option<(Pid, Instant)>,
+    /// Whether it was said that it took too long, since the last that did not.
+    has_complained: bool,
 }
 
 /// What is still to be told.
@@ -69,9 +84,27 @@ impl Upward {
         self.notify_socket.is_some() || self.ready_file.is_some()
     }
 
-    /// When it is tried again to tell what could not be told.
+    /// When it is tried again to tell what could not be told, or a look takes too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.unsaid.as_ref().map(|unsaid| unsaid.at)
+        let unsaid = self.unsaid.as_ref().map(|unsaid| unsaid.at);
+        self.scout.map(|(_, until)| until).or(unsaid)
+    }
+
+    pub(super) fn is_scout(&self, pid: i32) -> bool {
+        self.scout.is_some_and(|(scout, _)| scout.as_raw_nonzero().get() == pid)
+    }
+
+    /// Nobody ran for so long.
+    pub(super) fn put_off(&mut self, gap: Duration) {
+        self.scout.iter_mut().for_each(|(_, until)| *until += gap);
+    }
+
+    /// Where something is to be done.
+    fn paths(&self) -> Vec<PathBuf> {
+        let socket = self.notify_socket.as_deref().map(Path::new);
+        let socket = socket.filter(|path| !path.as_os_str().as_bytes().starts_with(b"@"));
+        let file = self.ready_file.as_deref().filter(|_| self.is_to_mark);
+        socket.into_iter().chain(file).map(Path::to_owned).collect()
     }
 
     /// This is to be told, and nothing of what came before it.
@@ -149,11 +182,7 @@ impl Init {
         let is_ready = !is_stopping && answer::is_healthy(self);
         if is_ready != self.upward.is_ready {
             self.upward.is_ready = is_ready;
-            if let Err(error) = self.upward.mark() {
-                let file = self.upward.ready_file.clone().unwrap_or_default();
-                let error = error_text(&error);
-                self.say(&format!("can't keep the ready file {}: {error}", file.display()));
-            }
+            self.upward.is_to_mark = true;
             self.upward.tell(
                 match is_ready {
                     true => "READY=1\nSTATUS=every service is ready",
@@ -166,10 +195,97 @@ impl Init {
             self.upward.is_stopping = true;
             self.upward.tell("STOPPING=1", now);
         }
+        if let Some((pid, until)) = &mut self.upward.scout {
+            if *until <= now {
+                let pid = *pid;
+                // It is reaped soon, if KILL can end it.
+                *until = now + LONGEST_LOOK;
+                kill_session(pid);
+            }
+            return;
+        }
+        let Some(unsaid) = self.upward.unsaid.as_mut().filter(|unsaid| unsaid.at <= now) else {
+            return;
+        };
+        if self.killing {
+            // So would be who looks; what is left is told at the end.
+            unsaid.at = now + LONGEST_DELAY;
+        } else if self.supervisor.outcome().is_none() {
+            let paths = self.upward.paths();
+            let scout =
+                if paths.is_empty() { None } else { fork(&[], || look_at_all(&paths)).ok() };
+            match scout {
+                Some(pid) => self.upward.scout = Some((pid, now + LONGEST_LOOK)),
+                // Without a process to be had, to try is better than to leave it.
+                None => self.tell_what_is_due(now),
+            }
+        }
+    }
+
+    /// Whether it was the child that looks up the paths that was just reaped.
+    pub(super) fn scout_ended(&mut self, pid: Pid, status: ExitStatus) -> bool {
+        if !self.upward.is_scout(pid.as_raw_nonzero().get()) {
+            return false;
+        }
+        self.upward.scout = None;
+        let now = Instant::now();
+        if status == ExitStatus::Code(0) {
+            self.upward.has_complained = false;
+            self.tell_what_is_due(now);
+            return true;
+        }
+        if let Some(unsaid) = &mut self.upward.unsaid {
+            unsaid.at = now + LONGEST_DELAY;
+        }
+        if !self.killing && !std::mem::replace(&mut self.upward.has_complained, true) {
+            let paths = self.upward.paths();
+            let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+            let paths = paths.join(", ");
+            self.say(&format!(
+                "can't tell whether all is ready: no answer from {paths}; trying again"
+            ));
+        }
+        true
+    }
+
+    /// What is left at the end.
+    pub(super) fn tell_the_rest_upward(&mut self, events: &mut Events) {
+        let paths = self.upward.paths();
+        let look = || {
+            paths.iter().for_each(|path| look_at(path));
+            Ok(())
+        };
+        // One that still looks has not got an answer, and nobody else would.
+        if self.upward.unsaid.is_some()
+            && self.upward.scout.is_none()
+            && (paths.is_empty() || self.do_in_child(look, events).is_ok())
+        {
+            let now = Instant::now();
+            if let Some(unsaid) = &mut self.upward.unsaid {
+                unsaid.at = now;
+            }
+            self.tell_what_is_due(now);
+        }
+    }
+
+    fn tell_what_is_due(&mut self, now: Instant) {
+        if std::mem::take(&mut self.upward.is_to_mark)
+            && let Err(error) = self.upward.mark()
+        {
+            let file = self.upward.ready_file.clone().unwrap_or_default();
+            let error = error_text(&error);
+            self.say(&format!("can't keep the ready file {}: {error}", file.display()));
+        }
         if let Some(words) = self.upward.try_to_tell(now) {
             self.say(&words);
         }
     }
+}
+
+/// The child's work.
+fn look_at_all(paths: &[PathBuf]) -> u8 {
+    paths.iter().for_each(|path| look_at(path));
+    0
 }
 
 #[cfg(test)]
