@@ -17,7 +17,6 @@ from mitmproxy.proxy import server_hooks
 
 from egress import (
     answer,
-    backpressure,
     ca,
     decision,
     framing,
@@ -31,6 +30,7 @@ from egress.echo import EchoRefused
 from egress.guarded_stream import Permit
 from egress.hostname import canonical_name
 from egress.log import Log, MitmproxyLog, place, without_quotes
+from egress.mitmproxy_changes import CHANGED
 from egress.mitmproxy_options import Option, option_problems, upstream_of
 from egress.placeholders import Leak, holds
 from egress.routes import Auth
@@ -156,8 +156,8 @@ class Egress:
         if problems:
             refuse(problems)
         self._upstream = upstream_of(ctx.options.mode)
-        guarded_stream.install()
-        backpressure.install()
+        for changed in CHANGED:
+            changed.install()
         self._take_over_the_log()
 
     def _take_over_the_log(self) -> None:
@@ -283,6 +283,8 @@ class Egress:
         if response.status_code == 101:
             if not permit.websocket:
                 raise RuntimeError("a switch to a protocol that was not asked for")
+            # None was asked for, and mitmproxy would unpack messages of any size.
+            response.headers.pop("Sec-WebSocket-Extensions", None)
         else:
             framing.frame_response(http_flow.request, response)
             if permit.websocket:

@@ -34,7 +34,7 @@ class State:
 
 
 def denial(deny: Deny, method: str, host: str, port: int, path: str) -> Answer:
-    """A 403 that says which rule is missing, and how to ask for it."""
+    """Says which rule is missing, and how to ask for it."""
     body: dict[str, object] = {
         "error": "denied by egress",
         "reason": deny.reason.value,
@@ -52,7 +52,7 @@ def denial(deny: Deny, method: str, host: str, port: int, path: str) -> Answer:
             " request again"
         )
         body["allowed"] = f"http://{OWN_NAME}/allowlist"
-    return _json(403, body)
+    return _json(deny.status, body)
 
 
 def echo_refused(why: str) -> Answer:

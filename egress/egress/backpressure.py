@@ -28,7 +28,10 @@ class Backlog:
 
     def update(self, connection: str, size: int) -> None:
         """So much waits for this connection now."""
-        self._sizes[connection] = size
+        if size:
+            self._sizes[connection] = size
+        else:
+            self._sizes.pop(connection, None)
         if sum(self._sizes.values()) > _MOST:
             self._small.clear()
         else:
@@ -63,6 +66,11 @@ class MeasuredHttp2Client(Http2Client):
             yield from (len(chunk.data) for chunk in chunks)
         for queued in self.stream_queue.values():
             yield from (len(e.data) for e in queued if isinstance(e, RequestData))
+
+
+def waits(client: Client, what: str, size: int) -> None:
+    """So much of this client's waits for something else than an HTTP/2 upstream."""
+    _backlogs.setdefault(client, Backlog()).update(what, size)
 
 
 _drain_writers = server.ConnectionHandler.drain_writers

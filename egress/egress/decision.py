@@ -7,7 +7,7 @@ could be read in two ways is denied too.
 from dataclasses import dataclass
 from enum import Enum
 
-from egress import headers
+from egress import headers, limits
 from egress.hostname import DEFAULT_PORTS, canonical_name, split_authority
 from egress.route_fields import OWN_NAME
 from egress.routes import COMMON_METHODS, Route, Routes
@@ -27,6 +27,7 @@ class Reason(Enum):
     ADDRESS = "malformed-host"
     TARGET = "malformed-target"
     HEADERS = "malformed-headers"
+    TOO_LARGE = "head-too-large"
     CREDENTIAL = "credential-in-query"
     LEAK = "placeholder-leak"
     GIT_PUSH = "git-push"
@@ -71,6 +72,7 @@ class Deny:
 
     reason: Reason
     message: str
+    status: int = 403
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,9 @@ def decide_connect(routes: Routes, host: str, port: int, over_tls: bool) -> Deny
 
 def decide(routes: Routes, request: Request) -> Allow | Deny | Own:
     """Whether this request may leave."""
+    excess = limits.excess(request.target, request.headers)
+    if excess is not None:
+        return Deny(Reason.TOO_LARGE, excess.message, excess.status)
     if headers.malformed(request.headers):
         return Deny(Reason.HEADERS, "a header has a line break in it")
     if request.tunnel is None and request.scheme == "http":

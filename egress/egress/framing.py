@@ -5,6 +5,7 @@ HTTP/2's frames say it, so that no header has to. mitmproxy passes the headers o
 
 from mitmproxy import http
 
+WRONG_LENGTH = "the request's body is not as long as its content-length says"
 _WITHOUT_BODY = frozenset({204, 304})
 
 
@@ -16,6 +17,12 @@ def frame_request(request: http.Request) -> None:
     """
     if request.is_http2 and "content-length" not in request.headers:
         request.headers["Transfer-Encoding"] = "chunked"
+
+
+def declared_length(request: http.Request) -> int | None:
+    """What the head says of the body's length; None if it says nothing that is a length."""
+    value = request.headers.get("content-length", "")
+    return int(value) if value.isascii() and value.isdigit() else None
 
 
 def frame_response(request: http.Request, response: http.Response) -> None:

@@ -1,25 +1,31 @@
-"""mitmproxy's HTTP stream, with four things changed.
+"""mitmproxy's HTTP stream, with six things changed.
 
 It opens no connection for a request that has no permit: should the addon not be there any more
 (mitmproxy unloads a script whose file has gone), nothing leaves. A request that is answered here is
 answered at once, where mitmproxy would first keep all of its body in memory. A WebSocket gets a
-connection of its own, as mitmproxy has none over HTTP/2. And a body keeps its end where it goes
-from HTTP/2 to HTTP/1.
+connection of its own, as mitmproxy has none over HTTP/2. A body keeps its end where it goes
+from HTTP/2 to HTTP/1, and has the length that its head says. And what was refused is forgotten;
+mitmproxy would keep it as long as its connection.
 """
 
 from dataclasses import dataclass
 
+from mitmproxy import flow as mitmproxy_flow
 from mitmproxy import http
 from mitmproxy.connection import Connection
-from mitmproxy.proxy import layer
+from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.layers import http as http_layer
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
+    RequestData,
+    RequestEndOfMessage,
     RequestHeaders,
+    RequestProtocolError,
     ResponseProtocolError,
 )
+from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHeadersHook
 
-from egress import framing
+from egress import backpressure, connections, framing
 from egress.inspected_bodies import InspectedStream
 
 _KEY = "egress.permit"
@@ -70,6 +76,60 @@ class GuardedHttpStream(InspectedStream):
     """One request and its response."""
 
     _body_follows = False
+    _received = 0
+    # Bytes that wait for the connection to the upstream.
+    _waiting = 0
+
+    def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Counts what mitmproxy keeps while it waits."""
+        yield from super().handle_event(event)
+        waiting = self._waiting
+        if not self._paused:
+            self._waiting = 0
+        elif isinstance(event, RequestData):
+            self._waiting += len(event.data)
+        if waiting != self._waiting:
+            backpressure.waits(self.context.client, f"stream {id(self)}", self._waiting)
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, RequestData):
+            self._received += len(event.data)
+        elif isinstance(event, RequestEndOfMessage) and self._is_cut_short():
+            yield from self._refuse_length()
+            event = RequestProtocolError(
+                self.stream_id, framing.WRONG_LENGTH, ErrorCode.GENERIC_CLIENT_ERROR
+            )
+        yield from super()._handle_event(event)
+        errored = self.client_state == self.state_errored
+        over = errored or self.client_state == self.server_state == self.state_done
+        if over and not self.child_layer:
+            connections.end(self.context.client, self)
+        if errored:
+            yield http_layer.DropStream(self.stream_id)
+
+    def _is_cut_short(self) -> bool:
+        length = framing.declared_length(self.flow.request)
+        streaming = self.client_state == self.state_stream_request_body
+        return streaming and length is not None and length != self._received
+
+    def _refuse_length(self) -> layer.CommandGenerator[None]:
+        wrong = ResponseProtocolError(
+            self.stream_id, framing.WRONG_LENGTH, ErrorCode.REQUEST_VALIDATION_FAILED
+        )
+        yield http_layer.SendHttp(wrong, self.context.client)
+
+    def check_invalid(self, request: bool) -> layer.CommandGenerator[bool]:
+        """Refuses a head as malformed; also one whose body has ended before it began."""
+        ended = request and self.flow.request.is_http2 and not self._body_follows
+        if not ended or not framing.declared_length(self.flow.request):
+            return (yield from super().check_invalid(request))
+        self.flow.error = mitmproxy_flow.Error(framing.WRONG_LENGTH)
+        yield HttpRequestHeadersHook(self.flow)
+        yield HttpErrorHook(self.flow)
+        yield from self._refuse_length()
+        self.flow.live = False
+        self.client_state = self.server_state = self.state_errored
+        return True
 
     def state_wait_for_request_headers(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
         """Reads the request's head, and sends the answer if there is one already."""
@@ -98,6 +158,7 @@ class GuardedHttpStream(InspectedStream):
         connection, error = yield asked
         if error:
             return (yield from self._not_connected(error))
+        connections.begin(self.context.client, self)
         self.context.server = self.flow.server_conn = connection
         if self._body_follows and connection.alpn != b"h2":
             framing.frame_request(request)

@@ -1,6 +1,7 @@
 """What is left of the agent's request headers, and what is added to them. [pure]
 
-Header names are compared with "_" read as "-", because CGI and WSGI servers can't tell these two.
+Header names are compared with "_", "." and the like read as "-", because CGI and WSGI servers can't
+tell these apart.
 """
 
 import re
@@ -41,12 +42,21 @@ _CREDENTIAL = re.compile(
 )
 _UPGRADE = frozenset({b"upgrade", b"http2-settings"})
 _CONNECTION = frozenset({b"close", b"keep-alive"})
+# What says where a message ends, and how it is passed on. Only in its one spelling does it mean the
+# same to everybody.
+_FRAMING = frozenset(
+    {
+        *(b"transfer-encoding", b"content-length", b"content-encoding", b"host", b"expect"),
+        *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade"),
+    }
+)
+_SEPARATOR = re.compile(rb"[^a-z0-9]")
 _LINE_BREAK = re.compile(rb"[\r\n\x00]")
 
 
 def normal_name(name: bytes) -> bytes:
     """A header's name as a lax server might read it."""
-    return name.strip().lower().replace(b"_", b"-")
+    return _SEPARATOR.sub(b"-", name.strip().lower())
 
 
 def values(fields: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
@@ -97,6 +107,8 @@ def forwarded(
     result: list[tuple[bytes, bytes]] = []
     for name, value in fields:
         normal = normal_name(name)
+        if normal in _FRAMING and name.lower() != normal:
+            continue
         if normal in reserved or _dropped(normal, value, route, websocket):
             continue
         if name.lower() != b"connection":
@@ -116,6 +128,8 @@ def _dropped(name: bytes, value: bytes, route: Route, websocket: bool) -> bool:
         or name == _AUTHORIZATION
         or name in _OVERRIDES
         or (name in _UPGRADE and not websocket)
+        # A few bytes could become any number of them, and a message is held whole.
+        or name == b"sec-websocket-extensions"
         or (route.auth is not None and _CREDENTIAL.fullmatch(name) is not None)
     )
 

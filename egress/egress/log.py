@@ -8,11 +8,16 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TextIO
 
+from egress.log_rate import LogRate
+
 _LONGEST = 512
+# What the agent can cause at will. What it is allowed to send is always logged.
+_LIMITED = frozenset({"mitmproxy", "connection-refused", "request-failed", "internal-error"})
 # mitmproxy's texts quote what came over the wire.
 _QUOTED = re.compile(r"b?'[^']*'|b?\"[^\"]*\"")
 
@@ -22,11 +27,22 @@ Value = str | int | bool | None
 class Log:
     """Writes the lines."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, rate: LogRate | None = None) -> None:
         self._stream = stream or sys.stdout
+        self._rate = rate or LogRate()
 
     def write(self, event: str, **values: Value) -> None:
-        """One line; values that are None are left out."""
+        """One line; values that are None are left out. Too many refusals are only counted."""
+        if event in _LIMITED or values.get("decision") == "deny":
+            if not self._rate.take():
+                if self._rate.left_out == 1:
+                    self._print("log-limited", {"message": "refusals come too fast to log all"})
+                return
+            if left_out := self._rate.resume():
+                self._print("log-limited", {"left_out": left_out})
+        self._print(event, values)
+
+    def _print(self, event: str, values: Mapping[str, Value]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line: dict[str, Value] = {"time": now, "event": event}
         line |= {key: _bounded(value) for key, value in values.items() if value is not None}

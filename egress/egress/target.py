@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from egress.limits import MAX_LINE
+
 # How often a target may be encoded over and over. Links inside links reach three or four.
 _MAX_LAYERS = 8
 _PLAIN = re.compile(r"[\x21-\x7e]+")
@@ -50,7 +52,12 @@ class Target:
 
 
 def parse_target(raw: str) -> Target:
-    """Reads "/path?query"; raises MalformedTarget."""
+    """Reads "/path?query"; raises MalformedTarget.
+
+    Each layer of encoding is read once, so that the length bounds the time.
+    """
+    if len(raw) > MAX_LINE:
+        raise MalformedTarget(f"the target is longer than {MAX_LINE} bytes")
     if not raw.startswith("/"):
         raise MalformedTarget("the target does not start with a slash")
     if not _PLAIN.fullmatch(raw):

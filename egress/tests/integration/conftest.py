@@ -25,6 +25,7 @@ routes:
   - host: inspected.example.com
   - host: old.example.com
   - host: cut.example.com
+  - host: long.example.com
 """
 TOKENS = {"EGRESS_TOKEN_1": TOKEN, "EGRESS_TOKEN_BASIC": PASSWORD}
 

@@ -3,7 +3,7 @@
 It shows what leaves egress, and proves nothing about pipelock. Every name leads to the local
 upstream: port 80 to its plain side, any other port to its TLS side. The TLS of some names it ends
 itself: of INSPECTED as pipelock does where it reads it, of OLD for a server without HTTP/2, and of
-CUT for one whose answers break off.
+CUT for one whose answers break off, and of LONG for one whose answers have a head of some MB.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ import h2.connection
 import h2.errors
 import h2.events
 
-from tests.integration.upstream import CUT, INSPECTED, OLD, Upstream
+from tests.integration.upstream import CUT, INSPECTED, LONG, OLD, Upstream
 
 # What is spoken to them in TLS.
-OFFERS = {INSPECTED: ["h2", "http/1.1"], OLD: ["http/1.1"], CUT: ["h2"]}
+OFFERS = {INSPECTED: ["h2", "http/1.1"], OLD: ["http/1.1"], CUT: ["h2"], LONG: ["http/1.1"]}
 
 
 @dataclass
@@ -74,6 +74,9 @@ class StandInProxy:
                     await writer.start_tls(self.upstream.tls_context(OFFERS[host]))
                 if host == CUT:
                     await _cut_off(reader, writer)
+                elif host == LONG:
+                    there.close()
+                    await _long_head(reader, writer)
                 elif host == INSPECTED and _alpn(writer) != "h2":
                     await _one_answer(reader, writer, back, there)
             else:
@@ -102,6 +105,14 @@ async def _cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
                 protocol.send_headers(event.stream_id, [(":status", "200")])
                 protocol.send_data(event.stream_id, b"half of")
                 protocol.reset_stream(event.stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
+
+
+async def _long_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers with a head of some MB."""
+    await reader.readuntil(b"\r\n\r\n")
+    field = b"X: " + b"v" * 8000 + b"\r\n"
+    writer.write(b"HTTP/1.1 200 OK\r\n" + field * 500 + b"\r\n")
+    await reader.read()
 
 
 async def _one_answer(

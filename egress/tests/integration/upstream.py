@@ -31,6 +31,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 INSPECTED = "inspected.example.com"
 OLD = "old.example.com"
 CUT = "cut.example.com"
+LONG = "long.example.com"
 NAMES = (
     "api.example.com",
     "open.example.com",
@@ -40,6 +41,7 @@ NAMES = (
     INSPECTED,
     OLD,
     CUT,
+    LONG,
 )
 DOWNLOAD_CHUNKS = 2000
 CHUNK = b"x" * 100_000

@@ -112,3 +112,24 @@ def test_exactly_one_credential_goes_out_and_it_is_ours(fields: headers.Fields) 
     sent = headers.forwarded(fields, AUTH, ("Authorization", "Bearer ours"))
     assert headers.values(sent, b"authorization") == [b"Bearer ours"]
     assert {name for name, _ in sent} <= {b"Authorization", *ORDINARY}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(b"Transfer_Encoding", b"content_length", b"Content.Length", b"Transfer~Encoding"),
+        *(b"Host ", b"keep_alive", b"Content_Encoding", b"x.original.url", b"Te "),
+    ],
+)
+def test_what_is_read_as_framing_by_some_is_stripped(name: bytes) -> None:
+    assert headers.forwarded(((name, b"trailers"),), OPEN, None) == ()
+
+
+@pytest.mark.parametrize("name", [b"Transfer-Encoding", b"CONTENT-LENGTH", b"content-encoding"])
+def test_framing_itself_stays(name: bytes) -> None:
+    assert headers.forwarded(((name, b"x"),), OPEN, None) == ((name, b"x"),)
+
+
+def test_a_websocket_offers_no_compression() -> None:
+    fields = (*WEBSOCKET, (b"Sec-WebSocket-Extensions", b"permessage-deflate"))
+    assert headers.forwarded(fields, OPEN, None) == headers.forwarded(WEBSOCKET, OPEN, None)

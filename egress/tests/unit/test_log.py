@@ -3,6 +3,7 @@ import json
 import logging
 
 from egress.log import Log, MitmproxyLog, place, without_quotes
+from egress.log_rate import BURST, RATE, LogRate
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
@@ -45,3 +46,22 @@ def test_an_exceptions_place_is_shown_but_not_its_text() -> None:
     assert str(line["error"]).startswith("ValueError at ")
     assert "test_log.py" in str(line["error"])
     assert "s3cret" not in stream.getvalue()
+
+
+def test_refusals_without_end_are_counted() -> None:
+    now = [0.0]
+    stream = io.StringIO()
+    log = Log(stream, LogRate(lambda: now[0]))
+    for _ in range(int(BURST) + 500):
+        log.write("decision", decision="deny")
+    log.write("decision", decision="allow")
+    written = lines(stream)
+    assert len(written) == int(BURST) + 2
+    assert written[-2]["event"] == "log-limited"
+    assert written[-1]["decision"] == "allow"
+    now[0] = 1.0
+    for _ in range(int(RATE)):
+        log.write("mitmproxy", message="x")
+    resumed = lines(stream)[len(written) :]
+    assert [line["event"] for line in resumed] == ["log-limited", *["mitmproxy"] * int(RATE)]
+    assert resumed[0]["left_out"] == 500
