@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::files::open_log;
 use crate::proposal::{Proposal, Timestamp};
+use crate::text::visible_json;
 
 /// The log.
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ impl Audit {
 
     /// Adds a line. What can't be noted must not happen.
     pub fn add(&self, note: &Note<'_>) -> Result<(), String> {
-        let mut line = line(note, Timestamp(SystemTime::now())).to_string();
+        let mut line = visible_json(&line(note, Timestamp(SystemTime::now())).to_string());
         line.push('\n');
         let mut file = open_log(&self.path).map_err(|error| self.wrong(&error))?;
         file.write_all(line.as_bytes())

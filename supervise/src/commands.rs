@@ -7,12 +7,13 @@ pub(crate) mod show;
 pub(crate) mod watch;
 
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use serde_json::{Value, json};
 use supervise::paint::Paint;
 use supervise::proposal::Entry;
 use supervise::queue::Queue;
-use supervise::text::one_line;
+use supervise::text::{cut, fold, one_line, visible_json};
 
 /// Writes to stdout. That the reader has gone away ends the command, but is not worth a word.
 pub(crate) fn say(text: &str) -> Result<(), String> {
@@ -25,9 +26,36 @@ pub(crate) fn say(text: &str) -> Result<(), String> {
     })
 }
 
+/// Writes a line of JSON to stdout, which may be a terminal all the same.
+pub(crate) fn say_json(value: &Value) -> Result<(), String> {
+    say(&format!("{}\n", visible_json(&value.to_string())))
+}
+
+/// The columns of stdout: where it is no terminal, those that most have.
+pub(crate) fn width() -> usize {
+    columns_of(std::io::stdout()).unwrap_or(80)
+}
+
+/// Folded at a terminal. Elsewhere a program may look for a line.
+pub(crate) fn fold_for_a_person(line: &str, used: usize) -> String {
+    columns_of(std::io::stdout()).map_or_else(|| line.to_owned(), |width| fold(line, used, width))
+}
+
+/// None if it is no terminal, or one that nobody has told its size.
+fn columns_of(output: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(output).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
 /// Writes a line to stderr. Nobody is told if that fails.
 pub(crate) fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "supervise: {}", one_line(text));
+    const NAME: &str = "supervise: ";
+    let mut line = one_line(text);
+    // A program reads it line by line.
+    if let Some(width) = columns_of(std::io::stderr()) {
+        line = fold(&line, NAME.len(), width);
+    }
+    let _ = writeln!(std::io::stderr(), "{NAME}{line}");
 }
 
 pub(crate) fn paint() -> Paint {
@@ -74,9 +102,5 @@ pub(crate) fn status(entry: &Entry, paint: Paint) -> String {
 
 /// A text for one line of a table.
 pub(crate) fn short(text: &str, width: usize) -> String {
-    let line = one_line(text);
-    if line.chars().count() <= width {
-        return line;
-    }
-    line.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+    cut(&one_line(text), width)
 }

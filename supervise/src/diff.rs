@@ -2,7 +2,7 @@
 
 use similar::TextDiff;
 
-use crate::text::one_line;
+use crate::text::{fold, one_line};
 
 /// The diff as text that `patch` understands, unless a line holds characters that are made visible.
 pub fn unified(path: &str, before: &str, after: &str) -> String {
@@ -11,16 +11,16 @@ pub fn unified(path: &str, before: &str, after: &str) -> String {
     text.lines().map(|line| one_line(&line.replace('\t', "    ")) + "\n").collect()
 }
 
-/// The same in colours.
-pub fn coloured(diff: &str, paint: crate::paint::Paint) -> String {
-    let colour = |line: &str| match line.as_bytes().first() {
-        _ if line.starts_with("+++") || line.starts_with("---") => paint.bold(line),
-        Some(b'+') => paint.green(line),
-        Some(b'-') => paint.red(line),
-        Some(b'@') => paint.cyan(line),
-        _ => line.to_owned(),
+/// The same for a terminal: in colours, and folded.
+pub fn coloured(diff: &str, paint: crate::paint::Paint, width: usize) -> String {
+    let colour = |line: &str, folded: &str| match line.as_bytes().first() {
+        _ if line.starts_with("+++") || line.starts_with("---") => paint.bold(folded),
+        Some(b'+') => paint.green(folded),
+        Some(b'-') => paint.red(folded),
+        Some(b'@') => paint.cyan(folded),
+        _ => folded.to_owned(),
     };
-    diff.lines().map(|line| colour(line) + "\n").collect()
+    diff.lines().map(|line| colour(line, &fold(line, 0, width)) + "\n").collect()
 }
 
 #[cfg(test)]
@@ -32,7 +32,8 @@ mod tests {
     fn shows_what_changes_and_nothing_that_a_terminal_obeys() {
         let diff = unified("/etc/x", "a\nb\n", "a\nb\x1b[2J\nc\n");
         assert_eq!(diff, "--- /etc/x\n+++ /etc/x\n@@ -1,2 +1,3 @@\n a\n-b\n+b\\u{1b}[2J\n+c\n");
-        assert_eq!(coloured(&diff, Paint::new(false)), diff);
-        assert!(coloured(&diff, Paint::new(true)).contains("\x1b[32m+c\x1b[0m\n"));
+        assert_eq!(coloured(&diff, Paint::new(false), 80), diff);
+        assert!(coloured(&diff, Paint::new(true), 80).contains("\x1b[32m+c\x1b[0m\n"));
+        assert!(coloured(&diff, Paint::new(false), 10).contains("\n+b\\u{1b}[2\n    | J\n"));
     }
 }

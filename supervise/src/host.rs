@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::one_line;
+
 /// The longest name that DNS can carry, RFC 1035 section 2.3.4.
 const MAX_LENGTH: usize = 253;
 const MAX_LABEL: usize = 63;
@@ -143,7 +145,7 @@ pub(crate) fn quoted(text: &str) -> String {
     if text.chars().count() > SHOWN {
         shown.push('…');
     }
-    format!("{shown:?}")
+    one_line(&format!("{shown:?}"))
 }
 
 #[cfg(test)]

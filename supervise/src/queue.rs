@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use crate::directory::Directory;
 use crate::proposal::{Decision, Entry, Proposal, ProposalId};
+use crate::text::visible_json;
 
 /// Larger than any proposal: its text, every character of it escaped, and the rest.
 const MAX_FILE: u64 = 256 * 1024;
@@ -148,10 +149,10 @@ impl Queue {
 fn write(directory: &Directory, name: &str, content: &impl Serialize) -> Result<(), String> {
     let temporary = format!("{TEMPORARY}{}-{name}", std::process::id());
     let wrong = |error: io::Error| format!("{}: {error}", directory.path(name).display());
-    let mut text = serde_json::to_vec_pretty(content).map_err(|error| wrong(error.into()))?;
-    text.push(b'\n');
+    let text = serde_json::to_string_pretty(content).map_err(|error| wrong(error.into()))?;
+    let text = visible_json(&text) + "\n";
     let written = directory
-        .create(&temporary, &text)
+        .create(&temporary, text.as_bytes())
         // Unlike rename(2), link(2) never replaces what is there.
         .and_then(|()| directory.link(&temporary, name))
         .map_err(wrong);

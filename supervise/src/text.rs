@@ -1,9 +1,14 @@
 //! Free text of an agent: bounded when it comes in, made harmless when it goes to a terminal.
 //!
 //! A terminal obeys escape sequences (ECMA-48), so that text could repaint what the operator
-//! decides upon; Unicode's bidirectional controls can do as much (CVE-2021-42574).
+//! decides upon; Unicode's bidirectional controls can do as much (CVE-2021-42574). And a terminal
+//! wraps a long line, of which the rest would stand where our own words do.
+
+use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
+use unicode_general_category::{GeneralCategory, get_general_category};
+use unicode_width::UnicodeWidthChar;
 
 /// A text of at most so many bytes that is not blank.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +71,65 @@ pub fn many_lines(text: &str) -> String {
     shown
 }
 
+/// The text of a JSON document, of which those characters are escaped that are not for a person's
+/// eyes: JSON itself demands that of the first 32 control characters only (RFC 8259, section 7). Says
+/// the same, as outside of strings JSON has none of them.
+pub fn visible_json(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_harmless(character) || character == '\n' {
+            shown.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // A String takes everything.
+            let _ = write!(shown, "\\u{unit:04x}");
+        }
+    }
+    shown
+}
+
+/// A line that has been made harmless, in rows no wider than `width`. The first row begins after
+/// `used` columns of somebody else's; each other one begins with the bar.
+pub fn fold(line: &str, used: usize, width: usize) -> String {
+    let mut folded = String::with_capacity(line.len());
+    let (mut column, mut row_begins) = (used, used);
+    for character in line.chars() {
+        let columns = columns(character);
+        // A row of one character at least, however narrow the terminal is.
+        if column + columns > width && column > row_begins {
+            folded.push('\n');
+            folded.push_str(BAR);
+            (column, row_begins) = (BAR.len(), BAR.len());
+        }
+        folded.push(character);
+        column += columns;
+    }
+    folded
+}
+
+/// What stands before each line of an agent's text, and before each row that one is folded into.
+pub const BAR: &str = "    | ";
+
+/// A line that has been made harmless, cut off where it is wider than so many columns.
+pub fn cut(line: &str, width: usize) -> String {
+    if line.chars().map(columns).sum::<usize>() <= width {
+        return line.to_owned();
+    }
+    let mut column = columns('…');
+    let fits = |character: &char| {
+        column += columns(*character);
+        column <= width
+    };
+    line.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// As many as any terminal may take: those of East Asia take two for an ambiguous character, and
+/// simple ones a column for a combining one.
+fn columns(character: char) -> usize {
+    character.width_cjk().unwrap_or(1).max(1)
+}
+
 fn escape_into(character: char, shown: &mut String) {
     if is_harmless(character) {
         shown.push(character);
@@ -75,18 +139,34 @@ fn escape_into(character: char, shown: &mut String) {
 }
 
 fn is_harmless(character: char) -> bool {
-    let invisible = matches!(
+    let acts = matches!(
+        get_general_category(character),
+        GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+    );
+    !acts && !is_ignorable(character)
+}
+
+/// Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt): what is not shown at all by a
+/// program that does not know it.
+fn is_ignorable(character: char) -> bool {
+    matches!(
         character,
-        '\u{ad}' | '\u{61c}' | '\u{180e}'
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
+            | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
             | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
+            | '\u{fff0}'..='\u{fff8}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}'
-    );
-    !character.is_control() && !invisible
+    )
 }
 
 #[cfg(test)]
@@ -111,7 +191,57 @@ mod tests {
         assert_eq!(Short::try_from(" abcd\n".to_owned()).unwrap().as_str(), "abcd");
     }
 
+    #[test]
+    fn what_is_invisible_or_turns_the_text_is_shown() {
+        let class = r"[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\p{Zl}\p{Zp}]";
+        let parsed = regex_syntax::parse(class).unwrap();
+        let regex_syntax::hir::HirKind::Class(regex_syntax::hir::Class::Unicode(class)) =
+            parsed.kind()
+        else {
+            panic!("{parsed:?}");
+        };
+        for character in class.iter().flat_map(|range| range.start()..=range.end()) {
+            let shown = character.escape_unicode().to_string();
+            assert_eq!(one_line(&character.to_string()), shown);
+        }
+        assert_eq!(one_line("a\u{202e}\u{3164}\u{e0041}b"), "a\\u{202e}\\u{3164}\\u{e0041}b");
+    }
+
+    #[test]
+    fn json_stays_the_same_document() {
+        let text = "\u{202e}\u{9b}\u{7f}\u{e0041}ä\n";
+        let shown = visible_json(&serde_json::to_string(text).unwrap());
+        assert_eq!(shown, "\"\\u202e\\u009b\\u007f\\udb40\\udc41ä\\n\"");
+        assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
+    }
+
+    #[test]
+    fn rows_are_no_wider_than_the_terminal() {
+        assert_eq!(fold("abcdef", 4, 8), "abcd\n    | ef");
+        assert_eq!(fold("abcdef", 2, 8), "abcdef");
+        // Two columns each.
+        assert_eq!(fold("世界世", 4, 8), "世界\n    | 世");
+        assert_eq!(fold("a世", 7, 8), "a\n    | 世");
+        assert_eq!(fold("ab", 9, 4), "a\n    | b");
+        assert_eq!(cut("世界", 4), "世界");
+        assert_eq!(cut("世界界", 5), "世…");
+    }
+
     proptest! {
+        #[test]
+        fn every_row_but_the_first_is_behind_the_bar(text in any::<String>(), width in 8..100usize) {
+            let folded = fold(&one_line(&text), BAR.len(), width);
+            let mut rows = folded.split('\n');
+            let mut joined = rows.next().unwrap().to_owned();
+            prop_assert!(joined.chars().map(columns).sum::<usize>() + BAR.len() <= width);
+            for row in rows {
+                prop_assert!(row.starts_with(BAR));
+                prop_assert!(row.chars().map(columns).sum::<usize>() <= width);
+                joined.push_str(&row[BAR.len()..]);
+            }
+            prop_assert_eq!(joined, one_line(&text));
+        }
+
         #[test]
         fn nothing_that_is_shown_can_move_the_cursor(text in any::<String>()) {
             prop_assert!(one_line(&text).chars().all(is_harmless));

@@ -34,6 +34,72 @@ fn an_agents_words_have_no_power_over_the_terminal() {
 }
 
 #[test]
+fn what_json_leaves_as_it_is_does_not_reach_a_person() {
+    let world = World::new();
+    let evil = "a\u{9b}1A\u{7f}\u{202e}\u{3164}\u{e0041}b";
+    let server = world.serve();
+    let arguments = json!({"change": evil, "justification": evil, "wait_seconds": 0});
+    let id =
+        server.client().tool("propose_capability", arguments)["id"].as_str().unwrap().to_owned();
+    let shown = world.operator(&["show", &id, "--json"]).stdout;
+    let queued = world.read(&format!("run/queue/{id}.json"));
+    for text in [
+        &shown,
+        &world.operator(&["show", &id]).stdout,
+        &world.operator(&["list", "--json"]).stdout,
+        &queued,
+        &world.read("run/audit.jsonl"),
+    ] {
+        assert!(text.chars().all(|c| c == '\n' || (' '..='~').contains(&c)), "{text:?}");
+    }
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["justification"], evil);
+    assert_eq!(serde_json::from_str::<Value>(&queued).unwrap()["justification"], evil);
+}
+
+#[test]
+fn an_agents_words_stay_behind_their_bar() {
+    let world = World::new();
+    let server = world.serve();
+    // A terminal would wrap each before "note:" and "---".
+    let row = |width: usize, said: &str| format!("{said}{}", " ".repeat(width - said.len()));
+    let evil = |width: usize| {
+        let first = row(width - 6, "The docs need it.");
+        format!("{first}{}--- /etc/egress/routes.yaml", row(width, "note: reviewed 世界"))
+    };
+    let path = format!("a {}note: harmless", " ".repeat(200));
+    let finding = json!({"repository": "app", "fingerprint": format!("aws:{path}:{}", "0".repeat(64)),
+        "justification": evil(80), "wait_seconds": 0});
+    let change = json!({"change": format!("RUN {}", evil(80)), "justification": evil(60), "wait_seconds": 0});
+    let ids = [
+        server.client().tool("propose_gitleaks_exception", finding)["id"].clone(),
+        server.client().tool("propose_capability", change)["id"].clone(),
+    ];
+    let check = |shown: &str, width: usize, command: &str| {
+        assert!(shown.contains("capability") || shown.contains("exception"), "{command}: {shown}");
+        for line in shown.lines() {
+            let columns = line.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
+            let is_ours = line.starts_with("  note: from then on ");
+            assert!(columns <= width || is_ours, "{command}: {columns} columns: {line:?}");
+            assert!(!["note: ", "--- /etc/egress"].iter().any(|forged| line.starts_with(forged)));
+        }
+    };
+    for id in &ids {
+        let command = format!("show {}", id.as_str().unwrap());
+        // Without a terminal.
+        let words: Vec<&str> = command.split(' ').collect();
+        check(&world.operator(&words).stdout, 80, &command);
+        for width in [80, 60] {
+            if harness::has("script") {
+                let mut shown = world.at_terminal_of(width, &command);
+                let said = Said::of(shown.env("NO_COLOR", "1").output().unwrap());
+                check(&said.stdout.replace('\r', ""), width, &command);
+            }
+        }
+    }
+    check(&world.operator(&["list"]).stdout, 80, "list");
+}
+
+#[test]
 fn colours_are_for_a_terminal_that_wants_them() {
     if !harness::has("script") {
         return;

@@ -10,7 +10,8 @@ use supervise::queue::Queue;
 use supervise::settings::Settings;
 use supervise::text::Justification;
 
-use super::{find, paint, say, show};
+use super::show::Page;
+use super::{find, paint, say, say_json, width};
 use crate::arguments::Choice;
 
 /// Refuses an approval that nobody could be asked about and that nobody has said yes to: without `-t`
@@ -36,10 +37,10 @@ pub(crate) async fn approve(settings: &Settings, choice: &Choice) -> Result<(), 
     let _lock = decide::lock(&queue)?;
     let entry = find_pending(&queue, choice)?;
     let plan = Plan::make(settings, &entry.proposal.request)?;
-    let paint = paint();
     if !choice.json {
-        say(&show::description(&entry, paint))?;
-        say(&show::plan_text(&plan, paint))?;
+        let page = Page { paint: paint(), width: width() };
+        say(&page.description(&entry))?;
+        say(&page.plan(&plan))?;
         if !choice.yes && !confirmed()? {
             return Err("nothing was done".to_owned());
         }
@@ -94,7 +95,7 @@ fn confirmed() -> Result<bool, String> {
 fn done(entry: &Entry, choice: &Choice, status: &str, more: &str) -> Result<(), String> {
     let id = &entry.proposal.id;
     if choice.json {
-        return say(&format!("{}\n", json!({"id": id, "status": status})));
+        return say_json(&json!({"id": id, "status": status}));
     }
     say(&format!("\n{} {status}: {more}\n", paint().bold(&format!("proposal {id}"))))
 }

@@ -1,15 +1,17 @@
 //! `supervise list`: what waits for the operator, and what went wrong with the sidecars.
 
+use std::io::IsTerminal;
+
 use serde_json::json;
 use supervise::event_file::tail;
 use supervise::init_event::{Filter, InitEvent};
 use supervise::paint::Paint;
-use supervise::proposal::Entry;
+use supervise::proposal::{Entry, Request};
 use supervise::queue::Queue;
 use supervise::settings::Settings;
-use supervise::text::one_line;
+use supervise::text::{fold, one_line};
 
-use super::{entry_json, paint, say, short, status};
+use super::{entry_json, fold_for_a_person, paint, say, say_json, short, status, width};
 
 const FAILURES: usize = 5;
 const REQUEST_WIDTH: usize = 100;
@@ -30,9 +32,9 @@ pub(crate) fn run(settings: &Settings, json: bool, all: bool) -> Result<(), Stri
         let entries: Vec<_> = scan.entries.iter().map(entry_json).collect();
         let events: Vec<_> = failures.iter().map(InitEvent::json).collect();
         let object = json!({"proposals": entries, "failures": events, "problems": scan.problems});
-        return say(&format!("{object}\n"));
+        return say_json(&object);
     }
-    say(&text(&scan.entries, &failures, &scan.problems, paint()))
+    say(&text(&scan.entries, &failures, &scan.problems, paint(), width()))
 }
 
 fn failures(settings: &Settings) -> (Vec<InitEvent>, Option<String>) {
@@ -43,7 +45,13 @@ fn failures(settings: &Settings) -> (Vec<InitEvent>, Option<String>) {
     }
 }
 
-fn text(entries: &[Entry], failures: &[InitEvent], problems: &[String], paint: Paint) -> String {
+fn text(
+    entries: &[Entry],
+    failures: &[InitEvent],
+    problems: &[String],
+    paint: Paint,
+    width: usize,
+) -> String {
     let mut text = String::new();
     if entries.is_empty() {
         text.push_str("nothing waits for you\n");
@@ -59,28 +67,37 @@ fn text(entries: &[Entry], failures: &[InitEvent], problems: &[String], paint: P
         text.push_str(&format!("\n{}\n", paint.bold("lately went wrong")));
     }
     for event in failures {
-        text.push_str(&format!("  {}\n", paint.red(&one_line(&event.to_string()))));
+        text.push_str(&format!(
+            "  {}\n",
+            paint.red(&fold_for_a_person(&one_line(&event.to_string()), 2))
+        ));
     }
     if !problems.is_empty() {
         text.push_str(&format!("\n{}\n", paint.bold("skipped")));
     }
     for problem in problems {
-        text.push_str(&format!("  {}\n", paint.red(&one_line(problem))));
+        text.push_str(&format!("  {}\n", paint.red(&fold(&one_line(problem), 2, width))));
     }
     text
 }
 
-/// One proposal on one line.
+/// One proposal: on one line, unless a terminal is too narrow.
 pub(super) fn line(entry: &Entry, paint: Paint) -> String {
     let proposal = &entry.proposal;
     let padding = " ".repeat(8usize.saturating_sub(entry.status().len()));
-    let request =
-        short(&format!("{}: {}", proposal.request.kind(), proposal.request), REQUEST_WIDTH);
+    let place = format!("{padding}  {}  {:15}  ", proposal.time, short(&proposal.from, 39));
+    let used = proposal.id.as_str().len() + 2 + entry.status().len() + place.chars().count();
+    // Where that may be wrapped, text with blanks in it would pass for other words than the agent's.
+    let columns = match &proposal.request {
+        Request::EgressRoute { .. } | Request::PipelockHost { .. } => REQUEST_WIDTH,
+        _ if std::io::stdout().is_terminal() => REQUEST_WIDTH,
+        _ => width().saturating_sub(used),
+    };
+    let request = format!("{}: {}", proposal.request.kind(), proposal.request);
     format!(
-        "{}  {}{padding}  {}  {:15}  {request}\n",
+        "{}  {}{place}{}\n",
         paint.bold(proposal.id.as_str()),
         status(entry, paint),
-        proposal.time,
-        short(&proposal.from, 39),
+        fold_for_a_person(&short(&request, columns), used),
     )
 }

@@ -14,7 +14,7 @@ use supervise::text::one_line;
 use supervise::watcher::Watcher;
 
 use super::list::line;
-use super::{entry_json, paint, say};
+use super::{entry_json, fold_for_a_person, paint, say, say_json};
 
 /// Of what happened before.
 const FAILURES: usize = 5;
@@ -62,7 +62,7 @@ impl Watch {
             return Ok(());
         }
         if self.json {
-            return say(&format!("{}\n", json!({"proposal": entry_json(entry)})));
+            return say_json(&json!({"proposal": entry_json(entry)}));
         }
         say(&line(entry, self.paint))
     }
@@ -81,9 +81,9 @@ impl Watch {
 
     fn tell_event(&self, event: &InitEvent) -> Result<(), String> {
         if self.json {
-            return say(&format!("{}\n", json!({"event": event.json()})));
+            return say_json(&json!({"event": event.json()}));
         }
-        let line = one_line(&event.to_string());
+        let line = fold_for_a_person(&one_line(&event.to_string()), 0);
         let shown = if event.is_failure() { self.paint.red(&line) } else { line };
         say(&format!("{shown}\n"))
     }

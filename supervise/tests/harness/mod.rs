@@ -100,7 +100,13 @@ impl World {
 
     /// A command of the operator, at a terminal of its own.
     pub fn at_terminal(&self, arguments: &str) -> Command {
-        let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_supervise"));
+        self.at_terminal_of(80, arguments)
+    }
+
+    /// At one of so many columns.
+    pub fn at_terminal_of(&self, columns: usize, arguments: &str) -> Command {
+        let program = env!("CARGO_BIN_EXE_supervise");
+        let line = format!("stty columns {columns} && {program} {arguments}");
         let mut command = Command::new("script");
         command.args(["-qec", &line, "/dev/null"]).envs(self.variables.iter().cloned());
         command.env("TERM", "xterm").env_remove("NO_COLOR").stdin(Stdio::null());
