@@ -23,6 +23,7 @@ usage:
 options:
   -n, --note TEXT                  approve, reject: what to tell the agent
   -y, --yes                        approve: do not ask; needed without a terminal and with --json
+      --expect DIGEST              approve: only if it is still what show showed, with this digest
   -a, --all                        list: what was decided, too
       --routes FILE                pipelock-config: and the hosts of this routes.yaml; - is stdin
       --check FILE                 pipelock-config: print nothing, check this one; - is stdin
@@ -54,6 +55,8 @@ pub(crate) struct Choice {
     pub(crate) id: String,
     pub(crate) note: Option<String>,
     pub(crate) yes: bool,
+    /// The digest of what was shown.
+    pub(crate) expect: Option<String>,
     pub(crate) json: bool,
 }
 
@@ -64,6 +67,7 @@ struct Given {
     routes: Option<PathBuf>,
     check: Option<PathBuf>,
     yes: bool,
+    expect: Option<String>,
     all: bool,
     json: bool,
 }
@@ -78,6 +82,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
             Arg::Short('V') | Arg::Long("version") => return Ok(Request::Version),
             Arg::Short('n') | Arg::Long("note") => given.note = Some(text(parser.value())?),
             Arg::Short('y') | Arg::Long("yes") => given.yes = true,
+            Arg::Long("expect") => given.expect = Some(text(parser.value())?),
             Arg::Short('a') | Arg::Long("all") => given.all = true,
             Arg::Long("routes") => given.routes = Some(path(parser.value())?),
             Arg::Long("check") => given.check = Some(path(parser.value())?),
@@ -120,6 +125,7 @@ fn request(given: Given) -> Result<Request, String> {
     for (option, is_given, fits) in [
         ("--note", given.note.is_some(), decides),
         ("--yes", given.yes, command == "approve"),
+        ("--expect", given.expect.is_some(), command == "approve"),
         ("--all", given.all, command == "list"),
         ("--routes", given.routes.is_some(), command == "pipelock-config"),
         ("--check", given.check.is_some(), command == "pipelock-config"),
@@ -132,7 +138,7 @@ fn request(given: Given) -> Result<Request, String> {
     if given.check.is_some() && (given.routes.is_some() || !words.is_empty()) {
         return Err("--check goes with neither hosts nor --routes".to_owned());
     }
-    let Given { note, routes, check, yes, all, json, .. } = given;
+    let Given { note, routes, check, yes, expect, all, json, .. } = given;
     let id = words.first().cloned().unwrap_or_default();
     Ok(match command {
         "pipelock-config" => match check {
@@ -143,8 +149,8 @@ fn request(given: Given) -> Result<Request, String> {
         "list" => Request::List { json, all },
         "watch" => Request::Watch { json },
         "show" => Request::Show { id, json },
-        "approve" => Request::Approve(Choice { id, note, yes, json }),
-        _ => Request::Reject(Choice { id, note, yes, json }),
+        "approve" => Request::Approve(Choice { id, note, yes, expect, json }),
+        _ => Request::Reject(Choice { id, note, yes, expect, json }),
     })
 }
 
@@ -163,7 +169,13 @@ mod tests {
         let note = Some("no".to_owned());
         assert_eq!(
             parse(&["reject", "-n", "no", "ab"]),
-            Ok(Request::Reject(Choice { id: "ab".to_owned(), note, yes: false, json: false }))
+            Ok(Request::Reject(Choice {
+                id: "ab".to_owned(),
+                note,
+                yes: false,
+                expect: None,
+                json: false
+            }))
         );
         assert_eq!(parse(&["whatever", "--help"]), Ok(Request::Help));
         let hosts = vec!["a.example.com".to_owned(), "b.example.com".to_owned()];
@@ -189,6 +201,7 @@ mod tests {
             (&["serve", "x"], "unexpected 'x'"),
             (&["serve", "--json"], "--json does not go with serve"),
             (&["show", "a", "--yes"], "--yes does not go with show"),
+            (&["reject", "a", "--expect", "x"], "--expect does not go with reject"),
             (&["list", "--nope"], "--nope"),
             (&["list", "--routes", "x"], "--routes does not go with list"),
             (&["pipelock-config", "--json"], "--json does not go with pipelock-config"),

@@ -63,13 +63,12 @@ pub fn objection(request: &Request, text: &str) -> Option<String> {
     let is_there = match request {
         Request::EgressRoute { route } => {
             let (wanted, listed) = (route.listed(), routes(text).ok()?);
-            if !listed.iter().any(|old| old.is_same(&wanted)) {
-                return listed
-                    .iter()
-                    .find_map(|old| wanted.overlap(old))
-                    .map(|overlap| collision(route, &overlap));
+            let is_same = listed.iter().any(|old| old.is_same(&wanted));
+            let overlap = listed.iter().find_map(|old| wanted.overlap(old));
+            if let Some(overlap) = overlap.filter(|_| !is_same) {
+                return Some(collision(route, &overlap));
             }
-            true
+            is_same || wanted.is_covered_by(&listed)
         }
         Request::PipelockHost { host } => is_covered(host, &hosts(text).ok()?),
         Request::GitleaksException { .. } => new_text(request, text) == Ok(None),
@@ -251,6 +250,8 @@ mod tests {
         request = route("a.example.com", &["/v2/"], false);
         assert_eq!(objection(&request, ROUTES), None);
         assert_eq!(objection(&request, "routes: [oops"), None);
+        request = route("a.example.com", &["/v1/x"], true);
+        assert!(objection(&request, ROUTES).unwrap().contains("allowed already"));
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! written. Whatever fails before that brings the old files back, and the proposal stays pending.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
 use rustix::fs::FlockOperation;
 
 use crate::audit::{Audit, Note};
-use crate::directory::Directory;
+use crate::files::open_lock;
 use crate::interruption::Interruption;
 use crate::plan::Plan;
 use crate::proposal::{Decision, Entry, Proposal, Timestamp, Verdict};
@@ -19,18 +20,32 @@ use crate::settings::Settings;
 use crate::text::Justification;
 
 /// Keeps other operators away while one decides; the lock ends with the process at the latest.
-pub fn lock(queue: &Queue) -> Result<File, String> {
-    let wrong = |error: std::io::Error| format!("{}: {error}", queue.directory().display());
-    let directory = Directory::open(queue.directory()).map_err(wrong)?.into_file();
-    rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-        match error {
+///
+/// Whoever can open a file can flock(2) it, for as long as he likes. So it is none of the server's
+/// user's, which could keep the operator out by it, but one that nobody but the operator can open.
+pub fn lock(settings: &Settings) -> Result<File, String> {
+    let path = &settings.lock;
+    let wrong = |problem: &dyn std::fmt::Display| {
+        format!(
+            "lock {}: {problem}; SUPERVISE_LOCK_FILE names a file in a directory that only you can \
+             write to",
+            path.display()
+        )
+    };
+    let file = open_lock(path).map_err(|error| wrong(&error))?;
+    let metadata = file.metadata().map_err(|error| wrong(&error))?;
+    if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+        return Err(wrong(&"others can open it, and could keep you out"));
+    }
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(
+        |error| match error {
             rustix::io::Errno::WOULDBLOCK => {
                 "another approve or reject is at work; try again when it is done".to_owned()
             }
-            other => wrong(other.into()),
-        }
-    })?;
-    Ok(directory)
+            other => wrong(&std::io::Error::from(other)),
+        },
+    )?;
+    Ok(file)
 }
 
 /// Carries out the plan and writes the decision.

@@ -14,6 +14,7 @@ use crate::change::objection;
 use crate::files::{MAX_CONFIG, read_bounded};
 use crate::proposal::{Entry, Proposal, ProposalId, Request, Timestamp};
 use crate::queue::Queue;
+use crate::route::{Route, RouteFields};
 use crate::settings::Settings;
 use crate::text::Justification;
 
@@ -90,6 +91,16 @@ impl Desk {
         times.retain(|time| now.duration_since(*time).map_or(true, |age| age < crate::limit::HOUR));
         times.push(now);
         Ok(Entry { proposal, decision: None })
+    }
+
+    /// Reads a route. What is refused for its spelling is allowed already if it is so in the plain one.
+    pub fn route(&self, fields: RouteFields) -> Result<Route, String> {
+        let plain = Route::try_from(fields.plain());
+        Route::try_from(fields).map_err(|problem| {
+            let request = plain.ok().map(|route| Request::EgressRoute { route });
+            let objection = request.and_then(|request| self.objection(&request));
+            objection.unwrap_or(problem)
+        })
     }
 
     fn objection(&self, request: &Request) -> Option<String> {

@@ -104,9 +104,4 @@ impl Directory {
     pub fn sync(&self) -> io::Result<()> {
         rustix::fs::fsync(&self.handle).map_err(io::Error::from)
     }
-
-    /// The open directory, for flock(2).
-    pub fn into_file(self) -> File {
-        self.handle.into()
-    }
 }

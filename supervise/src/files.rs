@@ -74,6 +74,21 @@ pub fn open_log(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens a file to lock, which nobody else can open if it is made here. One that is there is only
+/// read: it may be on a file system that is.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags(WARY));
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            options.write(true).create(true).mode(0o600).open(path)?
+        }
+        opened => opened?,
+    };
+    require_regular(&file)?;
+    Ok(file)
+}
+
 /// Makes the names in a directory last.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

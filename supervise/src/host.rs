@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use psl::Psl;
 use serde::{Deserialize, Serialize};
 
 use crate::text::one_line;
@@ -12,6 +13,29 @@ use crate::text::one_line;
 /// The longest name that DNS can carry, RFC 1035 section 2.3.4.
 const MAX_LENGTH: usize = 253;
 const MAX_LABEL: usize = 63;
+
+/// Names below which every address has a name (10.0.0.1.nip.io), or which are names of the machine
+/// itself: with them an address could be asked for after all.
+const NAMES_OF_ADDRESSES: [&str; 18] = [
+    "1u.ms",
+    "backname.io",
+    "fuf.me",
+    "lacolhost.com",
+    "lcl.host",
+    "local.gd",
+    "localdev.me",
+    "localhost.direct",
+    "localtest.me",
+    "lvh.me",
+    "nip.io",
+    "rbndr.us",
+    "smackaho.st",
+    "sslip.io",
+    "traefik.me",
+    "ulh.us",
+    "vcap.me",
+    "xip.io",
+];
 
 /// An exact host, or all below a domain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,6 +136,15 @@ fn check_name(name: &str) -> Result<(), String> {
     if last.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("addresses are not allowed, only names".to_owned());
     }
+    let is_below = |base: &&&str| {
+        name.strip_suffix(**base).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    if let Some(base) = NAMES_OF_ADDRESSES.iter().find(is_below) {
+        return Err(format!(
+            "a name below {base} stands for whatever address is written into it, or for this \
+             machine; addresses are not allowed, only names"
+        ));
+    }
     if matches!(last, "local" | "localhost") {
         return Err(format!("names below .{last} never leave this network"));
     }
@@ -127,7 +160,8 @@ fn is_label(label: &str) -> bool {
 }
 
 /// Below a public suffix (`co.uk`, `github.io`) anybody can have a name, so such a wildcard would
-/// allow hosts of strangers.
+/// allow hosts of strangers. So would one further above (`*.amazonaws.com`, as `s3.amazonaws.com` is
+/// one).
 fn check_wildcard(base: &str) -> Result<(), String> {
     if psl::domain(base.as_bytes()).is_none() {
         return Err(format!(
@@ -135,7 +169,26 @@ fn check_wildcard(base: &str) -> Result<(), String> {
              or a domain that one party owns"
         ));
     }
+    if has_suffix_below(base) {
+        return Err(format!(
+            "the wildcard is too broad: below {base} others have names as well, by the Public \
+             Suffix List; name the host, or a domain that one party owns"
+        ));
+    }
     Ok(())
+}
+
+/// Whether the list has a rule for names below this one: then it asks for one more label, once it has
+/// followed all of ours. psl can't be asked what it holds otherwise.
+fn has_suffix_below(name: &str) -> bool {
+    let mut labels = name.rsplit('.').map(str::as_bytes);
+    let mut is_asked_for_more = false;
+    psl::List.find(std::iter::from_fn(|| {
+        let label = labels.next();
+        is_asked_for_more |= label.is_none();
+        label
+    }));
+    is_asked_for_more
 }
 
 /// Text of a stranger inside a message: bounded, and on one line.
@@ -158,7 +211,18 @@ mod tests {
 
     #[test]
     fn takes_names_and_owned_wildcards() {
-        for host in ["api.example.com", "*.example.com", "a.b.co.uk", "xn--bcher-kva.example"] {
+        for host in [
+            "api.example.com",
+            "*.example.com",
+            "*.api.example.com",
+            "a.b.co.uk",
+            "*.b.co.uk",
+            "*.bucket.s3.amazonaws.com",
+            "*.somebody.github.io",
+            "*.github.com",
+            "snip.io",
+            "xn--bcher-kva.example",
+        ] {
             assert_eq!(parse(host).as_deref(), Ok(host));
         }
         assert_eq!(parse("API.Example.COM").as_deref(), Ok("api.example.com"));
@@ -187,6 +251,10 @@ mod tests {
             ("a.*.example.com", "whole first label"),
             ("*", "whole first label"),
             ("*example.com", "whole first label"),
+            ("10.0.0.1.nip.io", "addresses are not allowed"),
+            ("sslip.io", "addresses are not allowed"),
+            ("*.lvh.me", "addresses are not allowed"),
+            ("a.b.Traefik.me", "addresses are not allowed"),
         ];
         for (host, expected) in cases {
             let error = parse(host).unwrap_err();
@@ -221,7 +289,18 @@ mod tests {
 
     #[test]
     fn refuses_wildcards_over_strangers() {
-        for host in ["*.com", "*.co.uk", "*.github.io", "*.s3.amazonaws.com"] {
+        for host in [
+            "*.com",
+            "*.co.uk",
+            "*.github.io",
+            "*.s3.amazonaws.com",
+            "*.amazonaws.com",
+            "*.us-east-2.amazonaws.com",
+            "*.run.app",
+            "*.windows.net",
+            "*.core.windows.net",
+            "*.digitaloceanspaces.com",
+        ] {
             let error = parse(host).expect_err(host);
             assert!(error.contains("too broad"), "{host:?}: {error}");
         }

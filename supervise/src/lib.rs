@@ -30,6 +30,7 @@ pub mod reload;
 pub mod route;
 pub mod server;
 pub mod settings;
+mod spelling;
 pub mod text;
 pub mod watcher;
 pub mod yaml;

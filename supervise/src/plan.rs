@@ -1,11 +1,15 @@
 //! What an approval would do, from the files as they are now.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::change::{new_text, warnings};
 use crate::config_file::ConfigFile;
 use crate::diff::unified;
-use crate::proposal::Request;
+use crate::proposal::{Proposal, Request};
 use crate::settings::Settings;
 
 /// All of it.
@@ -28,6 +32,19 @@ impl Plan {
         let mut changes = Vec::from_iter(behind(settings, request)?);
         changes.push(change);
         Ok(Plan { changes, warnings })
+    }
+}
+
+impl Plan {
+    /// Changes with whatever is shown: the proposal, and each file, before and after.
+    pub fn digest(&self, proposal: &Proposal) -> String {
+        let file = |change: &Change| {
+            let before = change.file.is_there().then(|| change.file.text());
+            json!([change.file.path().as_os_str().as_bytes(), before, change.text])
+        };
+        let files: Vec<_> = self.changes.iter().map(file).collect();
+        let shown = json!([proposal, files, self.warnings]).to_string();
+        Sha256::digest(shown).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

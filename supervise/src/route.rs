@@ -9,6 +9,7 @@ use rmcp::schemars::{self, JsonSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{HostPattern, quoted};
+use crate::spelling::{plain_host, plain_path};
 
 const MAX_PATHS: usize = 16;
 const MAX_PORTS: usize = 8;
@@ -79,6 +80,17 @@ pub struct RouteFields {
     /// The credential that the proxy adds.
     #[serde(default)]
     pub auth: Option<Auth>,
+}
+
+impl RouteFields {
+    /// The same in the plain spelling that a route has, by RFC 3986, section 6.2.2.
+    pub fn plain(&self) -> RouteFields {
+        RouteFields {
+            host: plain_host(&self.host),
+            paths: self.paths.iter().map(|path| plain_path(path)).collect(),
+            ..self.clone()
+        }
+    }
 }
 
 impl TryFrom<RouteFields> for Route {
@@ -364,7 +376,7 @@ impl ListedRoute {
     fn normal(&self) -> ListedRoute {
         let every_method = || METHODS.map(str::to_owned).to_vec();
         ListedRoute {
-            host: self.host.to_ascii_lowercase(),
+            host: plain_host(&self.host),
             paths: sorted(&self.paths, || vec!["/".to_owned()]),
             methods: sorted(&self.methods, every_method),
             ports: sorted(&self.ports, || DEFAULT_PORTS.to_vec()),
@@ -375,6 +387,33 @@ impl ListedRoute {
     /// Whether both say the same.
     pub fn is_same(&self, other: &ListedRoute) -> bool {
         self.normal() == other.normal()
+    }
+
+    /// Whether these routes let all of it through with the same credential, so that it would change
+    /// nothing. As in the proxy the longest prefix counts.
+    pub fn is_covered_by(&self, listed: &[ListedRoute]) -> bool {
+        let ours = self.normal();
+        let theirs: Vec<ListedRoute> = listed
+            .iter()
+            .map(ListedRoute::normal)
+            .filter(|route| route.host == ours.host)
+            .collect();
+        let is_covered = |path: &str, method: &String, port: &u16| {
+            let longest = |route: &ListedRoute| {
+                let decides = contains(&route.methods, method) && contains(&route.ports, port);
+                let prefixes = route.paths.iter().flatten().filter(|prefix| is_below(path, prefix));
+                prefixes.map(String::len).max().filter(|_| decides)
+            };
+            theirs
+                .iter()
+                .filter_map(|route| Some((longest(route)?, route)))
+                .max_by_key(|(length, _)| *length)
+                .is_some_and(|(_, route)| route.auth == ours.auth)
+        };
+        let (methods, ports) = (ours.methods.iter().flatten(), ours.ports.iter().flatten());
+        ours.paths.iter().flatten().all(|path| {
+            methods.clone().all(|method| ports.clone().all(|port| is_covered(path, method, port)))
+        })
     }
 
     /// A path and a method that both routes decide upon, which the proxy takes for a mistake.
@@ -388,6 +427,16 @@ impl ListedRoute {
         shared(&ours.ports, &theirs.ports)?;
         Some(format!("{method} {path}"))
     }
+}
+
+fn contains<T: PartialEq>(list: &Option<Vec<T>>, item: &T) -> bool {
+    list.as_ref().is_some_and(|list| list.contains(item))
+}
+
+/// A prefix ends where a segment ends: `/v1` is for `/v1` and for `/v1/x`, not for `/v1x`.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
 }
 
 fn sorted<T: Clone + Ord>(list: &Option<Vec<T>>, all: impl FnOnce() -> Vec<T>) -> Option<Vec<T>> {
@@ -471,6 +520,34 @@ mod tests {
         ] {
             assert!(TokenVariable::try_from(name.to_owned()).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_route_below_another_with_the_same_credential_is_covered() {
+        let listed = |paths: &[&str], methods: &[&str]| {
+            route("a.example.com", paths, methods).unwrap().listed()
+        };
+        let (read, mut inner) = (listed(&["/v1"], &["GET", "HEAD"]), listed(&["/v1/x/"], &["GET"]));
+        let auth = r#"{"scheme": "token", "token_env": "EGRESS_TOKEN_1"}"#;
+        inner.auth = Some(serde_json::from_str(auth).unwrap());
+        let routes = [read, inner];
+        for (paths, methods, covered) in [
+            (&["/v1"][..], &["GET"][..], true),
+            (&["/v1/"], &["GET"], true),
+            (&["/v1/a", "/v1/b/"], &["HEAD", "GET"], true),
+            (&["/v1a"], &["GET"], false),
+            (&["/v1/"], &["POST"], false),
+            (&["/v1/", "/v2/"], &["GET"], false),
+            // There the other route's credential is sent.
+            (&["/v1/x/y"], &["GET"], false),
+            (&["/v1/x/y"], &["HEAD"], true),
+            (&[], &["GET"], false),
+        ] {
+            let wanted = listed(paths, methods);
+            assert_eq!(wanted.is_covered_by(&routes), covered, "{paths:?} {methods:?}");
+        }
+        let other = route("b.example.com", &["/v1/"], &["GET"]).unwrap().listed();
+        assert!(!other.is_covered_by(&routes));
     }
 
     #[test]

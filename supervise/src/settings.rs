@@ -23,6 +23,8 @@ pub struct Settings {
     pub queue: PathBuf,
     /// The audit log.
     pub audit: PathBuf,
+    /// What one operator locks while the others wait.
+    pub lock: PathBuf,
     /// Where the init writes its events.
     pub events: PathBuf,
     /// The routes of the egress proxy.
@@ -58,6 +60,7 @@ impl Settings {
             limits: Limits { per_hour, pending },
             queue: path("SUPERVISE_QUEUE_DIR", "/run/supervise/queue"),
             audit: path("SUPERVISE_AUDIT_FILE", "/run/supervise/audit.jsonl"),
+            lock: path("SUPERVISE_LOCK_FILE", "/var/lib/supervise/lock"),
             events: path("SUPERVISE_EVENTS_FILE", "/run/sidecar-init/events.jsonl"),
             routes: path("SUPERVISE_ROUTES_FILE", "/etc/egress/routes.yaml"),
             pipelock_config: path("SUPERVISE_PIPELOCK_FILE", "/etc/pipelock.yaml"),

@@ -261,6 +261,15 @@ fn bad_proposals_are_refused_with_a_word_on_why() {
         (json!({"host": "b.example.com", "justification": null}), "expected a string"),
         (json!({"host": "a.example.com", "paths": ["/v1/"]}), "allowed already"),
         (json!({"host": "a.example.com", "paths": ["/v1/"], "methods": ["GET"]}), "is missing"),
+        (
+            json!({"host": "a.example.com", "paths": ["/v1/x"], "methods": ["GET"]}),
+            "allowed already",
+        ),
+        (json!({"host": "A.example.com.", "paths": ["/%76%31/"]}), "allowed already"),
+        (json!({"host": "a.example.com", "paths": ["//x/..//v1/."]}), "allowed already"),
+        (json!({"host": "a.example.com", "paths": ["/%76%32/"]}), "no % escapes"),
+        (json!({"host": "*.amazonaws.com"}), "too broad"),
+        (json!({"host": "10.0.0.1.nip.io"}), "addresses are not allowed"),
     ];
     for (mut arguments, expected) in cases {
         if arguments.get("justification").is_none() {

@@ -4,6 +4,7 @@
 
 mod harness;
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use harness::{Said, World, until};
@@ -40,6 +41,62 @@ fn show_prints_exactly_what_approve_then_changes() {
         format!("supervise: proposal {id} has been approved already\n")
     });
     assert_eq!(world.operator(&["show", "zzzzzzzz"]).code, 1);
+}
+
+#[test]
+fn only_what_was_shown_is_approved() {
+    let world = World::new();
+    world.write("etc/routes.yaml", ROUTES);
+    let id = world.serve().client().propose("api.example.com");
+    let digest = world.json(&["show", &id, "--json"])["digest"].as_str().unwrap().to_owned();
+    assert!(world.operator(&["show", &id]).stdout.contains(&format!("\n  digest    {digest}\n")));
+    let refused = |what: &str| {
+        let said = world.operator(&["approve", &id, "--yes", "--expect", &digest]);
+        assert_eq!((said.code, &*said.stdout), (1, ""), "{what}: {said:?}");
+        let told = format!("look again with supervise show {id}");
+        assert!(said.stderr.starts_with("supervise: nothing was done: "), "{what}: {said:?}");
+        assert!(said.stderr.contains(&told), "{what}: {said:?}");
+        assert_eq!(world.read("init.log"), "", "{what}");
+    };
+    world.write("etc/routes.yaml", &format!("# new\n{ROUTES}"));
+    refused("a file");
+    world.write("etc/routes.yaml", ROUTES);
+    let name = format!("run/queue/{id}.json");
+    let good = world.read(&name);
+    // As a server in the wrong hands could do it.
+    for (from, to) in [("api.example.com", "evil.example.com"), ("needs it", "wants it")] {
+        assert!(good.contains(from));
+        world.write(&name, &good.replace(from, to));
+        refused(to);
+    }
+    world.write(&name, &good);
+    let said = world.operator(&["approve", &id, "--yes", "--expect", &digest]);
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
+#[test]
+fn nobody_but_an_operator_can_hold_the_lock() {
+    let world = World::new();
+    world.write("etc/routes.yaml", ROUTES);
+    let id = world.serve().client().propose("api.example.com");
+    // As a server in the wrong hands could: it may open all of this.
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    let names = ["run", "run/queue", "run/queue/archive", "run/audit.jsonl"];
+    let held = names.map(|name| std::fs::File::open(world.path(name)).unwrap());
+    for file in &held {
+        rustix::fs::flock(file, exclusive).unwrap();
+    }
+    world.write("refuse", "");
+    let said = world.operator(&["approve", &id, "--yes"]);
+    assert!(said.stderr.contains("no such service"), "{said:?}");
+    std::fs::remove_file(world.path("refuse")).unwrap();
+    let mode = |mode| PermissionsExt::from_mode(mode);
+    std::fs::set_permissions(world.path("lock"), mode(0o640)).unwrap();
+    let said = world.operator(&["reject", &id]);
+    assert!(said.code == 1 && said.stderr.contains("others can open it"), "{said:?}");
+    assert!(said.stderr.contains("SUPERVISE_LOCK_FILE names"), "{said:?}");
+    std::fs::set_permissions(world.path("lock"), mode(0o600)).unwrap();
+    assert_eq!(world.operator(&["approve", &id, "--yes"]).code, 0);
 }
 
 #[test]
@@ -328,8 +385,7 @@ fn a_forged_file_in_the_queue_is_not_approved() {
 fn two_operators_do_not_decide_at_once() {
     let world = World::new();
     let id = world.serve().client().propose("api.example.com");
-    let queue = supervise::queue::Queue::new(world.path("run/queue"));
-    let lock = supervise::decide::lock(&queue).unwrap();
+    let lock = supervise::decide::lock(&world.settings()).unwrap();
     let said = world.operator(&["approve", &id, "--yes"]);
     assert!(said.stderr.contains("another approve or reject is at work"), "{said:?}");
     drop(lock);

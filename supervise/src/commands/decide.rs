@@ -34,12 +34,14 @@ pub(crate) fn require_consent(choice: &Choice) -> Result<(), &'static str> {
 pub(crate) async fn approve(settings: &Settings, choice: &Choice) -> Result<(), String> {
     let queue = Queue::new(settings.queue.clone());
     let note = note(choice)?;
-    let _lock = decide::lock(&queue)?;
+    let _lock = decide::lock(settings)?;
     let entry = find_pending(&queue, choice)?;
     let plan = Plan::make(settings, &entry.proposal.request)?;
+    let digest = plan.digest(&entry.proposal);
+    require_expected(choice, &entry, &digest)?;
     if !choice.json {
         let page = Page { paint: paint(), width: width() };
-        say(&page.description(&entry))?;
+        say(&page.description(&entry, Some(&digest)))?;
         say(&page.plan(&plan))?;
         if !choice.yes && !confirmed()? {
             return Err("nothing was done".to_owned());
@@ -65,7 +67,7 @@ pub(crate) async fn approve(settings: &Settings, choice: &Choice) -> Result<(), 
 pub(crate) fn reject(settings: &Settings, choice: &Choice) -> Result<(), String> {
     let queue = Queue::new(settings.queue.clone());
     let note = note(choice)?;
-    let _lock = decide::lock(&queue)?;
+    let _lock = decide::lock(settings)?;
     let entry = find_pending(&queue, choice)?;
     decide::reject(settings, &queue, &entry.proposal, note)?;
     done(&entry, choice, "rejected", "nothing was changed")
@@ -83,6 +85,19 @@ fn find_pending(queue: &Queue, choice: &Choice) -> Result<Entry, String> {
         return Err(format!("proposal {id} has been {status} already"));
     }
     Ok(entry)
+}
+
+/// Between `show` and `approve` the server's user may have put another proposal there, or somebody
+/// have changed a file.
+fn require_expected(choice: &Choice, entry: &Entry, digest: &str) -> Result<(), String> {
+    match &choice.expect {
+        Some(expected) if !expected.eq_ignore_ascii_case(digest) => Err(format!(
+            "nothing was done: proposal {0}, or a file that it would change, is no longer as it was \
+             shown with the digest {expected}; look again with supervise show {0}",
+            entry.proposal.id
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn confirmed() -> Result<bool, String> {

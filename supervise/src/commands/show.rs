@@ -21,7 +21,8 @@ pub(crate) fn run(settings: &Settings, id: &str, json: bool) -> Result<(), Strin
         return say_json(&object(&entry, plan.as_ref()));
     }
     let page = Page { paint: paint(), width: width() };
-    let mut text = page.description(&entry);
+    let digest = plan.as_ref().and_then(|plan| Some(plan.as_ref().ok()?.digest(&entry.proposal)));
+    let mut text = page.description(&entry, digest.as_deref());
     match &plan {
         Some(Ok(plan)) => text.push_str(&page.plan(plan)),
         Some(Err(problem)) => {
@@ -36,6 +37,7 @@ fn object(entry: &Entry, plan: Option<&Result<Plan, String>>) -> serde_json::Val
     let mut object = entry_json(entry);
     match plan {
         Some(Ok(plan)) => {
+            object["digest"] = json!(plan.digest(&entry.proposal));
             object["warnings"] = json!(plan.warnings);
             object["changes"] = plan.changes.iter().map(change_json).collect();
         }
@@ -57,8 +59,8 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// What is known of the proposal.
-    pub(super) fn description(&self, entry: &Entry) -> String {
+    /// What is known of the proposal, and the digest by which `approve` knows what was shown.
+    pub(super) fn description(&self, entry: &Entry, digest: Option<&str>) -> String {
         let (proposal, paint) = (&entry.proposal, self.paint);
         let mut text = format!(
             "{} {}: {}\n",
@@ -80,6 +82,9 @@ impl Page {
             if let Some(note) = &decision.note {
                 field("note", note.as_str());
             }
+        }
+        if let Some(digest) = digest {
+            field("digest", digest);
         }
         text.push_str("  why\n");
         text.push_str(&self.quotation(proposal.justification.as_str()));

@@ -82,7 +82,7 @@ impl Tools {
         let wait = parameters.wait_seconds;
         let auth = parameters.auth.take().map(|auth| auth.check()).transpose()?;
         let EgressRoute { host, paths, methods, ports, justification: why, .. } = parameters;
-        let route = RouteFields { host, paths, methods, ports, auth }.try_into()?;
+        let route = self.desk.route(RouteFields { host, paths, methods, ports, auth })?;
         self.propose(Request::EgressRoute { route }, why, wait, &parts).await
     }
 

@@ -58,6 +58,7 @@ impl World {
             ("SUPERVISE_WAIT", "0".to_owned()),
             ("SUPERVISE_QUEUE_DIR", path("run/queue")),
             ("SUPERVISE_AUDIT_FILE", path("run/audit.jsonl")),
+            ("SUPERVISE_LOCK_FILE", path("lock")),
             ("SUPERVISE_EVENTS_FILE", path("run/events.jsonl")),
             ("SUPERVISE_ROUTES_FILE", path("etc/routes.yaml")),
             ("SUPERVISE_PIPELOCK_FILE", path("etc/pipelock.yaml")),
@@ -124,7 +125,7 @@ impl World {
         serde_json::from_str(&said.stdout).unwrap()
     }
 
-    fn settings(&self) -> Settings {
+    pub fn settings(&self) -> Settings {
         let value = |name: &str| self.variables.iter().find(|(known, _)| known == name);
         Settings::read(&|name| value(name).map(|(_, value)| value.clone())).unwrap()
     }
