@@ -2,7 +2,8 @@
 # Starts pipelock, which is reachable from inside the container only: whoever reached it from
 # elsewhere would get past egress. PIPELOCK_LISTEN=0.0.0.0:8888 is for those who run it without egress.
 set -eu
-config=/etc/pipelock.yaml
+# pipelock watches the directory. /etc/pipelock.yaml is a link to this file.
+config=/etc/pipelock/pipelock.yaml
 # A reload that comes while this is still a shell would end the bundle (signal(7): HUP terminates).
 # pipelock catches HUP itself.
 trap '' HUP

@@ -63,7 +63,7 @@ impl Settings {
             lock: path("SUPERVISE_LOCK_FILE", "/var/lib/supervise/lock"),
             events: path("SUPERVISE_EVENTS_FILE", "/run/sidecar-init/events.jsonl"),
             routes: path("SUPERVISE_ROUTES_FILE", "/etc/egress/routes.yaml"),
-            pipelock_config: path("SUPERVISE_PIPELOCK_FILE", "/etc/pipelock.yaml"),
+            pipelock_config: path("SUPERVISE_PIPELOCK_FILE", "/etc/pipelock/pipelock.yaml"),
             fingerprints: path(
                 "SUPERVISE_FINGERPRINTS_FILE",
                 "/etc/git-gate/approved-fingerprints",

@@ -208,7 +208,7 @@ fn egress_lets_nothing_through_that_is_not_what_it_says() {
     let setup = Setup::new();
     setup.write("egress/routes.yaml", WITH_A_WILDCARD);
     let hosts = ["api.example.com", "late.example.com", "raw.example.com"];
-    setup.write("pipelock.yaml", &pipelock_config(&hosts));
+    setup.write("pipelock/pipelock.yaml", &pipelock_config(&hosts));
     let world = setup.start();
     let before = packets(&world);
 

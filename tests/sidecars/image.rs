@@ -34,6 +34,8 @@ fn everything_that_the_sidecars_need_is_there_and_runs() {
         ("/usr/bin/gitleaks", "-x"),
         ("/app/sidecar-init", "-x"),
         ("/app/egress_entrypoint.sh", "-f"),
+        ("/etc/pipelock/pipelock.yaml", "-f"),
+        // Where it was before, and where a file of its own can still be mounted.
         ("/etc/pipelock.yaml", "-f"),
         ("/etc/egress/routes.yaml", "-f"),
         ("/etc/sidecar-init/bundle.toml", "-f"),

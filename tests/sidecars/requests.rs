@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::docker::docker;
 use crate::running::Running;
-use crate::world::{FIRST_START, Said, Setup, TOKEN, World, is_there, kill, waiting};
+use crate::world::{
+    FIRST_START, Said, Setup, TOKEN, World, is_there, kill, pipelock_config, waiting,
+};
 
 /// Calls tools in one conversation, each as `[NAME, ARGUMENTS]`, and prints an answer a line.
 const PYTHON_CLIENT: &str = r#"
@@ -153,7 +155,7 @@ fn the_inspector_asks_once_for_a_host_that_neither_proxy_knows() {
     assert_eq!(proposed["status"], "pending", "{proposed}");
     let id = id(&proposed);
     let shown = done(&world, &["show", id]);
-    assert!(shown.contains("+++ /etc/pipelock.yaml\n"), "{shown}");
+    assert!(shown.contains("+++ /etc/pipelock/pipelock.yaml\n"), "{shown}");
     assert!(shown.contains("+  - late.example.com\n"), "{shown}");
     let approved = done(&world, &["approve", id, "--yes"]);
     assert!(approved.contains("in force, as egress and pipelock say"), "{approved}");
@@ -254,16 +256,15 @@ fn a_proposal_outlives_restarts() {
 }
 
 #[test]
-fn a_host_for_pipelock_is_written_into_its_mounted_file() {
+fn a_host_for_pipelock_is_written_into_the_mounted_directory() {
     if !is_there() {
         return;
     }
     let setup = Setup::new();
     setup.write("egress/routes.yaml", "routes:\n  - host: late.example.com\n");
     let world = setup.start();
-    let file = world.setup.path("pipelock.yaml");
+    let file = world.setup.path("pipelock/pipelock.yaml");
     let before = fs::read_to_string(&file).unwrap();
-    let inode = fs::metadata(&file).unwrap().ino();
     let url = "https://late.example.com/v1/things";
     let refused = world.curl(&[url]);
     assert!(refused.stdout.ends_with("\n502"), "{refused:?}");
@@ -275,7 +276,6 @@ fn a_host_for_pipelock_is_written_into_its_mounted_file() {
     let after = fs::read_to_string(&file).unwrap();
     let added = "  - raw.example.com\n  - late.example.com\n";
     assert_eq!(after, before.replacen("  - raw.example.com\n", added, 1));
-    assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
     assert_eq!(world.curl(&[url]).stdout, "reached /v1/things\n\n200", "{:?}", world.egress_log());
     let allowed = call(&world, "list_allowed", &json!({}));
     assert_eq!(
@@ -283,6 +283,33 @@ fn a_host_for_pipelock_is_written_into_its_mounted_file() {
         json!(["api.example.com", "raw.example.com", "late.example.com"]),
         "{allowed}"
     );
+}
+
+#[test]
+fn a_file_of_pipelocks_mounted_where_it_was_before_is_in_force_and_written_in_place() {
+    if !is_there() {
+        return;
+    }
+    let old = Setup::new();
+    let file = old.path("pipelock.yaml");
+    let hosts = ["api.example.com", "raw.example.com"];
+    old.write("pipelock.yaml", &pipelock_config(&hosts));
+    // Nothing may come from there.
+    old.write("pipelock/pipelock.yaml", "");
+    old.write(
+        "egress/routes.yaml",
+        "routes:\n  - host: late.example.com\n  - host: api.example.com\n",
+    );
+    let mount = format!("--volume={}:/etc/pipelock.yaml", file.display());
+    let world = old.option(&mount).start();
+    let inode = fs::metadata(&file).unwrap().ino();
+    assert_eq!(world.curl(&["https://api.example.com/v1/x"]).stdout, "reached /v1/x\n\n200");
+    let arguments = json!({"host": "late.example.com", "justification": "x", "wait_seconds": 0});
+    let proposed = call(&world, "propose_pipelock_host", &arguments);
+    done(&world, &["approve", id(&proposed), "--yes"]);
+    assert!(fs::read_to_string(&file).unwrap().contains("  - late.example.com\n"));
+    assert_eq!(fs::metadata(&file).unwrap().ino(), inode);
+    assert_eq!(world.curl(&["https://late.example.com/x"]).stdout, "reached /x\n\n200");
 }
 
 #[test]
@@ -393,15 +420,17 @@ fn files_of_a_user_outside_are_changed_if_their_group_lets_root() {
         return;
     }
     let setup = Setup::new();
-    let files = ["egress", "egress/routes.yaml", "pipelock.yaml"];
+    let files = ["egress", "pipelock", "egress/routes.yaml", "pipelock/pipelock.yaml"];
     for name in files {
         chown(setup.path(name), Some(1000), Some(0)).unwrap();
     }
     let mode = |name: &str, mode| {
         fs::set_permissions(setup.path(name), PermissionsExt::from_mode(mode)).unwrap();
     };
-    mode("egress", 0o755);
-    for name in &files[1..] {
+    for name in &files[..2] {
+        mode(name, 0o755);
+    }
+    for name in &files[2..] {
         mode(name, 0o664);
     }
     let world = setup.start();

@@ -66,7 +66,7 @@ fn hup_lets_egress_and_pipelock_read_their_files_again() {
     let routes = format!("{routes}  - host: late.example.com\n");
     world.setup.write("egress/routes.yaml", &routes);
     let hosts = ["api.example.com", "raw.example.com", "late.example.com"];
-    world.setup.write("pipelock.yaml", &pipelock_config(&hosts));
+    world.setup.write("pipelock/pipelock.yaml", &pipelock_config(&hosts));
     assert_eq!(status(), "\n000");
     hang_up(&world.sidecars);
     assert_eq!(status(), "reached /\n\n200");

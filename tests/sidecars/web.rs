@@ -246,7 +246,10 @@ fn hup_puts_changed_files_in_force_and_broken_ones_leave_the_old() {
         return;
     }
     let setup = Setup::new();
-    setup.write("pipelock.yaml", &pipelock_config(&["api.example.com", "late.example.com"]));
+    setup.write(
+        "pipelock/pipelock.yaml",
+        &pipelock_config(&["api.example.com", "late.example.com"]),
+    );
     let world = setup.start();
     let url = "https://late.example.com/x";
     let routes = "routes:\n  - host: late.example.com\n";
@@ -270,7 +273,7 @@ fn hup_puts_changed_files_in_force_and_broken_ones_leave_the_old() {
     assert!(text(&allowlist["reload_error"]).contains("routes.yaml:3:5: "), "{allowlist}");
 
     // pipelock reads its file too.
-    world.setup.write("pipelock.yaml", &pipelock_config(&["api.example.com"]));
+    world.setup.write("pipelock/pipelock.yaml", &pipelock_config(&["api.example.com"]));
     world.sidecars.wait_after(|| world.sidecars.kill("HUP"), "config_reload");
     assert!(!world.curl(&[url]).stdout.ends_with("\n200"));
     assert_eq!(world.sidecars.inspect(".State.Running"), "true");

@@ -171,11 +171,14 @@ impl Setup {
         let setup = Setup { folder: tempfile::tempdir().unwrap(), options: Vec::new() };
         // The containers' users have to get through it.
         fs::set_permissions(setup.path(""), fs::Permissions::from_mode(0o755)).unwrap();
-        for folder in ["egress", "git-gate", "creds", "certificate", "web"] {
+        for folder in ["egress", "pipelock", "git-gate", "creds", "certificate", "web"] {
             fs::create_dir(setup.path(folder)).unwrap();
         }
         setup.write("egress/routes.yaml", ROUTES);
-        setup.write("pipelock.yaml", &pipelock_config(&["api.example.com", "raw.example.com"]));
+        setup.write(
+            "pipelock/pipelock.yaml",
+            &pipelock_config(&["api.example.com", "raw.example.com"]),
+        );
         setup.write("git-gate/upstreams.toml", "");
         setup.write("git-gate/approved-fingerprints", "");
         setup
@@ -227,7 +230,7 @@ impl Setup {
         }
         for (from, to) in [
             ("egress", "/etc/egress"),
-            ("pipelock.yaml", "/etc/pipelock.yaml"),
+            ("pipelock", "/etc/pipelock"),
             ("git-gate", "/etc/git-gate"),
             ("creds", "/git-gate/creds:ro"),
             ("certificate", "/var/lib/egress"),
