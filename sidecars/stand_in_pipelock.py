@@ -2,19 +2,21 @@
 """NOT pipelock: what stands in its place in local images where the real one can't be had.
 
 A forward proxy that shows that the bundle is wired up as it should be. It knows pipelock's
-allow-list, its CA, its passthrough domains, its signals and one single pattern of a secret, and
-refuses in its words. It has no SSRF guard, does not look into answers, and proves nothing about
+allow-list, its CA, its passthrough domains, its scan API, its signals and one single pattern of a
+secret, and refuses in its words. It has no SSRF guard, does not look into answers, and proves nothing about
 what pipelock finds. It is for tests alone.
 """
 
 import argparse
 import asyncio
 import datetime
+import json
 import os
 import re
 import signal
 import sys
 import tempfile
+import urllib.parse
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,6 +65,7 @@ class Config:
         self.key = Path(interception["ca_key"])
         scanning = fields["request_body_scanning"]
         self.max_body: int = scanning.get("max_body_bytes", DEFAULT_MAX_BODY)
+        self.scan_api: str | None = (fields.get("scan_api") or {}).get("listen")
 
     def allows(self, host: str) -> bool:
         """Whether requests to it may leave."""
@@ -135,6 +138,8 @@ class StandIn:
         if not in_tunnel and not flow.request.authority and flow.request.path == "/health":
             flow.response = http.Response.make(200, '{"status": "healthy"}\n')
             return
+        if self._is_scan(flow):
+            return
         refusal = self._refusal(flow.request.host)
         headers = flow.request.headers
         # What would upgrade the connection, or compress the answer.
@@ -155,8 +160,28 @@ class StandIn:
 
     def request(self, flow: http.HTTPFlow) -> None:
         """A request, whole."""
-        if flow.response is None and SECRET.search(flow.request.content or b""):
+        if self._is_scan(flow):
+            flow.response = self._verdict(flow)
+        elif flow.response is None and SECRET.search(flow.request.content or b""):
             deny(flow, "blocked: request body contains secret: AWS Access ID")
+
+    def _is_scan(self, flow: http.HTTPFlow) -> bool:
+        """Whether it came to the scan API."""
+        own = f"{flow.client_conn.sockname[0]}:{flow.client_conn.sockname[1]}"
+        return own == self.config.scan_api and flow.request.path == "/api/v1/scan"
+
+    def _verdict(self, flow: http.HTTPFlow) -> http.Response:
+        asked: Any = json.loads(flow.request.content or b"{}")
+        given = asked.get("input", {})
+        text = given.get("url") or given.get("text") or ""
+        host = urllib.parse.urlsplit(given.get("url", "")).hostname
+        found = []
+        if SECRET.search(text.encode()):
+            found.append({"message": "Secret-like token detected (AWS Access ID)"})
+        if host is not None and not self.config.allows(host):
+            found.append({"message": f"domain not in allowlist: {host}"})
+        verdict = {"status": "completed", "decision": "deny" if found else "allow"}
+        return http.Response.make(200, json.dumps(verdict | {"findings": found}))
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """An answer, its body not read yet."""
@@ -216,9 +241,13 @@ async def serve(file: Path, listen: str) -> None:
         authority.touch(mode=0o600)
         authority.write_bytes(addon.config.key.read_bytes() + addon.config.certificate.read_bytes())
         wanted = options.Options(confdir=confdir, listen_host=host, listen_port=int(port))
+        modes = ["regular"]
+        if addon.config.scan_api:
+            modes.append(f"regular@{addon.config.scan_api}")
         master = DumpMaster(wanted, with_termlog=False, with_dumper=False)
         # Addons of its own bring these.
         master.options.update(
+            mode=modes,
             connection_strategy="lazy",
             ssl_verify_upstream_trusted_ca=os.environ.get("SSL_CERT_FILE"),
             stream_large_bodies="5m",

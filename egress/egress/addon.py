@@ -8,7 +8,7 @@ import functools
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ from egress import (
 from egress.active_routes import ActiveRoutes
 from egress.echo import EchoRefused
 from egress.guarded_stream import Permit
-from egress.hostname import canonical_name
+from egress.hostname import DEFAULT_PORTS, canonical_name
 from egress.log import Log, MitmproxyLog, place, without_quotes
 from egress.mitmproxy_changes import CHANGED
 from egress.mitmproxy_options import Option, option_problems, upstream_of
@@ -59,6 +59,22 @@ def guarded[Data](hook: Callable[["Egress", Data], None]) -> Callable[["Egress",
     def wrapper(self: "Egress", data: Data) -> None:
         try:
             hook(self, data)
+        except Exception as error:  # noqa: BLE001 - that is what a guard is for
+            shut(data, hook.__name__)
+            self.log.write("internal-error", hook=hook.__name__, error=place(error))
+
+    return wrapper
+
+
+def guarded_async[Data](
+    hook: Callable[["Egress", Data], Awaitable[None]],
+) -> Callable[["Egress", Data], Awaitable[None]]:
+    """The same of a hook that may wait."""
+
+    @functools.wraps(hook)
+    async def wrapper(self: "Egress", data: Data) -> None:
+        try:
+            await hook(self, data)
         except Exception as error:  # noqa: BLE001 - that is what a guard is for
             shut(data, hook.__name__)
             self.log.write("internal-error", hook=hook.__name__, error=place(error))
@@ -217,8 +233,8 @@ class Egress:
                 http_flow.response.reason = f"Forbidden by egress: {denied.reason.value}"
         self._log_decision(http_flow, denied)
 
-    @guarded
-    def requestheaders(self, http_flow: http.HTTPFlow) -> None:
+    @guarded_async
+    async def requestheaders(self, http_flow: http.HTTPFlow) -> None:
         """The head of a request is here; nothing of it has left, nor of its body."""
         if http_flow.error:
             # mitmproxy has found the request malformed, and answers it with 400.
@@ -234,9 +250,32 @@ class Egress:
                 self._deny(http_flow, denied, observed.target)
                 self._log_decision(http_flow, denied)
             case decision.Allow() as allowed:
+                if by_pipelock := await self._scan(allowed, observed):
+                    self._deny(http_flow, by_pipelock, observed.target)
+                    self._log_decision(http_flow, by_pipelock)
+                    return
                 # Logged first: what can't be logged does not leave.
                 self._log_decision(http_flow, allowed, injected_in(allowed, observed))
                 self._allow(http_flow, allowed, observed)
+
+    async def _scan(
+        self, allowed: decision.Allow, observed: decision.Request
+    ) -> decision.Deny | None:
+        """What pipelock says where it does not look into TLS itself."""
+        if allowed.route.scans_responses:
+            return None
+        api = self._settings.scan_api
+        if api is None:
+            return decision.Deny(decision.Reason.SCAN, "EGRESS_SCAN_API is not set")
+        port = "" if observed.port == DEFAULT_PORTS["https"] else f":{observed.port}"
+        # Without the credential, which is meant to leave, and what stands in its place.
+        auth, target = allowed.route.auth, observed.target
+        if auth and auth.parameter:
+            target = query_parameter.without(target, auth.parameter)
+        url = f"https://{allowed.host}{port}{target}"
+        fields = headers.forwarded(observed.headers, allowed.route, None, self._routes.reserved)
+        refusal = await asyncio.to_thread(api.refusal, url, fields)
+        return decision.Deny(decision.Reason.SCAN, refusal) if refusal else None
 
     def _decide(
         self, http_flow: http.HTTPFlow, observed: decision.Request
@@ -404,7 +443,8 @@ class Egress:
             self._upgrading.add(client)
         else:
             self._upgrading.discard(client)
-        permit = Permit(request.scheme, request.host, request.port, websocket)
+        body = allowed.route.scans_responses
+        permit = Permit(request.scheme, request.host, request.port, websocket, body)
         guarded_stream.grant(http_flow, permit)
 
     def _refuse_body(self, http_flow: http.HTTPFlow) -> Callable[[Leak], http.Response]:

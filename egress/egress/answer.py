@@ -112,6 +112,8 @@ def _route(route: Route) -> dict[str, object]:
         keys = {"scheme": auth.scheme, "token_env": auth.token_env, "header": auth.header}
         keys |= {"parameter": auth.parameter, "placeholder": auth.placeholder}
         shown["auth"] = {key: value for key, value in keys.items() if value}
+    if not route.scans_responses:
+        shown["scan"] = {"responses": "none"}
     return shown
 
 

@@ -31,6 +31,8 @@ class Reason(Enum):
     CREDENTIAL = "credential-in-query"
     LEAK = "placeholder-leak"
     GIT_PUSH = "git-push"
+    BODY = "body-not-scanned"
+    SCAN = "refused-by-pipelock"
     INTERNAL = "internal-error"
 
 
@@ -193,6 +195,15 @@ def _route(routes: Routes, request: Request, name: str, target: Target) -> Allow
         return Deny(Reason.METHOD, f"the routes for this path of {name} allow {known} only")
     # The exact host before a wildcard, then the longest prefix, then the longest wildcard.
     route = max(allowed, key=lambda candidate: candidate[:3])[3]
+    if not route.scans_responses:
+        if request.scheme != "https":
+            # pipelock reads plain http also where it leaves TLS alone, and cuts long answers short.
+            return Deny(Reason.HTTPS, f"the route for {name} is for downloads, so it needs https")
+        if headers.announces_body(request.headers) or headers.is_websocket(request.headers):
+            message = (
+                f"the route for {name} is for downloads: a body that leaves could not be scanned"
+            )
+            return Deny(Reason.BODY, message)
     if route.auth is not None:
         if request.scheme != "https":
             return Deny(Reason.HTTPS, f"the route for {name} has a credential, so it needs https")

@@ -44,6 +44,8 @@ class Permit:
     host: str
     port: int
     websocket: bool
+    # Whether a body may follow; nothing else knows of one that HTTP/2 did not announce.
+    body: bool = True
 
 
 def grant(flow: http.HTTPFlow, permit: Permit) -> None:
@@ -147,6 +149,8 @@ class GuardedHttpStream(InspectedStream):
         permit = permit_of(self.flow)
         wanted = (request.scheme, request.host, request.port)
         if permit is None or wanted != (permit.scheme, permit.host, permit.port):
+            return (yield from self._not_connected("egress has not let this out"))
+        if self._body_follows and not permit.body:
             return (yield from self._not_connected("egress has not let this out"))
         asked = _ConnectionFor(
             (request.host, request.port),

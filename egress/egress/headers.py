@@ -90,6 +90,14 @@ def has_reserved(fields: Fields, reserved: Reserved = frozenset()) -> bool:
     return any(normal_name(name) in reserved | {_AUTHORIZATION} for name, _ in fields)
 
 
+def announces_body(fields: Fields) -> bool:
+    """Whether a body follows, as far as headers tell; HTTP/2 needs none for that."""
+    lengths = values(fields, b"content-length")
+    return any(value.strip() != b"0" for value in lengths) or any(
+        normal_name(name) == b"transfer-encoding" for name, _ in fields
+    )
+
+
 def is_websocket(fields: Fields) -> bool:
     """Whether a WebSocket is asked for, and nothing else besides."""
     upgrade = [value.lower() for value in values(fields, b"upgrade")]

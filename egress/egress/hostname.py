@@ -73,3 +73,10 @@ def pattern_matches(pattern: str, name: str) -> bool:
     if pattern.startswith("*."):
         return name.endswith(pattern[1:]) and len(name) > len(pattern) - 1
     return name == pattern
+
+
+def patterns_overlap(one: str, other: str) -> bool:
+    """Whether there is a name that both hosts of routes cover."""
+    if one.startswith("*.") and other.startswith("*."):
+        return one == other or one.endswith(other[1:]) or other.endswith(one[1:])
+    return pattern_matches(one, other) or pattern_matches(other, one)

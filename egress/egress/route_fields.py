@@ -70,6 +70,13 @@ def scheme(text: str) -> str:
     return text
 
 
+def scanned_responses(text: str) -> str:
+    """Which answers are looked into; leaving `scan` out means all."""
+    if text != "none":
+        raise ValueError(f'"{text}" is no choice; write "none", or leave "scan" out for all')
+    return text
+
+
 def token_env(text: str) -> str:
     """The name of a token, which reaches egress alone."""
     if not _TOKEN_ENV.fullmatch(text):

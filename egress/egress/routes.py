@@ -13,6 +13,8 @@ SCHEMES: tuple[Scheme, ...] = ("bearer", "basic", "token", "header", "query")
 Echo = Literal["refuse", "redact"]
 ECHOES: tuple[Echo, ...] = ("refuse", "redact")
 
+# What has no body, and so may pass where pipelock judges heads only.
+BODILESS_METHODS = ("GET", "HEAD")
 # What a route without `methods` allows.
 COMMON_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # What has to be named. WebDAV's are not among the common ones since git can push with them.
@@ -54,6 +56,8 @@ class Route:
     methods: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     auth: Auth | None = None
+    # Whether pipelock looks into answers; if not, it judges heads, and no request has a body.
+    scans_responses: bool = True
 
     def allows_port(self, scheme: str, port: int) -> bool:
         """Whether a request of this scheme may go to this port."""

@@ -14,8 +14,16 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from egress import route_fields
-from egress.hostname import DEFAULT_PORTS
-from egress.routes import COMMON_METHODS, SCHEMES, Auth, Echo, Route, Routes
+from egress.hostname import DEFAULT_PORTS, patterns_overlap
+from egress.routes import (
+    BODILESS_METHODS,
+    COMMON_METHODS,
+    SCHEMES,
+    Auth,
+    Echo,
+    Route,
+    Routes,
+)
 
 # Far more than a file that somebody approves entry by entry.
 MAX_BYTES = 1 << 20
@@ -120,6 +128,7 @@ class _Reader:
     uses: list[TokenUse] = field(default_factory=list)
     # Placeholders in small letters, whose they are, and the line.
     placeholders: dict[str, tuple[str, int]] = field(default_factory=dict)
+    scanned: list[tuple[Route, Node]] = field(default_factory=list)
 
     def problem(self, node: Node, message: str) -> None:
         mark = node.start_mark
@@ -137,17 +146,19 @@ class _Reader:
 
     def route(self, node: Node) -> Route | None:
         before = len(self.problems)
-        optional = ("paths", "methods", "ports", "auth")
+        optional = ("paths", "methods", "ports", "auth", "scan")
         keys = self.mapping(node, "a route", required=("host",), optional=optional)
         host = self.text(keys.get("host"), route_fields.host)
         paths = self.texts(keys.get("paths"), "paths", route_fields.path)
         methods = self.texts(keys.get("methods"), "methods", route_fields.method)
         ports = self.ports(keys.get("ports"))
         auth = self.auth(keys.get("auth"), host)
+        scans_responses = self.scan(keys.get("scan"), methods)
         if host is None or len(self.problems) > before:
             return None
-        route = Route(host, paths, methods, ports, auth)
+        route = Route(host, paths, methods, ports, auth, scans_responses)
         self.check_duplicate(node, route)
+        self.check_same_scan(node, route)
         return route
 
     def mapping(
@@ -298,6 +309,35 @@ class _Reader:
                 )
                 return
         self.placeholders.setdefault(folded, (token, line))
+
+    def scan(self, node: Node | None, methods: tuple[str, ...]) -> bool:
+        """Whether answers are looked into."""
+        if node is None:
+            return True
+        keys = self.mapping(node, '"scan"', required=("responses",), optional=())
+        self.text(keys.get("responses"), route_fields.scanned_responses)
+        if not methods or not set(methods) <= set(BODILESS_METHODS):
+            self.problem(
+                node,
+                '"scan" is for downloads, as bodies that leave could not be scanned either; write'
+                " methods: [GET, HEAD] in this route",
+            )
+        return False
+
+    def check_same_scan(self, node: Node, route: Route) -> None:
+        """No other route may reach what is covered, as pipelock leaves a whole host alone."""
+        for other, first in self.scanned:
+            if other.scans_responses != route.scans_responses and patterns_overlap(
+                other.host, route.host
+            ):
+                self.problem(
+                    node,
+                    f"{route.host} is also reached by the route of line"
+                    f' {first.start_mark.line + 1}, which has another "scan"; pipelock treats a'
+                    " host in one way, so write the same in both",
+                )
+                return
+        self.scanned.append((route, node))
 
     def check_duplicate(self, node: Node, route: Route) -> None:
         for path in route.paths or ("",):

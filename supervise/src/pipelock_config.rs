@@ -12,13 +12,34 @@ const NOTHING: &str = "  - nothing.invalid\n";
 /// The headers that the shipped one does not look at.
 const IGNORED: &str = "  ignore_headers:\n    - Authorization\n";
 
-/// With these hosts on the list; without any it is as it is shipped.
-pub fn pipelock_config(hosts: &BTreeSet<HostPattern>) -> String {
-    if hosts.is_empty() {
-        return SHIPPED.to_owned();
+/// As shipped: every host's TLS is read.
+const NO_PASSTHROUGH: &str = "  passthrough_domains: []\n";
+
+/// What is to be on the lists.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// What may be reached.
+    pub allowed: BTreeSet<HostPattern>,
+    /// Of these, whose answers are not looked into (`scan: {responses: none}`): pipelock leaves their
+    /// TLS alone, and egress asks it about each request.
+    pub passed_through: BTreeSet<HostPattern>,
+}
+
+/// With these hosts on the lists; without any it is as it is shipped.
+pub fn pipelock_config(hosts: &Hosts) -> String {
+    let list = |hosts: &BTreeSet<HostPattern>, indent| -> String {
+        hosts.iter().map(|host| Item::Text(host.as_str()).block(indent)).collect()
+    };
+    let mut text = SHIPPED.to_owned();
+    if !hosts.allowed.is_empty() {
+        text = text.replacen(NOTHING, &list(&hosts.allowed, 2), 1);
     }
-    let list: String = hosts.iter().map(|host| Item::Text(host.as_str()).block(2)).collect();
-    SHIPPED.replacen(NOTHING, &list, 1)
+    if !hosts.passed_through.is_empty() {
+        let passed_through = list(&hosts.passed_through, 4);
+        text =
+            text.replacen(NO_PASSTHROUGH, &format!("  passthrough_domains:\n{passed_through}"), 1);
+    }
+    text
 }
 
 /// The same without a look at these headers, which egress fills with credentials: what looks like a
@@ -36,12 +57,17 @@ pub fn headers_of_routes(text: &str) -> Result<BTreeSet<String>, String> {
 }
 
 /// The hosts of a routes.yaml, held to what is asked of a proposal's.
-pub fn hosts_of_routes(text: &str) -> Result<Vec<HostPattern>, String> {
-    let check = |(line, host)| {
-        HostPattern::try_from(host).map_err(|problem| format!("line {line}: {problem}"))
-    };
-    let routes = numbered_routes(text)?.into_iter();
-    routes.map(|(line, route)| check((line, route.host))).collect()
+pub fn hosts_of_routes(text: &str) -> Result<Hosts, String> {
+    let mut hosts = Hosts::default();
+    for (line, route) in numbered_routes(text)? {
+        let host = HostPattern::try_from(route.host)
+            .map_err(|problem| format!("line {line}: {problem}"))?;
+        if route.scan.is_some() {
+            hosts.passed_through.insert(host.clone());
+        }
+        hosts.allowed.insert(host);
+    }
+    Ok(hosts)
 }
 
 #[cfg(test)]
@@ -56,9 +82,13 @@ mod tests {
         hosts.iter().map(|host| HostPattern::try_from((*host).to_owned()).unwrap()).collect()
     }
 
+    fn allowed(hosts: &[&str]) -> Hosts {
+        Hosts { allowed: set(hosts), passed_through: BTreeSet::new() }
+    }
+
     #[test]
     fn the_list_is_filled_and_all_else_is_as_shipped() {
-        let text = pipelock_config(&set(&["b.example.com", "1e3.example", "*.a.example.com"]));
+        let text = pipelock_config(&allowed(&["b.example.com", "1e3.example", "*.a.example.com"]));
         let list = "  - \"*.a.example.com\"\n  - \"1e3.example\"\n  - b.example.com\n";
         assert_eq!(hosts(&text).unwrap(), ["*.a.example.com", "1e3.example", "b.example.com"]);
         assert_eq!(text.replacen(list, NOTHING, 1), SHIPPED);
@@ -80,8 +110,25 @@ mod tests {
     }
 
     #[test]
+    fn a_host_of_which_no_answer_is_looked_into_is_passed_through() {
+        let text = "routes:\n  - host: a.example.com\n  - host: files.example.com\n    \
+                    methods: [GET]\n    scan: {responses: none}\n";
+        let found = hosts_of_routes(text).unwrap();
+        assert_eq!(found.allowed, set(&["a.example.com", "files.example.com"]));
+        assert_eq!(found.passed_through, set(&["files.example.com"]));
+        let text = pipelock_config(&found);
+        let list = "  passthrough_domains:\n    - files.example.com\n";
+        let shipped = text.replacen("  - a.example.com\n  - files.example.com\n", NOTHING, 1);
+        assert_eq!(shipped.replacen(list, NO_PASSTHROUGH, 1), SHIPPED);
+
+        let text = "routes:\n  - host: a.example.com\n    scan: {responses: some}\n";
+        let error = hosts_of_routes(text).unwrap_err();
+        assert!(error.starts_with("line 2: ") && error.contains("`none`"), "{error}");
+    }
+
+    #[test]
     fn without_hosts_it_allows_nothing() {
-        assert_eq!(pipelock_config(&BTreeSet::new()), SHIPPED);
+        assert_eq!(pipelock_config(&Hosts::default()), SHIPPED);
         assert_eq!(hosts(SHIPPED).unwrap(), ["nothing.invalid"]);
     }
 
@@ -91,6 +138,6 @@ mod tests {
         let error = hosts_of_routes(text).unwrap_err();
         assert_eq!(error, "line 3: host \"10.0.0.1\": addresses are not allowed, only names");
         let text = text.replace("10.0.0.1", "a.example.com");
-        assert_eq!(BTreeSet::from_iter(hosts_of_routes(&text).unwrap()), set(&["a.example.com"]));
+        assert_eq!(hosts_of_routes(&text).unwrap(), allowed(&["a.example.com"]));
     }
 }

@@ -144,6 +144,7 @@ impl Route {
                 token_env: auth.token_env.0.clone(),
                 ..ListedAuth::default()
             }),
+            scan: None,
         }
     }
 }
@@ -350,6 +351,26 @@ pub struct ListedRoute {
     /// The credential that the proxy adds, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<ListedAuth>,
+    /// What is not searched for secrets and attacks; without it everything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<ListedScan>,
+}
+
+/// An exception from the scans, for downloads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "schemars")]
+pub struct ListedScan {
+    /// Which answers are looked into.
+    pub responses: ScannedResponses,
+}
+
+/// Which answers are looked into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "schemars")]
+#[serde(rename_all = "lowercase")]
+pub enum ScannedResponses {
+    /// None of them.
+    None,
 }
 
 /// A credential by name.
@@ -381,6 +402,7 @@ impl ListedRoute {
             methods: sorted(&self.methods, every_method),
             ports: sorted(&self.ports, || DEFAULT_PORTS.to_vec()),
             auth: self.auth.clone(),
+            scan: self.scan.clone(),
         }
     }
 

@@ -323,7 +323,7 @@ fn when_the_addon_fails_nothing_leaves() {
     // Each hook that a request comes through fails, for a path of its own.
     let mut script = std::fs::read_to_string(&addon).unwrap();
     for (hook, path) in [("requestheaders", "/v1/head"), ("request", "/v1/body")] {
-        let definition = format!("    def {hook}(self, http_flow: http.HTTPFlow) -> None:\n");
+        let definition = format!("def {hook}(self, http_flow: http.HTTPFlow) -> None:\n");
         assert!(script.contains(&definition));
         let failing = format!(
             "{definition}        if http_flow.request.path == {path:?}:\n            \

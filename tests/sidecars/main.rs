@@ -11,6 +11,7 @@ mod credentials;
 #[path = "../containers/docker.rs"]
 #[allow(dead_code)]
 mod docker;
+mod downloads;
 mod escapes;
 mod git;
 mod image;

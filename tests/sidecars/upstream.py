@@ -14,13 +14,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import downloads
 import trustme
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 # Whose client one of the tests runs.
 MAKER = "api.anthropic.com"
-NAMES = ("api.example.com", "late.example.com", "raw.example.com", "denied.example.com", MAKER)
+NAMES = (
+    *("api.example.com", "late.example.com", "raw.example.com", "denied.example.com"),
+    *("files.example.com", MAKER),
+)
+DOWNLOADS = downloads.all_files()
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -43,6 +48,9 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     if host == MAKER and path == "/v1/messages":
         await say_hello(send, json.loads(text)["model"])
         return
+    if path in DOWNLOADS:
+        await download(scope, send, DOWNLOADS[path])
+        return
     if path == "/v1/events":
         await start(send, "text/event-stream")
         await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
@@ -56,6 +64,15 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     else:
         await start(send, "text/plain")
     await send({"type": "http.response.body", "body": f"reached {path}\n".encode()})
+
+
+async def download(scope: dict[str, Any], send: Send, file: downloads.Download) -> None:
+    """A file, as fast as it is taken."""
+    length = (b"content-length", str(file.size).encode())
+    await start(send, file.content_type, 200, [length])
+    for part in file if scope["method"] != "HEAD" else ():
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def body(receive: Receive) -> tuple[int, str, bytes]:

@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
-use crate::world::{Said, Setup, TOKEN, World, exec, hang_up, is_there, pipelock_config};
+use crate::world::{
+    Said, Setup, TOKEN, World, exec, hang_up, has_real_pipelock, is_there, pipelock_config,
+};
 
 /// Far less than the upload, far more than what its proxies need without holding it.
-const MOST_MEMORY_KIB: u64 = 200 * 1024;
+pub const MOST_MEMORY_KIB: u64 = 200 * 1024;
 
 /// GET by httpx: status, version and body, or the error.
 const GET: &str = "
@@ -240,6 +242,27 @@ fn streams_uploads_websockets_and_http2_pass() {
     }
 }
 
+/// pipelock 2.3 follows those of plain http by itself, to whatever its own list has; docs/egress.md says
+/// so among what can't be stopped.
+#[test]
+fn a_redirect_over_tls_is_the_agents_to_follow() {
+    if !is_there() {
+        return;
+    }
+    let setup = Setup::new();
+    let hosts = ["api.example.com", "raw.example.com", "late.example.com"];
+    setup.write("pipelock/pipelock.yaml", &pipelock_config(&hosts));
+    let world = setup.start();
+    for host in ["raw", "api"] {
+        let said = world.curl(&[&format!("https://{host}.example.com/v1/redirect")]);
+        assert!(said.stdout.ends_with("\n302"), "{host}: {said:?}");
+    }
+    assert_eq!(paths(&world), ["/v1/redirect", "/v1/redirect"]);
+    let said = world.curl(&["http://raw.example.com/v1/redirect"]);
+    let expected = if has_real_pipelock() { "reached /stolen\n\n200" } else { "\n302" };
+    assert_eq!(said.stdout, expected);
+}
+
 #[test]
 fn hup_puts_changed_files_in_force_and_broken_ones_leave_the_old() {
     if !is_there() {
@@ -296,7 +319,7 @@ fn arrived(world: &World, path: &str) -> Value {
 }
 
 /// The most that the main process of this service has ever had in memory.
-fn most_memory_kib(world: &World, service: &str) -> u64 {
+pub fn most_memory_kib(world: &World, service: &str) -> u64 {
     let said = world.operator(&["sidecar-init", "status", "--json"]);
     let status: Value = serde_json::from_str(&said.stdout).unwrap();
     let services = status["services"].as_array().unwrap();

@@ -162,13 +162,18 @@ pub fn services(sidecars: &Container) -> BTreeMap<String, Value> {
 pub struct Setup {
     folder: tempfile::TempDir,
     options: Vec<String>,
+    agent_options: Vec<String>,
 }
 
 impl Setup {
     /// Routes for api.example.com with a token and raw.example.com without, whose TLS pipelock
     /// leaves alone; no repositories.
     pub fn new() -> Setup {
-        let setup = Setup { folder: tempfile::tempdir().unwrap(), options: Vec::new() };
+        let setup = Setup {
+            folder: tempfile::tempdir().unwrap(),
+            options: Vec::new(),
+            agent_options: Vec::new(),
+        };
         // The containers' users have to get through it.
         fs::set_permissions(setup.path(""), fs::Permissions::from_mode(0o755)).unwrap();
         for folder in ["egress", "pipelock", "git-gate", "creds", "certificate", "web"] {
@@ -221,6 +226,12 @@ impl Setup {
         self
     }
 
+    /// The same of the agent's container.
+    pub fn agent_option(mut self, option: &str) -> Setup {
+        self.agent_options.push(option.to_owned());
+        self
+    }
+
     /// The sidecars' container, not started yet, on this network.
     fn create(&self, network: &str) -> Container {
         let mut arguments: Vec<String> = HARDENED.map(str::to_owned).into();
@@ -261,7 +272,7 @@ impl Setup {
         assert!(connected.status.success(), "{}", text(&connected.stderr));
         let started = docker(&["start", sidecars.name()]);
         assert!(started.status.success(), "{}", text(&started.stderr));
-        let agent = agent(&self.path("certificate"), inside);
+        let agent = agent(&self.path("certificate"), inside, &self.agent_options);
         World { agent, sidecars, web, setup: self, networks }
     }
 }
@@ -299,13 +310,15 @@ fn on_network(container: &Container, network: &Network, field: &str) -> String {
 }
 
 fn web(folder: &Path, outside: &Network) -> Container {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sidecars/upstream.py");
-    let names = ["api", "late", "raw", "denied", "git"];
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sidecars");
+    let names = ["api", "late", "raw", "denied", "git", "files"];
     let maker = "--network-alias=api.anthropic.com".to_owned();
     let mut arguments = vec![format!("--network={}", outside.0), maker];
     arguments.extend(names.map(|name| format!("--network-alias={name}.example.com")));
     arguments.push(format!("--volume={}:/web", folder.join("web").display()));
-    arguments.push(format!("--volume={script}:/upstream.py:ro"));
+    for script in ["upstream.py", "downloads.py"] {
+        arguments.push(format!("--volume={scripts}/{script}:/{script}:ro"));
+    }
     arguments.push(AGENT_IMAGE.to_owned());
     arguments.extend(["/opt/python/bin/python", "/upstream.py", "/web"].map(str::to_owned));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -314,11 +327,12 @@ fn web(folder: &Path, outside: &Network) -> Container {
     web
 }
 
-fn agent(certificate: &Path, inside: &Network) -> Container {
+fn agent(certificate: &Path, inside: &Network, options: &[String]) -> Container {
     let network = format!("--network={}", inside.0);
     let volume = format!("--volume={}:/certificate:ro", certificate.display());
     let mut arguments =
         vec![&*network, &volume, "--dns=127.0.0.1", "--cap-drop=ALL", "--user=agent"];
+    arguments.extend(options.iter().map(String::as_str));
     arguments.extend([
         "--env=HTTP_PROXY=http://egress:9099",
         "--env=HTTPS_PROXY=http://egress:9099",

@@ -113,7 +113,7 @@ def test_without_its_hook_a_request_has_no_permit(
     another: Starter, entrypoint: Path, hook: str
 ) -> None:
     for name in {"requestheaders", "request", hook}:
-        broken(entrypoint, "addon.py", f"    def {name}(", f"    def not_{name}(")
+        broken(entrypoint, "addon.py", f"def {name}(", f"def not_{name}(")
     egress = another(entrypoint=entrypoint).start()
     response = get(egress)
     assert response.status_code == 502

@@ -9,24 +9,24 @@ use supervise::files::{MAX_CONFIG, read_all, read_bounded};
 use supervise::host::HostPattern;
 use supervise::pipelock_check::objections;
 use supervise::pipelock_config::{
-    headers_of_routes, hosts_of_routes, pipelock_config, with_headers_ignored,
+    Hosts, headers_of_routes, hosts_of_routes, pipelock_config, with_headers_ignored,
 };
 
 use super::{say, warn};
 
 pub(crate) fn run(routes: Option<&Path>, hosts: Vec<String>) -> Result<(), String> {
-    let mut all = BTreeSet::new();
+    let mut all = Hosts::default();
     let mut headers = BTreeSet::new();
     if let Some(path) = routes {
         let text = read_routes(path)?;
         let wrong = |problem| format!("{}: {problem}", name(path));
-        all.extend(hosts_of_routes(&text).map_err(wrong)?);
+        all = hosts_of_routes(&text).map_err(wrong)?;
         headers = headers_of_routes(&text).map_err(wrong)?;
     }
     for host in hosts {
-        all.insert(HostPattern::try_from(host)?);
+        all.allowed.insert(HostPattern::try_from(host)?);
     }
-    if all.is_empty() {
+    if all.allowed.is_empty() {
         warn("no host is named, so this configuration allows nothing");
     }
     say(&with_headers_ignored(&pipelock_config(&all), &headers))
