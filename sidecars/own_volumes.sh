@@ -7,8 +7,9 @@ set -eu
 own() {
     owner=$(stat -c %u "$1") || exit 78
     [ "$owner" = 0 ] || return 0
-    # The mode first: without CAP_FOWNER nobody but the owner may change it.
-    if ! { chmod "$4" "$1" && chown "$2:$3" "$1"; }; then
+    # The mode before the owner: without CAP_FOWNER nobody else may change it. The group before the mode:
+    # with a foreign one chmod(2) takes the setgid bit away.
+    if ! { chgrp "$3" "$1" && chmod "$4" "$1" && chown "$2" "$1"; }; then
         echo "volumes: $1 belongs to root, and can't be given to $2; let the container keep the" \
             "capability CHOWN, or chown the directory to $(id -u "$2")" >&2
         exit 78
@@ -20,3 +21,6 @@ own /var/lib/pipelock pipelock pipelock 0755
 own /git git-gate git-gate 0750
 # The operator's commands run as root, which without CAP_DAC_OVERRIDE can write as its group only.
 own /run/supervise supervise root 2770
+# Kubernetes makes the directories of its volumes writable for all. Here a service could put a link in
+# the place of the init's events.
+own /run/sidecar-init root root 0755

@@ -37,7 +37,10 @@ fn setup() -> Setup {
     let hosts = pipelock_config(&["api.example.com", "late.example.com", "api.anthropic.com"]);
     let ignored = "  ignore_headers:\n    - Authorization\n";
     assert_eq!(hosts.matches(ignored).count(), 1);
-    setup.write("pipelock.yaml", &hosts.replace(ignored, &format!("{ignored}    - x-api-key\n")));
+    setup.write(
+        "pipelock/pipelock.yaml",
+        &hosts.replace(ignored, &format!("{ignored}    - x-api-key\n")),
+    );
     write_key(&setup, KEY);
     let secrets = format!("--volume={}:/run/secrets:ro", setup.path("secrets").display());
     setup.option(&secrets)
@@ -89,8 +92,7 @@ fn the_agent_holds_a_placeholder_and_the_server_gets_the_key() {
     assert!(world.seen().iter().all(|request| request["path"] == "/v1/messages"));
 
     // A new key counts from the next HUP on, and a file without one changes nothing.
-    write_key(&world.setup, CHANGED);
-    hang_up(&world.sidecars);
+    hang_up(&world.sidecars, || write_key(&world.setup, CHANGED));
     world.curl(&["-H", &key, "https://api.example.com/v1/changed"]);
     assert_eq!(key_seen_at(&world, "/v1/changed"), CHANGED);
     write_key(&world.setup, "");

@@ -13,6 +13,7 @@ mod credentials;
 mod docker;
 mod downloads;
 mod escapes;
+mod examples;
 mod git;
 mod image;
 mod life;

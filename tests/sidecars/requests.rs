@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 
 use crate::docker::docker;
 use crate::running::Running;
-use crate::world::{
-    FIRST_START, Said, Setup, TOKEN, World, is_there, kill, pipelock_config, waiting,
-};
+use crate::world::{FIRST_START, Said, Setup, TOKEN, World, is_there, kill, waiting};
 
 /// Calls tools in one conversation, each as `[NAME, ARGUMENTS]`, and prints an answer a line.
 const PYTHON_CLIENT: &str = r#"
@@ -290,18 +288,11 @@ fn a_file_of_pipelocks_mounted_where_it_was_before_is_in_force_and_written_in_pl
     if !is_there() {
         return;
     }
-    let old = Setup::new();
-    let file = old.path("pipelock.yaml");
-    let hosts = ["api.example.com", "raw.example.com"];
-    old.write("pipelock.yaml", &pipelock_config(&hosts));
-    // Nothing may come from there.
-    old.write("pipelock/pipelock.yaml", "");
-    old.write(
-        "egress/routes.yaml",
-        "routes:\n  - host: late.example.com\n  - host: api.example.com\n",
-    );
-    let mount = format!("--volume={}:/etc/pipelock.yaml", file.display());
-    let world = old.option(&mount).start();
+    let setup = Setup::new().pipelock_as_a_file();
+    let routes = "routes:\n  - host: late.example.com\n  - host: api.example.com\n";
+    setup.write("egress/routes.yaml", routes);
+    let world = setup.start();
+    let file = world.setup.path("pipelock/pipelock.yaml");
     let inode = fs::metadata(&file).unwrap().ino();
     assert_eq!(world.curl(&["https://api.example.com/v1/x"]).stdout, "reached /v1/x\n\n200");
     let arguments = json!({"host": "late.example.com", "justification": "x", "wait_seconds": 0});

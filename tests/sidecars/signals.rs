@@ -64,11 +64,12 @@ fn hup_lets_egress_and_pipelock_read_their_files_again() {
     // Both have to know the host before a request gets there.
     let routes = fs::read_to_string(world.setup.path("egress/routes.yaml")).unwrap();
     let routes = format!("{routes}  - host: late.example.com\n");
-    world.setup.write("egress/routes.yaml", &routes);
     let hosts = ["api.example.com", "raw.example.com", "late.example.com"];
-    world.setup.write("pipelock/pipelock.yaml", &pipelock_config(&hosts));
-    assert_eq!(status(), "\n000");
-    hang_up(&world.sidecars);
+    hang_up(&world.sidecars, || {
+        world.setup.write("egress/routes.yaml", &routes);
+        world.setup.write("pipelock/pipelock.yaml", &pipelock_config(&hosts));
+        assert_eq!(status(), "\n000");
+    });
     assert_eq!(status(), "reached /\n\n200");
     for (name, service) in services(&world.sidecars) {
         assert_eq!(service["pid"], before[&name]["pid"], "{name}");

@@ -1,5 +1,7 @@
 //! What survives a container, and to whom it belongs.
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::docker::{Container, docker, text, unique_name};
 use crate::world::{HARDENED, alone, exec, image, is_there, wait_until_healthy};
 
@@ -79,6 +81,32 @@ fn directories_that_docker_has_made_for_root_are_given_to_their_services() {
     let sidecars = alone(&options);
     wait_until_healthy(&sidecars);
     for (place, owner) in VOLUMES {
+        let said = exec(&sidecars, &[], &["stat", "-c", "%U:%G %a", place]);
+        assert_eq!(said.stdout.trim(), owner, "{place}");
+    }
+}
+
+/// As Kubernetes makes an emptyDir of a pod with an fsGroup.
+#[test]
+fn directories_that_all_may_write_to_are_closed() {
+    if !is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let places = VOLUMES.map(|(place, _)| place).into_iter().chain(["/run/sidecar-init"]);
+    let options: Vec<String> = places
+        .map(|place| {
+            let path = format!("{}{place}", folder.path().display());
+            std::fs::create_dir_all(&path).unwrap();
+            std::os::unix::fs::chown(&path, Some(0), Some(1000)).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o2777)).unwrap();
+            format!("--volume={path}:{place}")
+        })
+        .collect();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let sidecars = alone(&options);
+    wait_until_healthy(&sidecars);
+    for (place, owner) in VOLUMES.into_iter().chain([("/run/sidecar-init", "root:root 2755")]) {
         let said = exec(&sidecars, &[], &["stat", "-c", "%U:%G %a", place]);
         assert_eq!(said.stdout.trim(), owner, "{place}");
     }

@@ -278,8 +278,7 @@ fn hup_puts_changed_files_in_force_and_broken_ones_leave_the_old() {
     let routes = "routes:\n  - host: late.example.com\n";
     assert!(world.curl(&["-v", url]).stderr.contains("egress: no-route-for-host"));
 
-    world.setup.write("egress/routes.yaml", routes);
-    hang_up(&world.sidecars);
+    hang_up(&world.sidecars, || world.setup.write("egress/routes.yaml", routes));
     assert!(world.curl(&[url]).stdout.ends_with("\n200"));
     let old = world.curl(&["-v", "https://api.example.com/v1/x"]);
     assert!(old.stderr.contains("egress: no-route-for-host"), "{old:?}");
@@ -296,8 +295,11 @@ fn hup_puts_changed_files_in_force_and_broken_ones_leave_the_old() {
     assert!(text(&allowlist["reload_error"]).contains("routes.yaml:3:5: "), "{allowlist}");
 
     // pipelock reads its file too.
-    world.setup.write("pipelock/pipelock.yaml", &pipelock_config(&["api.example.com"]));
-    world.sidecars.wait_after(|| world.sidecars.kill("HUP"), "config_reload");
+    let change = || {
+        world.setup.write("pipelock/pipelock.yaml", &pipelock_config(&["api.example.com"]));
+        world.sidecars.kill("HUP");
+    };
+    world.sidecars.wait_after(change, "config_reload");
     assert!(!world.curl(&[url]).stdout.ends_with("\n200"));
     assert_eq!(world.sidecars.inspect(".State.Running"), "true");
 }

@@ -128,10 +128,14 @@ pub fn wait_until_healthy(sidecars: &Container) {
     assert_eq!(waited.code, 0, "not healthy: {}{}\n{}", waited.stdout, waited.stderr, log());
 }
 
-/// HUP to the init, and waits until egress and pipelock have read their files again.
-pub fn hang_up(sidecars: &Container) {
-    let egress = || sidecars.wait_after(|| sidecars.kill("HUP"), "routes-loaded");
-    sidecars.wait_after(egress, "config_reload");
+/// Changes files, sends HUP to the init, and waits until egress and pipelock have read their files again.
+/// pipelock may have done so before the HUP: it watches its file, and says nothing of the same once more.
+pub fn hang_up(sidecars: &Container, change: impl FnOnce()) {
+    let tell = || {
+        change();
+        sidecars.kill("HUP");
+    };
+    sidecars.wait_after(|| sidecars.wait_after(tell, "routes-loaded"), "config_reload");
 }
 
 /// As the kernel does when memory runs out, and nobody in the container knows of it.
@@ -163,6 +167,7 @@ pub struct Setup {
     folder: tempfile::TempDir,
     options: Vec<String>,
     agent_options: Vec<String>,
+    pipelock: [&'static str; 2],
 }
 
 impl Setup {
@@ -173,6 +178,7 @@ impl Setup {
             folder: tempfile::tempdir().unwrap(),
             options: Vec::new(),
             agent_options: Vec::new(),
+            pipelock: ["pipelock", "/etc/pipelock"],
         };
         // The containers' users have to get through it.
         fs::set_permissions(setup.path(""), fs::Permissions::from_mode(0o755)).unwrap();
@@ -220,6 +226,12 @@ impl Setup {
         self.option(&format!("--volume={}:/etc/sidecar-init/bundle.toml:ro", file.display()))
     }
 
+    /// pipelock's configuration as a mount of its own, in its old place.
+    pub fn pipelock_as_a_file(mut self) -> Setup {
+        self.pipelock = ["pipelock/pipelock.yaml", "/etc/pipelock.yaml"];
+        self
+    }
+
     /// An option of `docker run`.
     pub fn option(mut self, option: &str) -> Setup {
         self.options.push(option.to_owned());
@@ -241,7 +253,7 @@ impl Setup {
         }
         for (from, to) in [
             ("egress", "/etc/egress"),
-            ("pipelock", "/etc/pipelock"),
+            self.pipelock.into(),
             ("git-gate", "/etc/git-gate"),
             ("creds", "/git-gate/creds:ro"),
             ("certificate", "/var/lib/egress"),
