@@ -1,9 +1,11 @@
-//! One at a time may change the refs of a mirror: a fetch from upstream, or a push on its way to
-//! upstream until receive-pack has moved the refs.
+//! What only one may do at a time. To change the refs of a mirror: a fetch from upstream, or a push
+//! on its way to upstream until receive-pack has moved the refs. And, in all mirrors, to unpack a
+//! push, and to scan one: each may take much memory.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,13 +25,37 @@ const LONGEST_HOLD: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Lock(File);
 
+/// What takes much memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Work {
+    Unpack,
+    Scan,
+}
+
 /// Waits for the lock of this mirror.
 ///
 /// # Errors
 /// If others have it until the deadline.
 pub(crate) fn acquire(gate: &Gate, upstream: &Upstream, deadline: Instant) -> Result<Lock, String> {
     let path = gate.own().join(format!("{}.lock", upstream.name));
-    let failed = |error: io::Error| format!("the mirror can't be locked: {error}");
+    locked(&path, deadline, "others are using the mirror; try again")
+}
+
+/// Waits until nobody else does this.
+///
+/// # Errors
+/// If others do until the deadline.
+pub(crate) fn turn(gate: &Gate, work: Work, deadline: Instant) -> Result<Lock, String> {
+    // No upstream has such a name: it would begin with a letter or a digit.
+    let name = match work {
+        Work::Unpack => "-unpack.lock",
+        Work::Scan => "-scan.lock",
+    };
+    locked(&gate.own().join(name), deadline, "other pushes take too long; try again")
+}
+
+fn locked(path: &Path, deadline: Instant, late: &str) -> Result<Lock, String> {
+    let failed = |error: io::Error| format!("a lock can't be had: {error}");
     let file = File::options().create(true).append(true).open(path).map_err(failed)?;
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -38,7 +64,7 @@ pub(crate) fn acquire(gate: &Gate, upstream: &Upstream, deadline: Instant) -> Re
             Err(error) => return Err(failed(error.into())),
         }
         if Instant::now() >= deadline {
-            return Err("others are using the mirror; try again".to_owned());
+            return Err(late.to_owned());
         }
         thread::sleep(PERIOD);
     }

@@ -21,10 +21,15 @@ pub(crate) struct Ongoing {
 
 impl Ongoing {
     pub(crate) fn begin(text: impl Fn() -> String + Send + 'static) -> Ongoing {
+        Ongoing::every_time(move || say(&text()))
+    }
+
+    /// The same, by other means.
+    pub(crate) fn every_time(speak: impl Fn() + Send + 'static) -> Ongoing {
         let (end, ended) = mpsc::channel::<()>();
         thread::spawn(move || {
             while ended.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
-                say(&text());
+                speak();
             }
         });
         Ongoing { _end: end }

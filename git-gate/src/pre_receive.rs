@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::config::{self, Config, Gate, Upstream};
+use crate::lock::Work;
 use crate::notice::{Ongoing, say};
 use crate::push::{self, Update};
 use crate::scan::Scan;
@@ -133,6 +134,9 @@ fn scan(
     updates: &[Update],
     deadline: Instant,
 ) -> Result<(), Refusal> {
+    let ongoing = Ongoing::begin(|| "waiting for the scan of another push".to_owned());
+    let _turn = lock::turn(&config.gate, Work::Scan, deadline)?;
+    drop(ongoing);
     let done = Arc::new(AtomicUsize::new(0));
     let scan =
         Scan { gate: &config.gate, upstream, environment, updates, deadline, done: done.clone() };

@@ -4,12 +4,15 @@
 
 mod harness;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use harness::raw::packet;
 use harness::{Client, Settings, World, git, raw, secret, text};
+use rustix::fs::{FlockOperation, flock};
 
 fn zlib(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
@@ -122,6 +125,30 @@ fn what_is_packed_in_a_file_is_no_larger_than_a_file() {
     let reason = "what is packed in \"zeros.gz\" has more than max-file-size (1048576 bytes)";
     assert!(said.contains(reason), "{said}");
     assert!(world.gate.wait_for("push-failed")["reason"].to_string().contains("zeros.gz"));
+}
+
+/// As each may take much memory, one push is unpacked at a time, and one is scanned.
+#[test]
+fn a_push_waits_for_the_others_and_its_client_hears_of_it() {
+    let Some(world) = World::begin() else { return };
+    let client = world.client("client");
+    for (lock, words) in [
+        ("-unpack.lock", "waiting for another push"),
+        ("-scan.lock", "waiting for the scan of another push"),
+    ] {
+        let path = world.path("git/.git-gate").join(lock);
+        let held = File::options().create(true).append(true).open(path).unwrap();
+        flock(&held, FlockOperation::LockExclusive).unwrap();
+        client.commit("a", lock);
+        let mut push = client.command(&["push", "origin", "main"]);
+        let mut push = push.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(push.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains(words)), "{lock}");
+        drop(held);
+        lines.for_each(drop);
+        assert!(push.wait().unwrap().success(), "{lock}");
+    }
+    assert!(world.refs(&world.upstream()).contains(&client.head()));
 }
 
 /// Everything that a clone may want of an object that no ref reaches any more.

@@ -1,5 +1,6 @@
 //! The agent's clones, fetches and pushes, through git-gate, and what of them reaches upstream.
 
+mod memory;
 mod shapes;
 mod upstream;
 
@@ -51,6 +52,13 @@ fn refused(world: &World, script: &str) -> String {
 /// Only the gate, and what it needs.
 fn gate_alone(gate: &str) -> World {
     upstream::start(upstream::setup(gate).environment("CLAUDE_BOTTLE_SIDECAR_DAEMONS", "git-gate"))
+}
+
+/// The same, in a container with this much memory.
+fn gate_within(memory: &str) -> World {
+    let setup = upstream::setup("").environment("CLAUDE_BOTTLE_SIDECAR_DAEMONS", "git-gate");
+    let setup = setup.option(&format!("--memory={memory}"));
+    upstream::start(setup.option(&format!("--memory-swap={memory}")))
 }
 
 /// The gate's log about this.

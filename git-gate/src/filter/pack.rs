@@ -86,6 +86,11 @@ impl Check {
         Ok(())
     }
 
+    /// Whether the last object was whole.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state, State::End)
+    }
+
     fn head(&mut self, mut head: Vec<u8>, byte: u8) -> Result<State, String> {
         head.push(byte);
         let Ok(head) = <[u8; 12]>::try_from(head.as_slice()) else { return Ok(State::Head(head)) };

@@ -6,8 +6,9 @@ use std::io::{self, Read, Write};
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -15,6 +16,8 @@ use super::pack::Check;
 use super::packets::{self, Packet};
 use super::{PARTING, code, drain, spawn};
 use crate::config::{Gate, Limits, Upstream};
+use crate::lock::{self, Lock, Work};
+use crate::notice::Ongoing;
 use crate::scan::finding::printable;
 use crate::{journal, memory};
 
@@ -30,6 +33,8 @@ struct Push {
     has_side_band: AtomicBool,
     /// Why git does not get the rest.
     refused: OnceLock<String>,
+    /// Held while git unpacks.
+    turn: Mutex<Option<Lock>>,
 }
 
 impl Push {
@@ -44,7 +49,7 @@ pub(super) fn receive(gate: &Gate, upstream: &Upstream, git: Command) -> io::Res
     memory::limit(gate.limits.memory)?;
     let (mut child, stdin) = spawn(git, Stdio::piped())?;
     let push = Arc::new(Push::default());
-    let sent = send(gate.limits, stdin, &push);
+    let sent = send(gate, stdin, &push);
     let mut report = Report::default();
     if let Some(mut stdout) = child.stdout.take() {
         while let Ok(Some(packet)) = packets::read(&mut stdout) {
@@ -74,12 +79,14 @@ fn refusal(reason: &str) -> String {
 
 /// Gives git what the client sends, as far as it may have it. What it returns is closed when the
 /// client has sent all.
-fn send(limits: Limits, mut git: ChildStdin, push: &Arc<Push>) -> Receiver<()> {
+fn send(gate: &Gate, mut git: ChildStdin, push: &Arc<Push>) -> Receiver<()> {
     let (sender, ended) = mpsc::channel();
-    let push = Arc::clone(push);
+    let (gate, push) = (gate.clone(), Arc::clone(push));
     thread::spawn(move || {
         let mut input = io::stdin().lock();
-        if let Err(Some(reason)) = pass(&mut input, &mut git, limits, &push) {
+        if let Err(Some(reason)) =
+            pass(&mut input, &mut git, gate.limits, &push, || wait(&gate, &push))
+        {
             push.say(&refusal(&reason));
             let _ = push.refused.set(reason);
         }
@@ -90,13 +97,27 @@ fn send(limits: Limits, mut git: ChildStdin, push: &Arc<Push>) -> Receiver<()> {
     ended
 }
 
-/// Passes a push on; an error without a reason is one that git or the client know themselves.
+/// Waits until no other push is unpacked.
+fn wait(gate: &Gate, push: &Arc<Push>) -> Result<(), String> {
+    let told = Arc::clone(push);
+    let ongoing = Ongoing::every_time(move || told.say("waiting for another push"));
+    let turn = lock::turn(gate, Work::Unpack, Instant::now() + gate.times.push)?;
+    drop(ongoing);
+    if let Ok(mut held) = push.turn.lock() {
+        *held = Some(turn);
+    }
+    Ok(())
+}
+
+/// Passes a push on; `wait` is called before git gets the last of it. An error without a reason is one that git or the client know themselves.
 fn pass(
     input: &mut impl Read,
     git: &mut impl Write,
     limits: Limits,
     push: &Push,
+    wait: impl FnOnce() -> Result<(), String>,
 ) -> Result<(), Option<String>> {
+    let mut wait = Some(wait);
     let mut length = 0;
     loop {
         let packet = packets::read(input).map_err(|error| {
@@ -126,6 +147,12 @@ fn pass(
             Err(_) => return Err(None),
         };
         check.feed(&bytes[..count]).map_err(Some)?;
+        // git does most of its work once it has the end of the last object.
+        if check.has_ended()
+            && let Some(wait) = wait.take()
+        {
+            wait().map_err(Some)?;
+        }
         git.write_all(&bytes[..count]).map_err(|_| None)?;
     }
 }
@@ -151,6 +178,16 @@ impl Report {
     fn pass(&mut self, packet: &Packet, push: &Push, limits: &Limits) -> io::Result<()> {
         let contents = packet.contents();
         let text = || String::from_utf8_lossy(contents.get(1..).unwrap_or_default());
+        // The hook speaks first of all, or git says that nothing was unpacked.
+        // An empty packet only says that it goes on.
+        let is_unpacked = match contents.first() {
+            Some(2) => text().starts_with("git-gate: "),
+            Some(1) => contents.len() > 1,
+            _ => true,
+        };
+        if is_unpacked && let Ok(mut turn) = push.turn.lock() {
+            turn.take();
+        }
         match contents.first() {
             Some(2) => {
                 let is_known = push.refused.get().is_some();
@@ -225,13 +262,17 @@ mod tests {
         let limits = Limits { sessions: 1, push: 1, file: 9, scan: 9, memory: 1 << 30 };
         let mut git = Vec::new();
         let input = b"0009a\0b c0000PACK\0\0\0\x02\0\0\0\x01\x95\x0a";
-        let error = pass(&mut &input[..], &mut git, limits, &Push::default()).unwrap_err().unwrap();
+        let error = pass(&mut &input[..], &mut git, limits, &Push::default(), || Ok(()))
+            .unwrap_err()
+            .unwrap();
         assert!(error.contains("unpacks to 165 bytes"), "{error}");
         assert_eq!(git, b"0009a\0b c0000");
-        let error = pass(&mut &b"GET / HTTP"[..], &mut git, limits, &Push::default()).unwrap_err();
+        let error = pass(&mut &b"GET / HTTP"[..], &mut git, limits, &Push::default(), || Ok(()))
+            .unwrap_err();
         assert!(error.unwrap().contains("does not speak git's protocol"));
         let long = packets::progress(&"x".repeat(60_000)).0.repeat(80);
-        let error = pass(&mut long.as_slice(), &mut git, limits, &Push::default()).unwrap_err();
+        let error =
+            pass(&mut long.as_slice(), &mut git, limits, &Push::default(), || Ok(())).unwrap_err();
         assert!(error.unwrap().contains("too many refs"));
     }
 
