@@ -19,8 +19,8 @@ use crate::sys::signals;
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) pid: Pid,
-    /// The one that we have started, which another may have replaced.
-    first: Pid,
+    /// The one that we have started, which another may have replaced; `None`: it has been reaped.
+    first: Option<Pid>,
     /// Says that it has ended, and signals it; `None` where the kernel has none to give.
     pidfd: Option<OwnedFd>,
 }
@@ -51,8 +51,8 @@ impl Processes {
         registry.register(&pidfd, token, Interest::READABLE);
         self.by_pid.remove(&process.pid.as_raw_nonzero().get());
         self.by_pid.insert(pid.as_raw_nonzero().get(), id);
-        if process.pid == process.first {
-            self.replaced.insert(process.first.as_raw_nonzero().get(), id);
+        if Some(process.pid) == process.first {
+            self.replaced.insert(process.pid.as_raw_nonzero().get(), id);
         }
         (process.pid, process.pidfd) = (pid, Some(pidfd));
     }
@@ -76,7 +76,7 @@ impl Processes {
         if self.by_service.len() <= id.0 {
             self.by_service.resize_with(id.0 + 1, || None);
         }
-        self.by_service[id.0] = Some(Process { pid, first: pid, pidfd });
+        self.by_service[id.0] = Some(Process { pid, first: Some(pid), pidfd });
         self.by_pid.insert(pid.as_raw_nonzero().get(), id);
     }
 
@@ -88,10 +88,16 @@ impl Processes {
     /// Takes out the process with this pid, which was just reaped; `None`: it is no service's.
     pub(super) fn remove(&mut self, pid: Pid) -> Option<ServiceId> {
         // Of what it was before there is nothing more to be said than that its number is free.
-        self.replaced.remove(&pid.as_raw_nonzero().get());
+        if let Some(id) = self.replaced.remove(&pid.as_raw_nonzero().get())
+            && let Some(Some(process)) = self.by_service.get_mut(id.0)
+        {
+            process.first = None;
+        }
         let id = self.by_pid.remove(&pid.as_raw_nonzero().get())?;
         let process = self.by_service.get_mut(id.0)?.take()?;
-        self.replaced.remove(&process.first.as_raw_nonzero().get());
+        if let Some(first) = process.first {
+            self.replaced.remove(&first.as_raw_nonzero().get());
+        }
         Some(id)
     }
 
@@ -127,19 +133,12 @@ impl Processes {
     /// process: an entry leaves the table when its process is reaped.
     pub(super) fn signal(&self, id: ServiceId, signal: Signal, target: Target) -> io::Result<()> {
         let Some(process) = self.get(id) else { return Ok(()) };
-        let pid = process.pid.as_raw_nonzero().get();
         let group = process.group().filter(|_| target == Target::Group);
-        let sent = match (group, &process.pidfd) {
-            (Some(group), _) => signals::kill(-group.as_raw_nonzero().get(), signal),
-            (None, Some(pidfd)) => match signals::pidfd_send(pidfd, signal) {
-                // The call alone may be missing or forbidden (ENOSYS, EPERM); by pid it is just
-                // as safe as long as we are the one who reaps.
-                Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
-                    signals::kill(pid, signal)
-                }
-                other => other,
-            },
-            (None, None) => signals::kill(pid, signal),
+        let sent = match group.map(|group| signals::kill(-group.as_raw_nonzero().get(), signal)) {
+            // One that was just forked has not made its group yet: it is alone.
+            Some(Err(error)) if error.raw_os_error() == Some(libc::ESRCH) => process.signal(signal),
+            Some(sent) => sent,
+            None => process.signal(signal),
         };
         match sent {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
@@ -177,7 +176,7 @@ impl Process {
     /// only the process itself is signalled. A group is part of one session (setpgid(2)), so that
     /// nobody enters one in a session that began below us; in ours everybody may.
     pub(super) fn group(&self) -> Option<Pid> {
-        if self.pid == self.first {
+        if self.is_first() {
             return Some(self.pid);
         }
         let (group, session) = (group_of(Some(self.pid))?, session_of(Some(self.pid))?);
@@ -187,8 +186,63 @@ impl Process {
         is_certain.then_some(group)
     }
 
+    /// Whether it is the one that we have started, so that only we can reap it.
+    fn is_first(&self) -> bool {
+        self.first == Some(self.pid)
+    }
+
+    /// Signals it alone.
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = self.pid.as_raw_nonzero().get();
+        match self.pidfd.as_ref().map(|pidfd| signals::pidfd_send(pidfd, signal)) {
+            // The call alone may be missing or forbidden (ENOSYS, EPERM); by pid it is just as safe
+            // as long as we are the one who reaps.
+            Some(Err(error)) if self.is_first() && error.raw_os_error() != Some(libc::ESRCH) => {
+                signals::kill(pid, signal)
+            }
+            Some(sent) => sent,
+            None => signals::kill(pid, signal),
+        }
+    }
+
     /// The descriptor of the pidfd, if there is one.
     pub(super) fn descriptor(&self) -> Option<i32> {
         self.pidfd.as_ref().map(OwnedFd::as_raw_fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::Poll;
+
+    #[test]
+    fn a_signal_for_a_group_reaches_a_process_that_has_not_made_it_yet() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        let (mut processes, poll, id) = (Processes::default(), Poll::new().unwrap(), ServiceId(0));
+        processes.insert(id, pid, poll.registry(), Token(0));
+        processes.signal(id, Signal::KILL, Target::Group).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    }
+
+    #[test]
+    fn a_number_that_is_free_again_is_not_the_first_ones_any_more() {
+        let own = std::process::id();
+        let [own, other] = [own, std::os::unix::process::parent_id()]
+            .map(|pid| Pid::from_raw(i32::try_from(pid).unwrap()).unwrap());
+        let (mut processes, poll, id) = (Processes::default(), Poll::new().unwrap(), ServiceId(0));
+        let replace = |processes: &mut Processes, pid| {
+            let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+            processes.replace(id, pid, pidfd, poll.registry(), Token(0));
+        };
+        processes.insert(id, own, poll.registry(), Token(0));
+        replace(&mut processes, other);
+        assert_eq!(processes.was_main_of(own), Some(id));
+        assert_eq!(processes.remove(own), None, "the run goes on");
+        replace(&mut processes, own);
+        assert!(!processes.get(id).unwrap().is_first());
+        assert_eq!(processes.remove(own), Some(id));
     }
 }
