@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use harness::dead_file_system::DeadFileSystem;
-use harness::{Position, Running, has, positions, start_bundle, until};
+use harness::{PYTHON, Position, Running, has, positions, start_bundle, until};
 
 /// A bundle that runs, and its control socket.
 struct Bundle {
@@ -172,6 +172,45 @@ fn a_reader_that_is_ended_is_an_answer() {
     assert_eq!(told(bundle.reload()), (Some(0), "nothing has changed\n".to_owned()));
     bundle.running.signal("TERM");
     assert_eq!(bundle.running.end().code(), 0);
+}
+
+#[test]
+fn who_reads_the_bundle_is_nobodys_main_process() {
+    let Some(dead) = DeadFileSystem::mount().filter(|_| has(PYTHON)) else { return };
+    let script = r#"
+import os, signal, socket, sys
+def say(text):
+    to = os.environ["NOTIFY_SOCKET"].replace("@", "\0")
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(text.encode(), to)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+print("up", flush=True)
+signal.sigwait([signal.SIGHUP])
+say("MAINPID=" + open(sys.argv[1]).read())
+say("READY=1")
+signal.pause()
+"#;
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("pid");
+    let socket = directory.path().join("socket");
+    let liar = format!(
+        "[[service]]\nname = \"liar\"\nnotify = \"systemd\"\nenvironment-drop = [\"PYTHON*\"]\n\
+         command = [\"{PYTHON}\", \"-c\", '''{script}''', \"{}\"]\n",
+        place.display()
+    );
+    let mut running = start_bundle(Position::Child, &text(&socket, &liar));
+    running.wait_for("[liar] up");
+    let bundle = Bundle { running, directory };
+    let path = dead.path("environment");
+    bundle.rewrite(&format!("{liar}environment-file = \"{}\"\n", path.display()));
+    bundle.running.signal("USR1");
+    let reader = bundle.reader();
+    std::fs::write(place, reader.to_string()).unwrap();
+    assert!(bundle.client(&["signal", "liar", "HUP"]).status().unwrap().success());
+    assert!(bundle.client(&["wait", "liar", "--ready"]).status().unwrap().success());
+    bundle.running.signal("TERM");
+    let ended = bundle.running.end();
+    let refusal = format!("says MAINPID={reader}, which is no process of its own: not heeded");
+    assert!(ended.stderr.contains(&refusal), "{ended:?}");
 }
 
 #[test]

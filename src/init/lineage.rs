@@ -82,6 +82,7 @@ impl Init {
             || self.hooks.is_running(pid)
             || self.event_file.is_writer(pid)
             || self.upward.is_scout(pid)
+            || self.reloads.is_reader(pid)
     }
 
     /// Whose the process is, dead or alive, with regard to a service that has a main process.

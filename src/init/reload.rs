@@ -78,6 +78,12 @@ impl Reloads {
         self.reading.as_ref().map(|reading| reading.pipe.as_raw_fd())
     }
 
+    /// Whether it is the child that reads the bundle.
+    pub(super) fn is_reader(&self, pid: i32) -> bool {
+        let reader = self.reading.as_ref().and_then(|reading| reading.pid);
+        reader.is_some_and(|reader| reader.as_raw_nonzero().get() == pid)
+    }
+
     /// The child was reaped: its number is another's soon. What it has said is still in the pipe.
     pub(super) fn reaped(&mut self, pid: Pid) {
         if let Some(reading) = &mut self.reading
