@@ -304,6 +304,37 @@ fn a_stop_command_stops() {
 }
 
 #[test]
+fn a_stop_command_has_as_long_as_its_service() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = |name: &str| {
+        let path = directory.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path.display().to_string()
+    };
+    let (go, stop) = (fifo("go"), fifo("stop"));
+    // Nobody waits for a reader here.
+    let mut end = std::fs::File::options().read(true).write(true).open(&go).unwrap();
+    let script = format!(
+        "trap '' TERM; (setsid WITNESS stray TERM=asked!0 &); read x <{stop}; echo told $x"
+    );
+    let command = format!("stop-command = [\"sh\", \"-c\", \"read x <{go}; echo $x >{stop}\"]");
+    let text = format!("[bundle]\ngrace = \"3s\"\n{}", service("a", &script, &command));
+    for position in positions() {
+        let mut running = start_bundle(position, &text);
+        running.wait_for("[a] stray");
+        running.signal("TERM");
+        running.wait_for("[a] asked");
+        writeln!(end, "go").unwrap();
+        let ended = running.end();
+        assert_eq!(ended.code(), 0, "{ended:?}");
+        assert!(
+            ended.stdout.contains("[a] told go") && !ended.record().contains("overran"),
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
 fn a_main_command_starts_when_all_is_ready() {
     let (port, listener) = port();
     let check = format!("ready = {{ http = \"http://127.0.0.1:{port}/\" }}");

@@ -227,12 +227,7 @@ impl Init {
             return self.tree_is_empty();
         }
         let own = own_pid();
-        let is_ours = |pid| {
-            self.processes.is_service(pid)
-                || self.hooks.is_running(pid)
-                || self.event_file.is_writer(pid)
-                || self.upward.is_scout(pid)
-        };
+        let is_ours = |pid| self.processes.is_service(pid) || self.is_helper(pid);
         let Some(strays) = tree::descendants(own, is_ours) else {
             // Nothing tells who they are; with no service left they are all that there is.
             if own == 1 && self.processes.is_empty() {
