@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,6 +31,8 @@ const TURN: Duration = Duration::from_millis(100);
 const BATCH: usize = 64;
 /// How long a client may take for a request, or for taking an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Others need not even connect; their credentials keep them out in any case.
+const FILE_MODE: rustix::fs::Mode = rustix::fs::Mode::from_raw_mode(0o600);
 /// A stream of which more than this waits to be read is cut off.
 const MOST_WAITING: usize = 256 * 1024;
 
@@ -79,9 +80,7 @@ pub(super) struct Control {
 impl Control {
     /// Opens the socket, in place of one that nobody listens at any more.
     pub(super) fn open(path: &Path, registry: &Registry) -> io::Result<Control> {
-        let (listener, file) = bind_unix(path)?;
-        // Until this is done the peer's credentials alone keep others out.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        let (listener, file) = bind_unix(path, FILE_MODE)?;
         listener.set_nonblocking(true)?;
         registry.register(&listener, Source::Listener.token(), Interest::READABLE);
         let file = Some(file);

@@ -2,13 +2,14 @@
 //! starts, or starts again, and a service without privileges gets a port below 1024.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
@@ -24,7 +25,7 @@ use crate::supervisor::ServiceId;
 /// How many connections may wait. The kernel's own limit is lower or the same, listen(2).
 const BACKLOG: i32 = 4096;
 /// Who may connect is up to the directory, as it is under systemd.
-const UNIX_MODE: u32 = 0o666;
+const UNIX_MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// What tells one socket from another: instances of a service have one each at the same address.
 type Key = (Listen, Option<String>);
@@ -114,11 +115,10 @@ fn open((listen, instance): &Key, plan: &Plan, id: ServiceId) -> io::Result<Held
             Ok(Held { socket: open_tcp(*address, instance.is_some())?, file: None })
         }
         Listen::Unix(path) => {
-            let (listener, file) = bind_unix(path)?;
-            std::fs::set_permissions(path, PermissionsExt::from_mode(UNIX_MODE))?;
+            let (listener, file) = bind_unix(path, UNIX_MODE)?;
             if let Some(who) = &plan.identities[id.0] {
                 // Without the privilege to do so the service runs as we do anyway.
-                let _ = std::os::unix::fs::chown(path, Some(who.user), Some(who.group));
+                let _ = give_socket(path, who.user, who.group);
             }
             Ok(Held { socket: listener.into(), file: Some(file) })
         }
@@ -142,18 +142,41 @@ fn open_tcp(address: SocketAddr, is_shared: bool) -> rustix::io::Result<OwnedFd>
 
 /// Binds a Unix socket, in place of one that nobody listens at any more. What else is at its path
 /// stays there.
-pub(super) fn bind_unix(path: &Path) -> io::Result<(UnixListener, OwnFile)> {
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            if !is_stale(path) {
-                return Err(error);
-            }
+pub(super) fn bind_unix(path: &Path, mode: Mode) -> io::Result<(UnixListener, OwnFile)> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    match bind_with_mode(&socket, &address, mode) {
+        Err(Errno::ADDRINUSE) if is_stale(path) => {
             std::fs::remove_file(path)?;
-            UnixListener::bind(path)?
+            bind_with_mode(&socket, &address, mode)?;
         }
-        other => other?,
-    };
-    Ok((listener, OwnFile::at(path)?))
+        bound => bound?,
+    }
+    listen(&socket, BACKLOG)?;
+    Ok((socket.into(), OwnFile::at(path)?))
+}
+
+/// bind(2) makes a file of the socket's own mode, less the umask. To change the mode of the file is
+/// to change that of whatever is at its path by then.
+fn bind_with_mode(socket: &OwnedFd, at: &SocketAddrUnix, mode: Mode) -> rustix::io::Result<()> {
+    // Where a socket has no mode (gVisor), everybody may connect.
+    let _ = rustix::fs::fchmod(socket, mode);
+    let umask = rustix::process::umask(Mode::empty());
+    let bound = bind(socket, at);
+    rustix::process::umask(umask);
+    bound
+}
+
+/// Makes this user and group the owners of the socket at this path. Whoever may write to its
+/// directory may have put something else there, and that is not given to them.
+fn give_socket(path: &Path, user: u32, group: u32) -> rustix::io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let there = rustix::fs::open(path, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&there)?.st_mode) != FileType::Socket {
+        return Err(Errno::NOTSOCK);
+    }
+    let (user, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+    rustix::fs::chownat(&there, "", user, group, AtFlags::EMPTY_PATH)
 }
 
 /// Whether a socket is there that nobody has open. It is connected to without waiting: EAGAIN says
@@ -171,6 +194,8 @@ fn is_stale(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
@@ -179,10 +204,11 @@ mod tests {
     fn only_a_socket_that_nobody_has_open_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name);
-        let in_use = |path: &Path| bind_unix(path).unwrap_err().kind() == ErrorKind::AddrInUse;
+        let bind = |path: &Path| bind_unix(path, UNIX_MODE);
+        let in_use = |path: &Path| bind(path).unwrap_err().kind() == ErrorKind::AddrInUse;
 
         drop(UnixListener::bind(place("stale")).unwrap());
-        let (listener, _) = bind_unix(&place("stale")).unwrap();
+        let (listener, _) = bind(&place("stale")).unwrap();
         assert!(in_use(&place("stale")), "somebody listens");
 
         // The attempt above waits to be accepted, and a backlog of none has no room for more.
@@ -195,5 +221,31 @@ mod tests {
         std::fs::write(place("file"), "text").unwrap();
         assert!(in_use(&place("file")));
         assert_eq!(std::fs::read(place("file")).unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_socket_has_its_mode_from_its_beginning() {
+        let directory = tempfile::tempdir().unwrap();
+        for mode in [0o666, 0o600] {
+            let path = directory.path().join(mode.to_string());
+            let _listener = bind_unix(&path, Mode::from_raw_mode(mode)).unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
+        }
+    }
+
+    #[test]
+    fn only_a_socket_is_given_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        let (_listener, _) = bind_unix(&place("socket"), UNIX_MODE).unwrap();
+        std::fs::write(place("file"), "precious").unwrap();
+        std::os::unix::fs::symlink(place("file"), place("link")).unwrap();
+        std::os::unix::fs::symlink(place("socket"), place("link to a socket")).unwrap();
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        let give = |name: &str| give_socket(&place(name), user.as_raw(), group.as_raw());
+        assert_eq!(give("socket"), Ok(()));
+        for name in ["file", "link", "link to a socket"] {
+            assert_eq!(give(name), Err(Errno::NOTSOCK), "{name}");
+        }
     }
 }
