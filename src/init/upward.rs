@@ -41,8 +41,6 @@ pub(super) struct Upward {
     /// Whether it was told that the bundle comes down.
     is_stopping: bool,
     unsaid: Option<Unsaid>,
-    /// Whether the ready file is still to be made or removed.
-    is_to_mark: bool,
     /// The child that looks up the paths, and how long it may take.
     scout: Option<(Pid, Instant)>,
     /// Whether it was said that it took too long, since the last that did not.
@@ -52,7 +50,10 @@ pub(super) struct Upward {
 /// What is still to be told.
 #[derive(Debug)]
 struct Unsaid {
-    text: &'static str,
+    /// By `NOTIFY_SOCKET`.
+    text: Option<&'static str>,
+    /// Whether the ready file is to be made or removed.
+    is_to_mark: bool,
     at: Instant,
     delay: Duration,
 }
@@ -103,28 +104,61 @@ impl Upward {
     fn paths(&self) -> Vec<PathBuf> {
         let socket = self.notify_socket.as_deref().map(Path::new);
         let socket = socket.filter(|path| !path.as_os_str().as_bytes().starts_with(b"@"));
-        let file = self.ready_file.as_deref().filter(|_| self.is_to_mark);
+        let is_to_mark = self.unsaid.as_ref().is_some_and(|unsaid| unsaid.is_to_mark);
+        let file = self.ready_file.as_deref().filter(|_| is_to_mark);
         socket.into_iter().chain(file).map(Path::to_owned).collect()
     }
 
     /// This is to be told, and nothing of what came before it.
     fn tell(&mut self, text: &'static str, now: Instant) {
-        self.unsaid = Some(Unsaid { text, at: now, delay: FIRST_DELAY });
+        let is_to_mark = self.unsaid.take().is_some_and(|unsaid| unsaid.is_to_mark);
+        let text = Some(text);
+        self.unsaid = Some(Unsaid { text, is_to_mark, at: now, delay: FIRST_DELAY });
     }
 
-    /// Tells what is due. If that fails, the words for it, but only once for each thing to tell.
-    fn try_to_tell(&mut self, now: Instant) -> Option<String> {
-        let mut unsaid = self.unsaid.take_if(|unsaid| unsaid.at <= now)?;
-        let error = self.notify(unsaid.text).err()?;
+    /// All has become ready, or is no longer.
+    fn tell_whether_ready(&mut self, is_ready: bool, now: Instant) {
+        self.is_ready = is_ready;
+        self.tell(
+            match is_ready {
+                true => "READY=1\nSTATUS=every service is ready",
+                false => "STATUS=not every service is ready and well",
+            },
+            now,
+        );
+        self.unsaid.iter_mut().for_each(|unsaid| unsaid.is_to_mark = true);
+    }
+
+    /// Tells what is due. Where that fails, the words for it, but only once for each thing to tell.
+    fn try_to_tell(&mut self, now: Instant) -> Vec<String> {
+        let Some(mut unsaid) = self.unsaid.take_if(|unsaid| unsaid.at <= now) else {
+            return Vec::new();
+        };
+        let mut words = Vec::new();
+        let mut is_done = |done: io::Result<()>, doing: &str| {
+            let Err(error) = done else { return true };
+            let may_pass = may_pass(&error);
+            let again = if may_pass { "; trying again" } else { "" };
+            words.push(format!("can't {doing}: {}{again}", error_text(&error)));
+            !may_pass
+        };
+        if unsaid.is_to_mark {
+            let file = self.ready_file.clone().unwrap_or_default();
+            let doing = format!("keep the ready file {}", file.display());
+            unsaid.is_to_mark = !is_done(self.mark(), &doing);
+        }
+        if let Some(text) = unsaid.text
+            && is_done(self.notify(text), "notify NOTIFY_SOCKET")
+        {
+            unsaid.text = None;
+        }
         let is_first = unsaid.delay == FIRST_DELAY;
-        let mut words = format!("can't notify NOTIFY_SOCKET: {}", error_text(&error));
-        if may_pass(&error) {
-            words.push_str("; trying again");
+        if unsaid.is_to_mark || unsaid.text.is_some() {
             unsaid.at = now + unsaid.delay;
             unsaid.delay = (2 * unsaid.delay).min(LONGEST_DELAY);
             self.unsaid = Some(unsaid);
         }
-        is_first.then_some(words)
+        if is_first { words } else { Vec::new() }
     }
 
     fn notify(&self, text: &str) -> io::Result<()> {
@@ -141,7 +175,9 @@ impl Upward {
     fn mark(&mut self) -> io::Result<()> {
         let Some(file) = &self.ready_file else { return Ok(()) };
         if !self.is_ready {
-            return self.made.take().map_or(Ok(()), |made| made.remove());
+            self.made.as_ref().map_or(Ok(()), OwnFile::remove)?;
+            self.made = None;
+            return Ok(());
         }
         // Nothing is followed, opened or overwritten that is there already, open(2).
         self.made = match File::options().write(true).create_new(true).mode(0o644).open(file) {
@@ -161,13 +197,21 @@ fn left_over(file: &Path) -> io::Result<Option<OwnFile>> {
     Ok((there.is_file() && there.len() == 0).then(|| OwnFile::of(file, &there)))
 }
 
-/// Whether it may be otherwise in a while: the queue is full, there is no memory or descriptor, or
-/// the one who listens is just being started again.
+/// Whether it may be otherwise in a while: the queue or the disk is full, there is no memory or
+/// descriptor, or the one who listens is just being started again.
 fn may_pass(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::NotFound)
         || matches!(
             error.raw_os_error(),
-            Some(libc::ENOBUFS | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ECONNREFUSED)
+            Some(
+                libc::ENOBUFS
+                    | libc::ENOMEM
+                    | libc::EMFILE
+                    | libc::ENFILE
+                    | libc::ECONNREFUSED
+                    | libc::ENOSPC
+                    | libc::EDQUOT
+            )
         )
 }
 
@@ -181,15 +225,7 @@ impl Init {
         let is_stopping = self.supervisor.shutdown_deadline().is_some();
         let is_ready = !is_stopping && answer::is_healthy(self);
         if is_ready != self.upward.is_ready {
-            self.upward.is_ready = is_ready;
-            self.upward.is_to_mark = true;
-            self.upward.tell(
-                match is_ready {
-                    true => "READY=1\nSTATUS=every service is ready",
-                    false => "STATUS=not every service is ready and well",
-                },
-                now,
-            );
+            self.upward.tell_whether_ready(is_ready, now);
         }
         if is_stopping && !self.upward.is_stopping {
             self.upward.is_stopping = true;
@@ -269,16 +305,8 @@ impl Init {
     }
 
     fn tell_what_is_due(&mut self, now: Instant) {
-        if std::mem::take(&mut self.upward.is_to_mark)
-            && let Err(error) = self.upward.mark()
-        {
-            let file = self.upward.ready_file.clone().unwrap_or_default();
-            let error = error_text(&error);
-            self.say(&format!("can't keep the ready file {}: {error}", file.display()));
-        }
-        if let Some(words) = self.upward.try_to_tell(now) {
-            self.say(&words);
-        }
+        let words = self.upward.try_to_tell(now);
+        words.iter().for_each(|words| self.say(words));
     }
 }
 
@@ -307,7 +335,7 @@ mod tests {
         let mut upward = Upward { notify_socket, ..Upward::default() };
 
         upward.tell("READY=1", now);
-        let words = upward.try_to_tell(now).unwrap();
+        let words = upward.try_to_tell(now).concat();
         assert!(words.ends_with("No such file or directory; trying again"), "{words}");
         let listener = UnixDatagram::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -317,10 +345,10 @@ mod tests {
         let mut delays = Vec::new();
         for _ in 0..10 {
             let at = upward.deadline().unwrap();
-            assert_eq!(upward.try_to_tell(at - Duration::from_nanos(1)), None);
+            assert!(upward.try_to_tell(at - Duration::from_nanos(1)).is_empty());
             delays.push(at - now);
             now = at;
-            assert_eq!(upward.try_to_tell(now), None, "it is said once");
+            assert!(upward.try_to_tell(now).is_empty(), "it is said once");
         }
         assert_eq!(
             (delays[0], delays[1], delays[9]),
@@ -329,7 +357,7 @@ mod tests {
 
         upward.tell("STOPPING=1", now);
         while hear(&listener).is_some() {}
-        assert_eq!(upward.try_to_tell(now), None);
+        assert!(upward.try_to_tell(now).is_empty());
         assert_eq!(upward.deadline(), None);
         assert_eq!(hear(&listener).unwrap(), "STOPPING=1");
         assert_eq!(hear(&listener), None, "what came before is not told any more");
@@ -341,7 +369,7 @@ mod tests {
         let notify_socket = Some(directory.path().join("x".repeat(200)).into_os_string());
         let mut upward = Upward { notify_socket, ..Upward::default() };
         upward.tell("READY=1", Instant::now());
-        assert!(upward.try_to_tell(Instant::now()).is_some());
+        assert_eq!(upward.try_to_tell(Instant::now()).len(), 1);
         assert_eq!(upward.deadline(), None);
     }
 
@@ -373,5 +401,32 @@ mod tests {
         assert!(mark(true).is_err());
         mark(false).unwrap();
         assert_eq!(std::fs::read_to_string(path("empty")).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_ready_file_that_can_t_be_kept_at_the_moment_is_kept_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("later");
+        let path = folder.join("ready");
+        let mut upward = Upward::new(Some(path.clone())).unwrap();
+        let mut now = Instant::now();
+        let mut at_its_time = |upward: &mut Upward| {
+            now = upward.deadline().unwrap().max(now);
+            upward.try_to_tell(now)
+        };
+        upward.tell_whether_ready(true, Instant::now());
+        let words = at_its_time(&mut upward).concat();
+        assert!(words.contains("can't keep the ready file"), "{words}");
+        assert!(words.ends_with("; trying again"), "{words}");
+        assert!(at_its_time(&mut upward).is_empty(), "it is said once");
+        std::fs::create_dir(&folder).unwrap();
+        at_its_time(&mut upward);
+        assert!(path.exists() && upward.deadline().is_none());
+
+        // What else is told does not put it aside.
+        upward.tell_whether_ready(false, Instant::now());
+        upward.tell("STOPPING=1", Instant::now());
+        at_its_time(&mut upward);
+        assert!(!path.exists());
     }
 }
