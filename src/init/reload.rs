@@ -3,6 +3,7 @@
 //! A child reads and checks it: that takes its time, and a file system that does not answer would
 //! hold up the init for ever. What comes back is the plan, or what is wrong.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -312,8 +313,8 @@ impl Init {
             self.history.forget(*id);
             self.logs.forget(*id);
         }
-        let names = self.plan.names();
-        self.remnants.keep(|name| names.iter().any(|known| known == name));
+        let names: BTreeSet<String> = self.plan.names().into_iter().collect();
+        self.remnants.keep(|name| names.contains(name));
         if self.control.is_some() {
             self.logs.keep(self.plan.bundle.services.len());
         }
