@@ -209,6 +209,11 @@ fn one_that_floods_the_notify_socket() {
 }
 
 #[test]
+fn one_that_floods_the_notify_socket_with_what_is_to_be_proved() {
+    attacked("while True: notify(b'MAINPID=1\\n' * 400)\n", Mate::IsSafe, 300);
+}
+
+#[test]
 fn one_that_uses_up_its_users_processes() {
     let attack = r"
 import select

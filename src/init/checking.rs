@@ -26,7 +26,6 @@ use crate::exit::{ExitStatus, NOT_EXECUTABLE, NOT_FOUND};
 use crate::probe::{self, Outcome};
 use crate::supervisor::{Event, ServiceId, State};
 use crate::sys::fork::fork;
-use crate::sys::peer::Peer;
 
 /// What a service that is being started gets to notify us by.
 #[derive(Debug, Default)]
@@ -278,17 +277,25 @@ impl Init {
         }
         // Whoever says much is looked at once.
         let mut known = BTreeMap::new();
+        let (mut proofs, mut last_main) = (0, None);
         for (sender, said) in heard.said {
             // Whoever has the other end of the pipe may write into it.
             let Some(sender) = sender else {
-                self.heed_said(id, said, None);
+                self.heed_said(id, said);
                 continue;
             };
             let belonging = sender.pid.map_or(Belonging::Foreign, |pid| {
                 *known.entry(pid).or_insert_with(|| self.belonging(id, pid))
             });
             match self.may_say(id, (sender, belonging), &said) {
-                true => self.heed_said(id, said, Some(sender)),
+                true => match said {
+                    Said::MainProcess(pid) if proofs < MOST_PROOFS => {
+                        proofs += 1;
+                        self.main_process_is(id, pid, sender);
+                    }
+                    Said::MainProcess(pid) => last_main = Some((pid, sender)),
+                    said => self.heed_said(id, said),
+                },
                 false => {
                     let pid = sender
                         .pid
@@ -302,9 +309,12 @@ impl Init {
                 }
             }
         }
+        if let Some((pid, sender)) = last_main {
+            self.main_process_is(id, pid, sender);
+        }
     }
 
-    fn heed_said(&mut self, id: ServiceId, said: Said, sender: Option<Peer>) {
+    fn heed_said(&mut self, id: ServiceId, said: Said) {
         let now = Instant::now();
         match said {
             Said::Ready => {
@@ -321,11 +331,8 @@ impl Init {
             Said::Watchdog(span) => self.watchdogs.change(id, span, now),
             Said::Reloading => self.history.does(id, Some(RELOADING)),
             Said::Stopping => self.history.does(id, Some("stopping by itself")),
-            Said::MainProcess(pid) => {
-                if let Some(sender) = sender {
-                    self.main_process_is(id, pid, sender);
-                }
-            }
+            // Only a sender whom the kernel names can say that.
+            Said::MainProcess(_) => {}
         }
     }
 }
@@ -346,6 +353,9 @@ fn outcome(probe: &Probe, status: ExitStatus, refusal: Option<Refusal>) -> Outco
 
 /// How often a service's messages are read before others have their turn, whatever they say.
 const MOST_READS: usize = 64;
+/// How many processes that are said to be its main one are looked at in one go; of more it is the
+/// last. Each takes the kernel a while, and a service may name as many as it likes.
+const MOST_PROOFS: usize = 16;
 
 pub(super) fn no_output() -> io::Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags, open};

@@ -141,7 +141,7 @@ fn read_socket(socket: &UnixDatagram) -> Heard {
 }
 
 /// The assignments of a datagram, one a line, that mean something here; others are passed over,
-/// as sd_notify(3) asks.
+/// as sd_notify(3) asks. Of those of one kind the last counts: a datagram has room for hundreds.
 pub fn parse(datagram: &[u8]) -> Vec<Said> {
     let text = String::from_utf8_lossy(datagram);
     let said = |line: &str| match line.split_once('=')? {
@@ -161,7 +161,16 @@ pub fn parse(datagram: &[u8]) -> Vec<Said> {
         }
         _ => None,
     };
-    text.lines().filter_map(said).collect()
+    let mut kinds = Vec::new();
+    let is_last = |said: &Said| {
+        let kind = std::mem::discriminant(said);
+        let is_last = !kinds.contains(&kind);
+        kinds.extend(is_last.then_some(kind));
+        is_last
+    };
+    let mut said: Vec<Said> = text.lines().rev().filter_map(said).filter(is_last).collect();
+    said.reverse();
+    said
 }
 
 /// What a service says of itself is shown on terminals: no control characters, and not too long.
@@ -195,6 +204,8 @@ mod tests {
         assert_eq!(parse(more), said);
         assert_eq!(parse(b"MAINPID=0\nMAINPID=-1\nMAINPID=x\nWATCHDOG_USEC=0\nSTOPPING=0"), []);
         assert_eq!(parse(b"READY=0\nREADY\n=1\nEXTEND_TIMEOUT_USEC=x"), []);
+        let again = b"MAINPID=1\nREADY=1\nMAINPID=2\nRELOADING=1\nMAINPID=x\nREADY=1";
+        assert_eq!(parse(again), [Said::MainProcess(2), Said::Reloading, Said::Ready]);
     }
 
     proptest! {
