@@ -9,8 +9,8 @@
 //! goes through `Draining`, `Stopping` and perhaps `Killed`. Why it is to end is kept beside
 //! its state (`Ending`): it says what its exit means. The rules are in `supervisor/lifecycle.rs`.
 //!
-//! **The bundle** is first `Up`: a service is started when those that it comes after are ready,
-//! one at a time. One event begins the shutdown: a request (TERM, INT or an operator's), a
+//! **The bundle** is first `Up`: a service is started when those that it comes after are ready;
+//! nobody waits until another one's program runs. One event begins the shutdown: a request (TERM, INT or an operator's), a
 //! service's exit that nobody asked for and that no restart mends, or the last exit of all. From
 //! then on nothing is started, and one deadline holds for everything; see
 //! `supervisor/shutdown.rs`.
@@ -33,6 +33,7 @@ pub use lifecycle::{End, State};
 pub use policy::{Otherwise, Policy, ServicePolicy, SignalRoute};
 pub use reload::Changes;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,9 +72,9 @@ pub struct Supervisor {
     policy: Arc<Policy>,
     order: Order,
     services: Vec<Service>,
-    /// In the order of the start nobody waits before this place; so many need not be looked at
-    /// for each start.
-    first_waiting: usize,
+    /// Places in the order of the start whose groups may have their turn, for something has changed
+    /// since they were looked at; so the others need not be looked at for each start.
+    in_question: BTreeSet<usize>,
     phase: Phase,
     cause: Option<Cause>,
     shutdown_began: Option<Instant>,
@@ -105,11 +106,12 @@ impl Supervisor {
     pub fn new(policy: impl Into<Arc<Policy>>) -> Supervisor {
         let policy = policy.into();
         let services: Vec<Service> = policy.services.iter().map(|_| Service::default()).collect();
+        let order = Order::new(&policy);
         Supervisor {
-            order: Order::new(&policy),
+            in_question: (0..order.start.len()).collect(),
+            order,
             census: Census::of(services.iter().map(|service| service.state)),
             services,
-            first_waiting: 0,
             random: policy.seed,
             policy,
             phase: Phase::Up,

@@ -54,8 +54,6 @@ fn the_first_death_ends_it_in_reverse_order_with_its_code() {
             &lines,
             &[
                 "service \"a\" started",
-                "service \"b\" started",
-                "service \"c\" started",
                 "service \"c\" exited with code 7",
                 "service \"b\" is asked to end (SIGTERM)",
                 "service \"b\" exited with code 0",
@@ -132,8 +130,8 @@ fn a_success_code_ends_the_bundle_with_0() {
 
 #[test]
 fn a_service_that_cannot_start_takes_the_others_down() {
-    let broken = "[[service]]\nname = \"b\"\ncommand = [\"/nonexistent\"]\n";
-    let file = bundle(&(polite("a") + broken + &polite("c")));
+    let broken = "[[service]]\nname = \"b\"\ncommand = [\"/nonexistent\"]\nafter = [\"a\"]\n";
+    let file = bundle(&(polite("a") + broken + &service("c", "exit 3", "after = [\"b\"]")));
     for position in positions() {
         let ended = run(&mut bundle_command(position, &file));
         assert_eq!(ended.code(), 127, "{ended:?}");

@@ -117,7 +117,7 @@ fn slow(program: &HeldUp, more: &str) -> String {
 fn nobody_waits_for_a_program_that_is_not_executed() {
     for position in positions() {
         let program = HeldUp::new("exit 1");
-        let mut bundle = Bundle::new(position, &(WEB.to_owned() + &slow(&program, "")));
+        let mut bundle = Bundle::new(position, &(slow(&program, "") + WEB));
         bundle.running.wait_for("[web] web");
         harness::until("it is being started", || {
             (bundle.state("slow") == "starting").then_some(())

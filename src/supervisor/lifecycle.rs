@@ -482,9 +482,7 @@ impl Supervisor {
             self.census.leave(id, service.state);
             self.census.enter(id, state);
             service.state = state;
-            if state == State::Waiting {
-                self.first_waiting = 0;
-            }
+            self.question(id);
             self.unsettled = true;
         }
     }

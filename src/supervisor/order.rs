@@ -18,6 +18,8 @@ pub(super) struct Order {
     /// All groups, each behind those that it comes after; the file's order otherwise, with those
     /// that are no longer in the file behind the others, so that they stop first.
     pub(super) start: Vec<usize>,
+    /// For each group its place there.
+    pub(super) place: Vec<usize>,
     /// For each service, how many stages of the shutdown come before its own.
     pub(super) stage: Vec<usize>,
 }
@@ -68,8 +70,10 @@ impl Order {
             let later = groups[*index].dependents.iter().map(|other| stages[*other] + 1).max();
             stages[*index] = later.unwrap_or(0);
         }
+        let mut place = vec![0; groups.len()];
+        start.iter().enumerate().for_each(|(position, group)| place[*group] = position);
         let stage = group_of.iter().map(|group| stages[*group]).collect();
-        Order { groups, group_of, start, stage }
+        Order { groups, group_of, start, place, stage }
     }
 
     /// The group that the service is in.

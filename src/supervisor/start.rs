@@ -1,11 +1,17 @@
 //! Whose turn to start it is.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::event::{Action, Note, ServiceId};
 use super::lifecycle::{End, State};
 use super::{EXECUTION_TIMEOUT, Supervisor};
 use crate::time_limit::TimeLimit;
+
+/// How many services may be on their way to their programs at the same time. One whose program does
+/// not come so holds up nobody, and the init makes the next child while the last one executes; more
+/// would only be more copies of the init at once.
+pub(super) const MOST_SPAWNING: usize = 16;
 
 /// What a service's own requirements and order say about its start.
 #[derive(Clone, Copy)]
@@ -27,22 +33,17 @@ struct Standing {
 }
 
 impl Supervisor {
-    /// Starts the next service whose turn has come, if none is just being started.
+    /// Starts the services whose turn has come, in their order, as many as may be on their way.
     pub(super) fn start_next(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        if self.census.spawning > 0 || self.census.waiting == 0 {
+        if self.census.spawning >= MOST_SPAWNING || self.census.waiting == 0 {
             return;
         }
         // Each group is looked at once, however many come after it.
-        let mut standings = Vec::new();
-        for place in self.first_waiting..self.order.start.len() {
+        let mut standings = BTreeMap::new();
+        let mut next = 0;
+        while let Some(place) = self.in_question.range(next..).next().copied() {
+            next = place + 1;
             let group = self.order.start[place];
-            let members = &self.order.groups[group].members;
-            if place == self.first_waiting
-                && !members.iter().any(|id| self.state(*id) == State::Waiting)
-            {
-                self.first_waiting += 1;
-                continue;
-            }
             let mut turn = None;
             for member in 0..self.order.groups[group].members.len() {
                 let id = self.order.groups[group].members[member];
@@ -55,6 +56,7 @@ impl Supervisor {
                         self.set(id, State::Gone(End::Failed));
                         orders.push(Action::Note(Note::RequirementGone(id)));
                     }
+                    Turn::Now if self.census.spawning >= MOST_SPAWNING => return,
                     Turn::Now => {
                         self.services[id.0].stop = self.policy.services[id.0].stop();
                         self.services[id.0].attempt.up_at = None;
@@ -62,11 +64,20 @@ impl Supervisor {
                         let late_at = late_at.map(|span| TimeLimit::new(span, now));
                         self.set(id, State::Spawning { late_at });
                         orders.push(Action::Spawn(id));
-                        return;
                     }
                 }
             }
+            self.in_question.remove(&place);
         }
+    }
+
+    /// The service has changed: its group and those after it may have their turn now.
+    pub(super) fn question(&mut self, id: ServiceId) {
+        let Some(group) = self.order.group_of.get(id.0) else { return };
+        let places = &self.order.place;
+        self.in_question.insert(places[*group]);
+        let dependents = &self.order.groups[*group].dependents;
+        self.in_question.extend(dependents.iter().map(|group| places[*group]));
     }
 
     /// How long it may take until the service's program runs. One command has as long as it
@@ -76,14 +87,10 @@ impl Supervisor {
         (!self.policy.code_of_first).then(|| own.unwrap_or(EXECUTION_TIMEOUT))
     }
 
-    fn turn(&self, group: usize, standings: &mut Vec<Option<Standing>>) -> Turn {
-        let after = &self.order.groups[group].after;
-        if !after.is_empty() {
-            standings.resize(self.order.groups.len(), None);
-        }
-        for other in after {
-            let standing =
-                *standings[other.group].get_or_insert_with(|| self.standing(other.group));
+    fn turn(&self, group: usize, standings: &mut BTreeMap<usize, Standing>) -> Turn {
+        for other in &self.order.groups[group].after {
+            let standing = standings.entry(other.group);
+            let standing = *standing.or_insert_with(|| self.standing(other.group));
             match standing {
                 Standing { has_failed: true, .. } if other.is_required => return Turn::Never,
                 Standing { is_stopped: true, .. } if other.is_required => return Turn::Later,
