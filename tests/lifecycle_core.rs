@@ -131,7 +131,7 @@ fn a_slow_dependent_holds_up_for_its_share_only() {
     story.signal(Signal::TERM).orders();
     // Two stages and the strays: a third of 8 s.
     assert_eq!(story.at(2666).orders(), NOTHING);
-    assert_eq!(story.at(2667).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.at(2667).orders(), ["SIGCONT 1", "SIGTERM 0", "SIGCONT 0"]);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_gap_is_no_time_in_which_to_end() {
 fn a_shutdown_takes_twice_its_time_at_the_most_whatever_gaps_there_are() {
     let mut story = Story::up(graph(&[&[]]));
     assert_eq!(story.signal(Signal::TERM).orders(), ["SIGTERM 0", "SIGCONT 0"]);
-    assert_eq!(story.at(4500).orders(), ["terminate rest"]);
+    assert_eq!(story.at(4500).orders(), ["SIGCONT 0", "terminate rest"]);
     assert_eq!(story.at_after_gap(9500, 5000).orders(), NOTHING);
     assert_eq!(story.due_in(), Some(13_000));
     assert_eq!(story.at_after_gap(15_000, 5000).orders(), NOTHING);

@@ -205,6 +205,7 @@ impl Supervisor {
                     now_asked = Some(*number);
                     let stage = Stage::Number(*number);
                     self.phase = Phase::Stopping { deadline, stage, advance_at };
+                    self.continue_asked(orders);
                 }
                 // Only services that are slow to end are left; the strays have waited long enough.
                 None if is_time_up => self.terminate_rest(deadline, orders),
@@ -214,7 +215,18 @@ impl Supervisor {
         self.ask_who_may_be_asked(now, now_asked, orders);
     }
 
+    /// Whoever was asked before may have been stopped since by one that is gone by now, and would
+    /// act on that only when killed.
+    fn continue_asked(&self, orders: &mut Vec<Action>) {
+        let services = self.services.iter().enumerate();
+        let asked = services.filter(|(_, one)| matches!(one.state, State::Stopping { .. }));
+        orders.extend(asked.map(|(index, service)| {
+            Action::Signal(ServiceId(index), Signal::CONT, service.stop.target)
+        }));
+    }
+
     fn terminate_rest(&mut self, deadline: Instant, orders: &mut Vec<Action>) {
+        self.continue_asked(orders);
         orders.push(Action::TerminateRest);
         let stage = Stage::Rest { alive: self.census.alive };
         self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
