@@ -152,7 +152,7 @@ fn attacked(attack: &str, mate: Mate, times: usize) {
             .collect();
         assert!(!ended.stdout.contains("succeeds"), "what may not: {ended:?}");
         assert_eq!(got, [*name, "TERM"], "no other signal, and no other run: {ended:?}");
-        assert!(!ended.stderr.contains(&format!("\"{name}\" is not well")), "{ended:?}");
+        assert!(!ended.stderr.contains(&format!("\"{name}\" has failed")), "{ended:?}");
     }
 }
 
