@@ -126,6 +126,22 @@ fn what_is_independent_starts_and_stops_together() {
 }
 
 #[test]
+fn a_main_command_starts_whoever_was_the_last_to_be_ready() {
+    for last in [0, 1] {
+        let mut policy = graph(&[&[], &[], &[0, 1]]);
+        policy.in_file_order = true;
+        policy.services[..2].iter_mut().for_each(|service| service.has_readiness = true);
+        let mut story = Story::new(policy);
+        story.tell(Event::Spawned(id(0))).tell(Event::Spawned(id(1)));
+        assert_eq!(story.tell(Event::Ready(id(1 - last))).orders(), ["spawn 0", "spawn 1"]);
+        assert_eq!(story.tell(Event::Ready(id(last))).orders(), ["spawn 2"], "{last}");
+        story.tell(Event::Spawned(id(2)));
+        assert_eq!(story.signal(Signal::TERM).orders(), ["SIGTERM 2", "SIGCONT 2"]);
+        assert_eq!(story.exits(2, 0).orders(), ["SIGTERM 1", "SIGCONT 1"], "in the file's order");
+    }
+}
+
+#[test]
 fn a_slow_dependent_holds_up_for_its_share_only() {
     let mut story = Story::up(graph(&[&[], &[0]]));
     story.signal(Signal::TERM).orders();

@@ -85,9 +85,14 @@ impl World {
     fn new(seed: u64) -> World {
         let mut random = Random(seed);
         let count = 1 + random.below(6) as usize;
-        let services: Vec<ServicePolicy> =
+        let mut services: Vec<ServicePolicy> =
             (0..count).map(|number| service(&mut random, number)).collect();
         let in_file_order = services.iter().all(|service| service.after.is_empty());
+        // As a main command, which names nobody, and comes after all.
+        if in_file_order && random.one_in(2) {
+            let last = services.len() - 1;
+            services[last].after = (0..last).map(ServiceId).collect();
+        }
         let grace = random.millis(10_000);
         let policy = Policy { services, grace, in_file_order, seed, ..Policy::default() };
         let begin = Instant::now();

@@ -31,7 +31,7 @@ pub(super) struct Group {
     pub(super) members: Vec<ServiceId>,
     /// The groups that it comes after.
     pub(super) after: Box<[After]>,
-    /// Those that have to end before it is asked to.
+    /// Those that have to end before it is asked to, among them all that come after it.
     pub(super) dependents: Vec<usize>,
     /// Those that require it.
     pub(super) requirers: Vec<usize>,
@@ -60,9 +60,11 @@ impl Order {
         }
         let start = sorted(policy, &groups);
         if policy.in_file_order {
-            groups.iter_mut().for_each(|group| group.dependents.clear());
+            // Beside a main command, which comes after all of them.
             for pair in start.windows(2) {
-                groups[pair[0]].dependents = vec![pair[1]];
+                if !groups[pair[0]].dependents.contains(&pair[1]) {
+                    groups[pair[0]].dependents.push(pair[1]);
+                }
             }
         }
         let mut stages = vec![0; groups.len()];
