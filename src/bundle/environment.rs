@@ -10,24 +10,24 @@ use super::{EnvironmentPlan, pattern};
 
 /// A list of variables and their values.
 pub type Variables = Vec<(OsString, OsString)>;
+/// The same, of somebody else.
+pub type Borrowed<'a> = Vec<(&'a OsStr, &'a OsStr)>;
 
-/// What the service gets: what it inherits of `base`, then what its files say, then what is set
-/// in the bundle; later ones replace earlier ones.
-pub fn resolve(plan: &EnvironmentPlan, base: Variables, files: &[Arc<Variables>]) -> Variables {
+/// What a service gets beside what it inherits: what its files say, then what is set in the bundle;
+/// of those with the same name the last one.
+pub fn own<'a>(plan: &'a EnvironmentPlan, files: &'a [Arc<Variables>]) -> Borrowed<'a> {
     let set = plan.set.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
     let in_files = files.iter().flat_map(|file| file.iter());
-    let later = in_files.map(|(name, value)| (&**name, &**value)).chain(set);
+    let mut all: Borrowed = in_files.map(|(name, value)| (&**name, &**value)).chain(set).collect();
     let mut seen = BTreeSet::new();
-    let mut last: Vec<(&OsStr, &OsStr)> = later.collect();
-    last.reverse();
-    last.retain(|(name, _)| seen.insert(*name));
-    let mut variables = base;
-    variables.retain(|(name, _)| is_passed(plan, name) && !seen.contains(&**name));
-    variables.extend(last.into_iter().rev().map(|(name, value)| (name.into(), value.into())));
-    variables
+    all.reverse();
+    all.retain(|(name, _)| seen.insert(*name));
+    all.reverse();
+    all
 }
 
-fn is_passed(plan: &EnvironmentPlan, name: &OsStr) -> bool {
+/// Whether the service inherits a variable with this name, if nothing replaces it.
+pub fn is_inherited(plan: &EnvironmentPlan, name: &OsStr) -> bool {
     let fits = |pattern: &String| pattern::matches(pattern, name.as_bytes());
     plan.pass.as_ref().is_none_or(|pass| pass.iter().any(fits)) && !plan.drop.iter().any(fits)
 }
@@ -75,18 +75,16 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 
-    fn base() -> Variables {
-        variables(&[
-            ("PATH", "/bin"),
-            ("EGRESS_TOKEN_1", "secret"),
-            ("EGRESS_PORT", "1"),
-            ("HOME", "/"),
-        ])
+    fn inherited(plan: &EnvironmentPlan) -> Vec<&'static str> {
+        let mut names = vec!["PATH", "EGRESS_TOKEN_1", "EGRESS_PORT", "HOME"];
+        names.retain(|name| is_inherited(plan, OsStr::new(name)));
+        names
     }
 
     #[test]
     fn everything_is_passed_unless_told_otherwise() {
-        assert_eq!(resolve(&EnvironmentPlan::default(), base(), &[]), base());
+        let all = ["PATH", "EGRESS_TOKEN_1", "EGRESS_PORT", "HOME"];
+        assert_eq!(inherited(&EnvironmentPlan::default()), all);
     }
 
     #[test]
@@ -96,20 +94,20 @@ mod tests {
             drop: vec!["EGRESS_TOKEN_*".to_owned()],
             ..EnvironmentPlan::default()
         };
-        let passed = variables(&[("PATH", "/bin"), ("EGRESS_PORT", "1")]);
-        assert_eq!(resolve(&plan, base(), &[]), passed);
+        assert_eq!(inherited(&plan), ["PATH", "EGRESS_PORT"]);
     }
 
     #[test]
-    fn what_is_set_wins_over_files_and_those_over_what_is_inherited() {
+    fn what_is_set_wins_over_files_and_the_last_file_over_others() {
         let plan = EnvironmentPlan {
             set: vec![("A".to_owned(), "set".to_owned())],
             ..EnvironmentPlan::default()
         };
         let files = [&[("A", "file"), ("B", "first"), ("B", "other")][..], &[("B", "file")]]
             .map(|file| Arc::new(variables(file)));
-        let resolved = resolve(&plan, variables(&[("A", "base"), ("B", "base")]), &files);
-        assert_eq!(resolved, variables(&[("B", "file"), ("A", "set")]));
+        let own = own(&plan, &files);
+        let expected = [("B", "file"), ("A", "set")];
+        assert_eq!(own, expected.map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! From a service of the plan to what [`spawn`](crate::sys::spawn) takes, and from its failure
 //! to words.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::process::Pid;
-
-use super::starts::{Refusal, Start};
 use rustix::thread::CapabilitySet;
 
+use super::starts::{Refusal, Start};
 use crate::bundle::{ResourceLimit, environment, resource};
 use crate::error_text::error_text;
 use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
@@ -26,7 +27,10 @@ const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 /// What a program reads to find whom it is to notify, sd_notify(3) and sd_watchdog_enabled(3).
 const NOTIFY: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-type Variables = Vec<(OsString, OsString)>;
+/// What is wrong with an argument or a variable that can't be one.
+const NUL: &str = "a NUL byte in its command or environment";
+
+type Environment = Vec<Cow<'static, CStr>>;
 
 /// Everything that a child needs to know that runs this command as the service would be run, with
 /// `more` variables, and without descriptors. Fails with the
@@ -38,21 +42,12 @@ pub(super) fn launch<'fd>(
     more: &[(OsString, OsString)],
 ) -> Result<Launch<'fd>, String> {
     let service = &plan.bundle.services[id.0];
-    let text = |text: OsString| {
-        c_string(text).map_err(|_| "a NUL byte in its command or environment".to_owned())
+    let text = |text: OsString| c_string(text).map_err(|_| NUL.to_owned());
+    let environment = match plan.is_one_command {
+        true => entry::environment().into_iter().map(Cow::Borrowed).collect(),
+        false => environment_of(plan, id, more)?,
     };
-    let (environment, path) = match plan.is_one_command {
-        true => (entry::environment(), std::env::var_os("PATH")),
-        false => {
-            let mut variables = environment_of(plan, id);
-            variables.retain(|(name, _)| more.iter().all(|(given, _)| given != name));
-            variables.extend_from_slice(more);
-            let path = variables.iter().find(|(name, _)| name == "PATH");
-            let path = path.map(|(_, value)| value.clone());
-            let assignments = variables.into_iter().map(assignment).map(text);
-            (assignments.collect::<Result<_, _>>()?, path)
-        }
-    };
+    let path = path_in(&environment);
     let program = command.first().ok_or("its command is empty")?;
     let directory = match &service.working_directory {
         Some(directory) => Some(directory.clone()),
@@ -86,12 +81,12 @@ pub(super) fn hook<'fd>(
     command: &[OsString],
     more: (OsString, OsString),
 ) -> Result<Launch<'fd>, String> {
-    let text = |text: OsString| c_string(text).map_err(|_| "a NUL byte in its command".to_owned());
+    let text = |text: OsString| c_string(text).map_err(|_| NUL.to_owned());
     let program = command.first().ok_or("its command is empty")?;
-    let variables = std::env::vars_os().filter(|(name, _)| !is_of_ours_alone(name)).chain([more]);
-    let environment = variables.map(assignment).map(text).collect::<Result<_, _>>()?;
+    let mut environment: Environment = inherited(|name| *name != *more.0).collect();
+    environment.push(assignment(&more.0, &more.1)?);
     Ok(Launch {
-        paths: paths(program, std::env::var_os("PATH")).map(text).collect::<Result<_, _>>()?,
+        paths: paths(program, path_in(&environment)).map(text).collect::<Result<_, _>>()?,
         arguments: command.iter().cloned().map(text).collect::<Result<_, _>>()?,
         environment,
         own_session: true,
@@ -100,29 +95,46 @@ pub(super) fn hook<'fd>(
     })
 }
 
-/// Whether the variable is for the init, and for nobody below it: the sockets themselves are
-/// closed, and it is the init that notifies whoever has started it.
-fn is_of_ours_alone(name: &OsString) -> bool {
-    LISTEN.iter().chain(&NOTIFY).any(|ours| name == ours)
+/// What of the init's environment is for those below it, too, and has a name that is wanted.
+fn inherited(is_wanted: impl Fn(&OsStr) -> bool) -> impl Iterator<Item = Cow<'static, CStr>> {
+    let is_for_them = move |variable: &&CStr| {
+        let name = name_and_value(variable).map(|(name, _)| name);
+        name.is_some_and(|name| !is_of_ours_alone(name) && is_wanted(name))
+    };
+    entry::environment().into_iter().filter(is_for_them).map(Cow::Borrowed)
 }
 
-/// What a service of a bundle gets of the init's environment and of its own.
-fn environment_of(plan: &Plan, id: ServiceId) -> Variables {
+/// Whether the variable is for the init, and for nobody below it: the sockets themselves are
+/// closed, and it is the init that notifies whoever has started it.
+fn is_of_ours_alone(name: &OsStr) -> bool {
+    LISTEN.iter().chain(&NOTIFY).any(|ours| name == *ours)
+}
+
+/// What a service of a bundle gets of the init's environment and of its own, and `more`.
+fn environment_of(
+    plan: &Plan,
+    id: ServiceId,
+    more: &[(OsString, OsString)],
+) -> Result<Environment, String> {
     let service = &plan.bundle.services[id.0];
-    let inherited = std::env::vars_os().filter(|(name, _)| !is_of_ours_alone(name)).collect();
-    let files = &plan.environment_files[id.0];
-    let mut variables = environment::resolve(&service.environment, inherited, files);
-    if let Some(who) = plan.identities[id.0].as_ref().filter(|who| who.is_other_user) {
-        let name = who.name.clone().unwrap_or_else(|| who.user.to_string());
-        for (variable, value) in [("HOME", &who.home), ("USER", &name), ("LOGNAME", &name)] {
-            let in_file = files.iter().any(|file| file.iter().any(|(name, _)| name == variable));
-            if !in_file && service.environment.set.iter().all(|(name, _)| name != variable) {
-                variables.retain(|(name, _)| name != variable);
-                variables.push((variable.into(), value.into()));
+    let mut own = environment::own(&service.environment, &plan.environment_files[id.0]);
+    let identity = plan.identities[id.0].as_ref().filter(|who| who.is_other_user);
+    let user = identity.map(|who| who.name.clone().unwrap_or_else(|| who.user.to_string()));
+    if let (Some(who), Some(user)) = (identity, &user) {
+        for (name, value) in [("HOME", &*who.home), ("USER", user), ("LOGNAME", user)] {
+            if own.iter().all(|(given, _)| *given != name) {
+                own.push((OsStr::new(name), OsStr::new(value)));
             }
         }
     }
-    variables
+    own.retain(|(name, _)| more.iter().all(|(given, _)| given != name));
+    own.extend(more.iter().map(|(name, value)| (&**name, &**value)));
+    let replaced: BTreeSet<&OsStr> = own.iter().map(|(name, _)| *name).collect();
+    let is_wanted = |name: &OsStr| {
+        environment::is_inherited(&service.environment, name) && !replaced.contains(name)
+    };
+    let own = own.into_iter().map(|(name, value)| assignment(name, value));
+    inherited(is_wanted).map(Ok).chain(own).collect()
 }
 
 /// `LISTEN_PID` is rewritten only if it named us: otherwise the sockets were for somebody else.
@@ -130,11 +142,21 @@ fn listens_for_us() -> bool {
     std::env::var_os("LISTEN_PID").is_some_and(|pid| *pid == *std::process::id().to_string())
 }
 
-fn assignment((name, value): (OsString, OsString)) -> OsString {
-    let mut assignment = name;
-    assignment.push("=");
-    assignment.push(value);
-    assignment
+fn assignment(name: &OsStr, value: &OsStr) -> Result<Cow<'static, CStr>, String> {
+    let assignment = [name, value].join(OsStr::new("="));
+    c_string(assignment).map(Cow::Owned).map_err(|_| NUL.to_owned())
+}
+
+/// The two halves of `NAME=value`; a name may begin with `=`, as std has it.
+fn name_and_value(variable: &CStr) -> Option<(&OsStr, &OsStr)> {
+    let bytes = variable.to_bytes();
+    let middle = 1 + bytes.get(1..)?.iter().position(|byte| *byte == b'=')?;
+    Some((OsStr::from_bytes(&bytes[..middle]), OsStr::from_bytes(&bytes[middle + 1..])))
+}
+
+fn path_in(environment: &Environment) -> Option<OsString> {
+    let mut variables = environment.iter().filter_map(|variable| name_and_value(variable));
+    variables.find(|(name, _)| *name == "PATH").map(|(_, value)| value.to_owned())
 }
 
 /// Where the program may be, as execvp(3) looks for it, in the service's own `PATH`.

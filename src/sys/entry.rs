@@ -1,6 +1,6 @@
 //! The way from the kernel's first instruction to the program's own `main`.
 
-use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
 // The ELF entry point of the binary (build.rs tells the linker): blocks every signal, then
@@ -86,16 +86,18 @@ unsafe extern "C" {
 }
 
 /// The environment as it was handed to the process: every string of it, also one without `=`,
-/// which std passes over.
-pub fn environment() -> Vec<CString> {
+/// which std passes over. They are where the kernel has put them, so that they need not be copied
+/// for each child.
+pub fn environment() -> Vec<&'static CStr> {
     // SAFETY: libc sets `environ` before `main`. To change it is unsafe in Rust, and whoever
-    // does so vouches that nobody reads it meanwhile.
+    // does so vouches that nobody reads it meanwhile. The init, which has the process for itself,
+    // never does.
     let mut next = unsafe { environ };
     let mut strings = Vec::new();
     // SAFETY: the array is null or ends with a null pointer, and we stop there.
     while !next.is_null() && unsafe { !(*next).is_null() } {
         // SAFETY: each pointer before the null is to a NUL-terminated string.
-        strings.push(unsafe { CStr::from_ptr(*next) }.to_owned());
+        strings.push(unsafe { CStr::from_ptr(*next) });
         // SAFETY: there is at least the null pointer behind this one.
         next = unsafe { next.add(1) };
     }

@@ -13,7 +13,8 @@ mod report;
 
 pub use report::{Progress, Report};
 
-use std::ffi::{CString, NulError, OsString, c_int};
+use std::borrow::{Borrow, Cow};
+use std::ffi::{CStr, CString, NulError, OsString, c_int};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
@@ -39,7 +40,7 @@ pub struct Launch<'fd> {
     /// Its arguments, the name first.
     pub arguments: Vec<CString>,
     /// Its environment, `NAME=value`.
-    pub environment: Vec<CString>,
+    pub environment: Vec<Cow<'static, CStr>>,
     /// Whether it leads a session of its own, which nobody from outside can join, and not only a
     /// process group.
     pub own_session: bool,
@@ -179,7 +180,7 @@ pub fn spawn(launch: &Launch) -> Result<Spawned, Failure> {
     let listen_pid = listen_pid.as_mut_ptr();
     let mut environment = pointers(&launch.environment);
     if launch.rewrite_listen_pid {
-        let is_listen_pid = |variable: &CString| variable.as_bytes().starts_with(LISTEN_PID);
+        let is_listen_pid = |variable: &Cow<CStr>| variable.to_bytes().starts_with(LISTEN_PID);
         if let Some(index) = launch.environment.iter().position(is_listen_pid) {
             environment[index] = listen_pid.cast();
         }
@@ -216,8 +217,8 @@ fn run(child: &Child) -> ! {
 }
 
 /// The null-terminated array of pointers that execve(2) takes.
-fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+fn pointers(strings: &[impl Borrow<CStr>]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.borrow().as_ptr()).chain([ptr::null()]).collect()
 }
 
 fn needed(launch: &Launch, report: RawFd) -> Vec<RawFd> {
