@@ -10,9 +10,9 @@
 //! its state (`Ending`): it says what its exit means. The rules are in `supervisor/lifecycle.rs`.
 //!
 //! **The bundle** is first `Up`: a service is started when those that it comes after are ready;
-//! nobody waits until another one's program runs. One event begins the shutdown: a request (TERM, INT or an operator's), a
-//! service's exit that nobody asked for and that no restart mends, or the last exit of all. From
-//! then on nothing is started, and one deadline holds for everything; see
+//! nobody waits until another one's program runs. One event begins the shutdown: a request (TERM,
+//! INT or an operator's), a service's exit that nobody asked for and that no restart mends, or the
+//! last exit of all. From then on nothing is started, and one deadline holds for everything; see
 //! `supervisor/shutdown.rs`.
 
 mod attempt;
