@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
+use visible::visible_json;
 
 use crate::files::open_log;
 use crate::proposal::{Proposal, Timestamp};
-use crate::text::visible_json;
 
 /// The log.
 #[derive(Clone, Debug)]

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use supervise::paint::Paint;
 use supervise::proposal::Entry;
 use supervise::queue::Queue;
-use supervise::text::{cut, fold, one_line, visible_json};
+use supervise::text::{cut, fold, one_line};
+use visible::visible_json;
 
 /// Writes to stdout. That the reader has gone away ends the command, but is not worth a word.
 pub(crate) fn say(text: &str) -> Result<(), String> {

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use visible::visible_json;
 
 use crate::directory::Directory;
 use crate::proposal::{Decision, Entry, Proposal, ProposalId};
-use crate::text::visible_json;
 
 /// Larger than any proposal: its text, every character of it escaped, and the rest.
 const MAX_FILE: u64 = 256 * 1024;

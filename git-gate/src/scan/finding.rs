@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
+use visible::is_visible;
 
 use super::report::Raw;
 
@@ -46,11 +47,7 @@ pub(crate) fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {
-            // Not printable by what they do, though not control characters: those that turn the
-            // direction of writing or have no width (Unicode's general category Cf).
-            let turns = matches!(letter, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-            if letter.is_control() || letter == '%' || turns {
+            if !is_visible(letter) || letter == '%' {
                 for byte in letter.encode_utf8(&mut [0; 4]).bytes() {
                     let _ = write!(text, "%{byte:02X}");
                 }
@@ -202,7 +199,7 @@ mod tests {
             one in proptest::collection::vec(any::<u8>(), 0..20),
             other in proptest::collection::vec(any::<u8>(), 0..20),
         ) {
-            prop_assert!(!printable(&one).contains(char::is_control));
+            prop_assert!(printable(&one).chars().all(is_visible));
             prop_assert_eq!(printable(&one) == printable(&other), one == other);
         }
 
