@@ -53,15 +53,22 @@ impl Directory {
         self.path.join(name)
     }
 
-    /// The names of what is in it.
-    pub fn names(&self) -> io::Result<Vec<String>> {
+    /// The names of what is in it; an error if there are more than so many.
+    pub fn names(&self, max: usize) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.handle)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy();
-            if name != "." && name != ".." {
-                names.push(name.into_owned());
+            if name == "." || name == ".." {
+                continue;
             }
+            if names.len() == max {
+                return Err(io::Error::other(format!(
+                    "more than {max} files are in it; nothing is taken or decided until the \
+                     operator has removed those that do not belong there"
+                )));
+            }
+            names.push(name.into_owned());
         }
         Ok(names)
     }

@@ -22,6 +22,9 @@ use crate::proposal::{Decision, Entry, Proposal, ProposalId};
 
 /// Larger than any proposal: its text, every character of it escaped, and the rest.
 const MAX_FILE: u64 = 256 * 1024;
+/// Several times what the limits of settings and archive leave there. Whoever writes more has taken the
+/// server over; the operator's commands are not to read it all.
+const MAX_FILES: usize = 4096;
 const DECISION: &str = ".decision.json";
 const PROPOSAL: &str = ".json";
 const TEMPORARY: &str = ".tmp-";
@@ -85,7 +88,7 @@ impl Queue {
         let wrong = |error: io::Error| format!("{}: {error}", self.directory.display());
         std::fs::create_dir_all(self.archive()).map_err(wrong)?;
         let Open { queue, .. } = self.open()?;
-        for name in queue.names().map_err(wrong)? {
+        for name in queue.names(MAX_FILES).map_err(wrong)? {
             if name.starts_with(TEMPORARY) {
                 queue.remove(&name).map_err(wrong)?;
             }
@@ -165,7 +168,7 @@ fn write(directory: &Directory, name: &str, content: &impl Serialize) -> Result<
 fn scan(open: &Open, directory: &Directory) -> Result<Scan, String> {
     let mut scan = Scan::default();
     let wrong = |error: io::Error| format!("{}: {error}", directory.path("").display());
-    for name in directory.names().map_err(wrong)? {
+    for name in directory.names(MAX_FILES).map_err(wrong)? {
         if name.starts_with('.') || name.ends_with(DECISION) || name == ARCHIVE {
             continue;
         }

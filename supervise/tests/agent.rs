@@ -324,6 +324,35 @@ fn damaged_files_are_reported_and_skipped() {
 }
 
 #[test]
+fn a_queue_with_more_files_than_there_can_be_is_refused_to_both() {
+    let world = World::new();
+    let server = world.serve();
+    let id = server.client().propose("api.example.com");
+    // Beside, so that the server does not look into the queue after each of them.
+    std::fs::create_dir(world.path("run/full")).unwrap();
+    for number in 0..=4096 {
+        world.write(&format!("run/full/stray-{number}"), "");
+    }
+    let proposal = format!("{id}.json");
+    std::fs::rename(world.path("run/queue").join(&proposal), world.path("run/full").join(proposal))
+        .unwrap();
+    std::fs::rename(world.path("run/queue"), world.path("run/before")).unwrap();
+    std::fs::rename(world.path("run/full"), world.path("run/queue")).unwrap();
+    let told = "/run/queue/: more than 4096 files are in it; nothing is taken or decided until the \
+                operator has removed those that do not belong there";
+    let arguments = json!({"host": "late.example.com", "justification": "x", "wait_seconds": 0});
+    let error = server.client().refusal("propose_egress_route", arguments);
+    assert!(error.contains(told), "{error}");
+    for command in [&["list"][..], &["approve", &id, "--yes"]] {
+        let said = world.operator(command);
+        assert!(said.code != 0 && said.stderr.contains(told), "{said:?}");
+    }
+    // What is known by its id is still told.
+    let status = server.client().tool("proposal_status", json!({"id": id}));
+    assert_eq!(status["status"], "pending");
+}
+
+#[test]
 fn what_is_allowed_is_told_without_the_proxy_too() {
     let mut world = World::new();
     world.write(

@@ -121,6 +121,23 @@ fn damaged_and_foreign_files_are_told_and_skipped() {
 }
 
 #[test]
+fn more_files_than_there_can_be_are_not_read() {
+    let (_directory, queue) = queue();
+    queue.add(&proposal(1)).unwrap();
+    queue.decide(&decision(1)).unwrap();
+    // Beside those two and the archive.
+    for number in 3..=MAX_FILES {
+        std::fs::write(queue.directory.join(format!("stray-{number}")), "").unwrap();
+    }
+    let problem = queue.scan().unwrap_err();
+    assert!(problem.contains("more than 4096 files are in it"), "{problem}");
+    assert!(queue.tidy(10).is_err());
+    std::fs::remove_file(queue.directory.join("stray-3")).unwrap();
+    queue.tidy(10).unwrap();
+    assert_eq!(queue.scan_archive().unwrap().entries.len(), 1);
+}
+
+#[test]
 fn what_a_killed_server_left_half_written_is_cleared_away() {
     let (_directory, queue) = queue();
     let left = queue.directory.join(".tmp-1-aaaaaaaa.json");
