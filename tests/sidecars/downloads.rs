@@ -22,7 +22,7 @@ const FILES: &str = "https://files.example.com";
 const NPM: &str = "npm@11.6.2";
 
 /// The size and SHA-256 of what a URL gives, read in pieces.
-const DIGEST: &str = "
+pub const DIGEST: &str = "
 import hashlib, sys, urllib.request
 digest, size = hashlib.sha256(), 0
 with urllib.request.urlopen(sys.argv[1], timeout=600) as answer:
@@ -76,11 +76,16 @@ fn generated(setup: &Setup) -> String {
         + "\nssrf:\n  ip_allowlist: [\"172.16.0.0/12\", \"192.168.0.0/16\", \"10.0.0.0/8\"]\n"
 }
 
+/// Routes to files.example.com for downloads, and pipelock's configuration for them.
+pub fn allow(setup: &Setup) {
+    setup.write("egress/routes.yaml", ROUTES);
+    setup.write("pipelock/pipelock.yaml", &generated(setup));
+}
+
 /// npm, and this machine's Rust, where the agent finds them.
 fn start() -> World {
     let setup = Setup::new();
-    setup.write("egress/routes.yaml", ROUTES);
-    setup.write("pipelock/pipelock.yaml", &generated(&setup));
+    allow(&setup);
     let npm = setup.path("npm");
     let installed = Command::new("npm")
         .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])

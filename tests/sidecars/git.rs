@@ -1,8 +1,8 @@
 //! The agent's clones, fetches and pushes, through git-gate, and what of them reaches upstream.
 
-mod memory;
+pub mod memory;
 mod shapes;
-mod upstream;
+pub mod upstream;
 
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ fn ok(world: &World, script: &str) -> String {
 }
 
 /// Runs it, and its push has to be refused; what the agent reads.
-fn refused(world: &World, script: &str) -> String {
+pub fn refused(world: &World, script: &str) -> String {
     let said = run(world, script);
     assert_eq!(said.code, REFUSED, "{script}: {said:?}");
     said.stderr

@@ -14,7 +14,7 @@ struct Attack {
 }
 
 /// A pack of 16 kB, as no git makes it: a delta that copies its base of 16 MB 384 times.
-const DELTA_BOMB: &str = "
+pub const DELTA_BOMB: &str = "
 import hashlib, socket, struct, sys, zlib
 def head(kind, size):
     first, size, more = kind << 4 | size & 15, size >> 4, b''
@@ -81,7 +81,7 @@ const ATTACKS: [Attack; 5] = [
 ];
 
 /// In bytes, with the cache of files; and how many processes were killed.
-fn memory(world: &World) -> (u64, String) {
+pub fn cgroup(world: &World) -> (u64, String) {
     let script = "cd /sys/fs/cgroup
         cat memory.peak memory/memory.max_usage_in_bytes 2>/dev/null | head -n 1
         cat memory.events memory/memory.oom_control 2>/dev/null | grep '^oom_kill '";
@@ -100,14 +100,14 @@ fn what_unpacks_to_much_costs_little_memory() {
     for Attack { name, script, reason } in ATTACKS {
         let world = gate_within("1g");
         ok(&world, &format!("git clone -q {GIT}/app.git client"));
-        let before = memory(&world).0;
+        let before = cgroup(&world).0;
         let refs = upstream::everything(&world);
         let said = refused(
             &world,
             &format!("cd client\nbomb=$(cat <<'END'\n{DELTA_BOMB}\nEND\n)\n{script}"),
         );
         assert!(said.contains(reason), "{name}: {said}");
-        let (peak, killed) = memory(&world);
+        let (peak, killed) = cgroup(&world);
         assert_eq!(killed, "oom_kill 0", "{name}");
         eprintln!("| {name} | {} MB | {} MB |", before >> 20, peak >> 20);
         let logged = [events(&world, "push-failed"), events(&world, "push-refused")].concat();
