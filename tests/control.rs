@@ -25,6 +25,7 @@ fn services_are_shown_stopped_started_and_restarted() {
         bundle.says("status").success().stdout(table);
         bundle.says("health").success().stdout("");
 
+        bundle.wait_for_witness("cache");
         bundle.says("stop cache").success();
         assert_eq!(bundle.service("cache")["state"], "stopped");
         bundle.says("health").code(1).stdout("cache: stopped\n");
@@ -99,7 +100,12 @@ fn wait_says_what_is_missing_when_its_time_is_over() {
     let bundle = Controlled::new(Position::Child, &text);
     let reason = "not in time: web is starting\n";
     bundle.says("wait web --ready --timeout 10ms").code(1).stderr(contains(reason));
-    bundle.says("health").code(1).stdout(contains("web: starting: /nonexistent is not there"));
+    harness::until("it was looked for", || {
+        let health = bundle.command("health").output().unwrap();
+        assert_eq!(health.status.code(), Some(1));
+        let said = String::from_utf8(health.stdout).unwrap();
+        said.contains("web: starting: /nonexistent is not there").then_some(())
+    });
     bundle.says("stop web").success();
     bundle.says("wait web --exited").success();
     bundle.says("shutdown").success();

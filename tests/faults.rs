@@ -325,6 +325,32 @@ fn a_client_that_cannot_be_let_in_at_once_is_let_in_later() {
     }
 }
 
+#[test]
+fn an_event_that_cannot_be_told_at_once_is_told_later() {
+    if !has("strace") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let told = directory.path().join("told");
+    let command = format!("[\"sh\", \"-c\", \"echo $SIDECAR_INIT_EVENT >>{}\"]", told.display());
+    for way in [format!("file = \"{}\"", told.display()), format!("command = {command}")] {
+        let _ = std::fs::remove_file(&told);
+        let file = bundle(&format!(
+            "[bundle]\non-event = {{ {way}, events = [\"started\"] }}\n\
+             [[service]]\nname = \"a\"\ncommand = [\"sleep\", \"1000\"]\n"
+        ));
+        // The first one makes the service.
+        let rule = "clone:error=EAGAIN:when=2";
+        let running = start(&mut injected(rule, &["run", "-f", file.path().to_str().unwrap()]));
+        until("the event is told", || {
+            let told = std::fs::read_to_string(&told).unwrap_or_default();
+            told.contains("\"started\"").then_some(())
+        });
+        harness::kill(harness::children(running.pid())[0], "TERM");
+        assert_eq!(running.end().code(), 0, "{way}");
+    }
+}
+
 /// The service `a` with this check.
 fn checked(check: &str) -> tempfile::NamedTempFile {
     bundle(&format!(

@@ -19,6 +19,8 @@ use crate::sys::fork::fork;
 const MOST_WAITING: usize = 256;
 /// How long a child may take.
 const LONGEST_WRITE: Duration = Duration::from_secs(10);
+/// How long after a child could not be made it is tried again.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// How long it may still take when nothing else is left to wait for.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 /// A file that is larger than this makes place for a new one.
@@ -32,6 +34,8 @@ pub(super) struct EventFile {
     /// What it writes.
     in_hand: String,
     dropped: u64,
+    /// When it is tried again to make a child, after the kernel has refused one.
+    retry_at: Option<Instant>,
     /// Whether a failure was said; it is said again only after it has worked.
     has_complained: bool,
     /// No more children are made: the rest is written at the very end.
@@ -45,7 +49,8 @@ impl EventFile {
 
     /// Whether a child is to be made that writes.
     pub(super) fn is_due(&self) -> bool {
-        !self.waiting.is_empty() && self.writer.is_none() && !self.is_paused
+        let is_held_up = self.writer.is_some() || self.retry_at.is_some() || self.is_paused;
+        !self.waiting.is_empty() && !is_held_up
     }
 
     /// The end is near: what is not written yet is written when all else is gone.
@@ -55,9 +60,9 @@ impl EventFile {
         self.writer = self.writer.map(|(pid, limit)| (pid, limit.min(until)));
     }
 
-    /// When the child has taken too long.
+    /// When the child has taken too long, or is made after all.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.writer.map(|(_, until)| until)
+        self.writer.map(|(_, until)| until).into_iter().chain(self.retry_at).min()
     }
 
     /// Nobody ran for so long.
@@ -90,6 +95,7 @@ impl Init {
             *until = now + LONGEST_WRITE;
             kill_session(pid);
         }
+        self.event_file.retry_at = self.event_file.retry_at.filter(|at| *at > now);
         let Some(file) = self.plan.bundle.on_event.file.clone() else {
             self.event_file.waiting.clear();
             return;
@@ -101,7 +107,13 @@ impl Init {
                     self.event_file.writer = Some((pid, now + LONGEST_WRITE));
                     self.event_file.in_hand = lines;
                 }
-                Err(error) => self.events_are_lost(&error),
+                // Processes or memory lack at the moment, fork(2).
+                Err(_) => {
+                    self.event_file.waiting.insert(0, lines);
+                    self.event_file.retry_at = Some(now + RETRY);
+                    // At the end nobody waits for it.
+                    self.unfinished.reaping = true;
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use rustix::process::Pid;
 use serde_json::Value;
 
 use super::checking::no_output;
+use super::event_file::RETRY;
 use super::remnants::kill_session;
 use super::repeats::Topic;
 use super::starts::Refusal;
@@ -33,6 +34,8 @@ pub(super) struct Hooks {
     waiting: VecDeque<String>,
     /// Each command's pid, and until when it may run.
     running: BTreeMap<i32, Instant>,
+    /// When it is tried again to make a process, after the kernel has refused one.
+    retry_at: Option<Instant>,
 }
 
 impl Hooks {
@@ -47,7 +50,8 @@ impl Hooks {
 
     /// Whether a command waits that may be started now.
     pub(super) fn are_due(&self) -> bool {
-        !self.waiting.is_empty() && self.running.len() < MOST_RUNNING
+        let is_held_up = self.running.len() >= MOST_RUNNING || self.retry_at.is_some();
+        !self.waiting.is_empty() && !is_held_up
     }
 
     /// Nobody ran for so long.
@@ -55,9 +59,9 @@ impl Hooks {
         self.running.values_mut().for_each(|until| *until += gap);
     }
 
-    /// When a command has taken too long.
+    /// When a command has taken too long, or is started after all.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.running.values().min().copied()
+        self.running.values().copied().chain(self.retry_at).min()
     }
 }
 
@@ -95,23 +99,27 @@ impl Init {
                 *until = now + LONGEST_RUN;
             }
         }
+        self.hooks.retry_at = self.hooks.retry_at.filter(|at| *at > now);
         while self.hooks.are_due()
             && let Some(event) = self.hooks.waiting.pop_front()
         {
-            match self.start_hook(event) {
+            match self.start_hook(&event) {
                 Ok(pid) => {
                     self.hooks.running.insert(pid.as_raw_nonzero().get(), now + LONGEST_RUN);
                 }
+                // Processes, memory or descriptors lack at the moment.
                 Err(reason) => {
                     self.hook_refused(&reason);
-                    // It may have been the last that was waited for.
+                    self.hooks.waiting.push_front(event);
+                    self.hooks.retry_at = Some(now + RETRY);
+                    // At the end nobody waits for it.
                     self.unfinished.reaping = true;
                 }
             }
         }
     }
 
-    fn start_hook(&mut self, event: String) -> Result<Pid, String> {
+    fn start_hook(&mut self, event: &str) -> Result<Pid, String> {
         let failed = |error: io::Error| error_text(&error);
         let command = self.plan.bundle.on_event.command.clone();
         let mut launch = launch::hook(&self.plan, &command, (VARIABLE.into(), event.into()))?;
