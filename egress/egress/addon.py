@@ -26,6 +26,7 @@ from egress import (
     query_parameter,
 )
 from egress.active_routes import ActiveRoutes
+from egress.content_decoding import Undecodable
 from egress.echo import EchoRefused
 from egress.guarded_stream import Permit
 from egress.hostname import DEFAULT_PORTS, canonical_name
@@ -43,6 +44,7 @@ EX_CONFIG = 78
 EX_SOFTWARE = 70
 
 _KILLED = "egress has not let this out"
+_NOT_GZIP = "the body is not the gzip that its Content-Encoding says, or not all of it"
 
 
 def refuse(problems: Sequence[str]) -> NoReturn:
@@ -447,10 +449,21 @@ class Egress:
         permit = Permit(request.scheme, request.host, request.port, websocket, body)
         guarded_stream.grant(http_flow, permit)
 
-    def _refuse_body(self, http_flow: http.HTTPFlow) -> Callable[[Leak], http.Response]:
-        def refuse(leak: Leak) -> http.Response:
-            denied = self._leaked(http_flow, leak)
+    def _refuse_body(
+        self, http_flow: http.HTTPFlow
+    ) -> Callable[[Leak | Undecodable], http.Response]:
+        def refuse(why: Leak | Undecodable) -> http.Response:
             request = http_flow.request
+            if isinstance(why, Leak):
+                denied = self._leaked(http_flow, why)
+            else:
+                denied = decision.Deny(decision.Reason.ENCODING, _NOT_GZIP)
+                self.log.write(
+                    "request-failed",
+                    client=_client(http_flow.client_conn),
+                    host=request.host,
+                    message=denied.message,
+                )
             said = answer.denial(denied, request.method, request.host, request.port, "")
             return response_of(http_flow, said)
 

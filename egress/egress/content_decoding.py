@@ -12,6 +12,8 @@ CODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd"})
 # Decoded at once; and the most that one piece of a body may become.
 _PIECE = 1 << 18
 _MOST = 1 << 26
+# The most that one piece of a request's body may become: what the next proxy takes slowly is kept.
+_MOST_SENT = 1 << 23
 # A block of zstd's can become 128 KiB and take 4 bytes.
 _ZSTD_INPUT = 64
 
@@ -31,9 +33,12 @@ class _Zlib:
         self._bits = bits
         self._inflate = zlib.decompressobj(bits)
         self._begun = False
+        # Whether it is at the end of a member, or has not begun.
+        self.complete = True
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         while data:
+            self.complete = False
             if not self._begun and self._bits == zlib.MAX_WBITS and data[0] & 0x0F != 8:
                 # Some servers leave the frame out; its first byte names the method, which is 8.
                 self._bits = -zlib.MAX_WBITS
@@ -43,6 +48,7 @@ class _Zlib:
             data = self._inflate.unconsumed_tail
             if self._inflate.eof:
                 data = self._inflate.unused_data
+                self.complete = True
                 self._inflate = zlib.decompressobj(self._bits)
             elif not data:
                 # It may hold back what did not fit.
@@ -120,3 +126,27 @@ class ContentDecoder:
         for piece in self._decoders[layer].decode(data):
             if piece:
                 yield from self._through(piece, layer + 1)
+
+
+class Gunzip:
+    """Takes gzip off a body that is sent on without it."""
+
+    def __init__(self) -> None:
+        self._zlib = _Zlib(16 + zlib.MAX_WBITS)
+
+    def feed(self, data: bytes) -> bytes:
+        """What this piece becomes; raises Undecodable."""
+        found = bytearray()
+        try:
+            for piece in self._zlib.decode(data):
+                found += piece
+                if len(found) > _MOST_SENT:
+                    raise Undecodable
+        except zlib.error:
+            raise Undecodable from None
+        return bytes(found)
+
+    def finish(self) -> None:
+        """Raises Undecodable if more should have come, for what has left would look whole."""
+        if not self._zlib.complete:
+            raise Undecodable

@@ -32,6 +32,7 @@ class Reason(Enum):
     LEAK = "placeholder-leak"
     GIT_PUSH = "git-push"
     BODY = "body-not-scanned"
+    ENCODING = "malformed-body"
     SCAN = "refused-by-pipelock"
     INTERNAL = "internal-error"
 

@@ -10,12 +10,13 @@ _WITHOUT_BODY = frozenset({204, 304})
 
 
 def frame_request(request: http.Request) -> None:
-    """Chunks a request with a body that goes to an HTTP/1 upstream.
+    """Chunks a request with a body that goes to an HTTP/1 upstream: one that came by HTTP/2, or
+    whose body is unpacked on its way.
 
     Without length or chunks the upstream would read the body as another request, on which nobody
     has decided.
     """
-    if request.is_http2 and "content-length" not in request.headers:
+    if not {"content-length", "transfer-encoding"}.intersection(map(str.lower, request.headers)):
         request.headers["Transfer-Encoding"] = "chunked"
 
 

@@ -79,6 +79,8 @@ class GuardedHttpStream(InspectedStream):
 
     _body_follows = False
     _received = 0
+    # What the head says of the body's length; of an unpacked one it is not sent on.
+    _declared: int | None = None
     # Bytes that wait for the connection to the upstream.
     _waiting = 0
 
@@ -110,9 +112,8 @@ class GuardedHttpStream(InspectedStream):
             yield http_layer.DropStream(self.stream_id)
 
     def _is_cut_short(self) -> bool:
-        length = framing.declared_length(self.flow.request)
         streaming = self.client_state == self.state_stream_request_body
-        return streaming and length is not None and length != self._received
+        return streaming and self._declared not in (None, self._received)
 
     def _refuse_length(self) -> layer.CommandGenerator[None]:
         wrong = ResponseProtocolError(
@@ -136,6 +137,7 @@ class GuardedHttpStream(InspectedStream):
     def state_wait_for_request_headers(self, event: RequestHeaders) -> layer.CommandGenerator[None]:
         """Reads the request's head, and sends the answer if there is one already."""
         self._body_follows = not event.end_stream
+        self._declared = framing.declared_length(event.request)
         yield from super().state_wait_for_request_headers(event)
         if self.client_state == self.state_consume_request_body and self.flow.response:
             self.client_state = self.state_done

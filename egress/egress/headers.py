@@ -104,6 +104,18 @@ def is_websocket(fields: Fields) -> bool:
     return upgrade == [b"websocket"] and values(fields, b"sec-websocket-version") == [b"13"]
 
 
+def is_gzip(fields: Fields) -> bool:
+    """Whether the body is packed with gzip, and with nothing else."""
+    codings = [value.strip().lower() for value in values(fields, b"content-encoding")]
+    return codings in ([b"gzip"], [b"x-gzip"])
+
+
+def of_unpacked(fields: Fields) -> Fields:
+    """The same for the body without its coding, of a length that nobody knows yet."""
+    gone = (b"content-encoding", b"content-length")
+    return tuple(field for field in fields if field[0].lower() not in gone)
+
+
 def forwarded(
     fields: Fields,
     route: Route,

@@ -19,6 +19,8 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 
+from egress import headers
+from egress.content_decoding import Gunzip, Undecodable
 from egress.echo import HELD, Echoes, EchoRefused
 from egress.placeholders import Leak, LeakInBody, Placeholders
 
@@ -36,18 +38,35 @@ class Cut(Exception):
 
 
 def search_request(
-    flow: http.HTTPFlow, placeholders: Placeholders, refuse: Callable[[Leak], http.Response]
+    flow: http.HTTPFlow,
+    placeholders: Placeholders,
+    refuse: Callable[[Leak | Undecodable], http.Response],
 ) -> None:
-    """Looks for placeholders in the body; `refuse` says what to answer."""
-    if not placeholders:
+    """Takes gzip off the body, as pipelock refuses it packed, and looks for placeholders in it.
+
+    `refuse` says what to answer.
+    """
+    gunzip: Gunzip | None = None
+    fields = tuple(flow.request.headers.fields)
+    if headers.is_gzip(fields):
+        gunzip = Gunzip()
+        fields = headers.of_unpacked(fields)
+        flow.request.headers = http.Headers(fields)
+    elif not placeholders:
         return
-    search = placeholders.body(tuple(flow.request.headers.fields))
+    search = placeholders.body(fields)
 
     def stream(data: bytes) -> list[bytes]:
         try:
-            return _pieces(search.feed(data) if data else search.finish())
+            if not data:
+                if gunzip:
+                    gunzip.finish()
+                return _pieces(search.finish())
+            return _pieces(search.feed(gunzip.feed(data) if gunzip else data))
         except LeakInBody as found:
             raise Cut("a placeholder is in the body", refuse(found.leak)) from None
+        except Undecodable as error:
+            raise Cut("the body is malformed", refuse(error)) from None
 
     flow.request.stream = stream
 

@@ -1,5 +1,6 @@
 """Bodies that stream: nothing is decided late, and nothing is kept in memory."""
 
+import gzip
 import hashlib
 import ssl
 import threading
@@ -64,6 +65,43 @@ def test_a_large_upload_passes_whole_in_bounded_memory(
         digest.update(MEGABYTE)
     assert upstream.seen[0].size == UPLOAD * len(MEGABYTE)
     assert upstream.seen[0].digest == digest.hexdigest()
+    assert egress.peak_memory() < MEMORY
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
+def test_a_body_behind_gzip_arrives_unpacked(
+    client: httpx.Client, host: str, egress: EgressProcess, upstream: Upstream, chunked: bool
+) -> None:
+    text = "".join(f"line {number}\n" for number in range(1_000_000)).encode()
+    packed = gzip.compress(text, compresslevel=1)
+    pieces = (packed[at : at + 10_000] for at in range(0, len(packed), 10_000))
+    fields = {"Content-Encoding": "gzip"}
+    url = f"https://{host}/v1/upload"
+    response = client.post(url, content=pieces if chunked else packed, headers=fields)
+    assert response.status_code == 200
+    assert client.get(f"https://{host}/v1/next").status_code == 200
+    seen = upstream.seen[0]
+    assert seen.header("content-encoding") == []
+    assert (seen.size, seen.digest) == (len(text), hashlib.sha256(text).hexdigest())
+    assert egress.peak_memory() < MEMORY
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [b"no gzip", gzip.compress(b"x")[:-1], gzip.compress(b"")[:9], gzip.compress(bytes(10**8))],
+    ids=["something else", "cut short", "cut in its head", "a bomb"],
+)
+def test_a_body_that_is_not_the_gzip_it_should_be_is_refused(
+    client: httpx.Client, host: str, egress: EgressProcess, upstream: Upstream, packed: bytes
+) -> None:
+    response = client.post(
+        f"https://{host}/v1/upload", content=packed, headers={"Content-Encoding": "gzip"}
+    )
+    assert response.status_code == 403
+    assert response.json()["reason"] == "malformed-body"
+    assert client.get(f"https://{host}/v1/next").status_code == 200
+    # What has left of it has ended with an error.
+    assert [seen.path for seen in upstream.seen if seen.complete] == ["/v1/next"]
     assert egress.peak_memory() < MEMORY
 
 

@@ -59,6 +59,7 @@ class Seen:
     headers: list[tuple[str, str]]
     size: int = 0
     digest: str = ""
+    complete: bool = False
 
     def header(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key == name]
@@ -219,6 +220,7 @@ async def _read(receive: Receive, seen: Seen) -> None:
         digest.update(body)
         if message["type"] != "http.request" or not message.get("more_body"):
             seen.digest = digest.hexdigest()
+            seen.complete = message["type"] == "http.request"
             return
 
 

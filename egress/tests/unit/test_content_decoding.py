@@ -6,7 +6,7 @@ import brotli  # type: ignore[import-untyped]
 import pytest
 import zstandard
 
-from egress.content_decoding import ContentDecoder, Undecodable
+from egress.content_decoding import ContentDecoder, Gunzip, Undecodable
 
 TEXT = b"what the server says, " * 50_000
 
@@ -71,3 +71,27 @@ def test_a_bomb_ends_and_no_piece_of_it_is_large(coding: str) -> None:
     with pytest.raises(Undecodable):
         sizes.extend(len(piece) for piece in bomb)
     assert max(sizes) <= 4 << 20
+
+
+def unpacked(pieces: list[bytes]) -> bytes:
+    gunzip = Gunzip()
+    found = b"".join(gunzip.feed(piece) for piece in pieces)
+    gunzip.finish()
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_a_body_that_is_sent_on_unpacked_is_whole(size: int) -> None:
+    data = gzip.compress(TEXT) + gzip.compress(b"more")
+    assert unpacked([data[at : at + size] for at in range(0, len(data), size)]) == TEXT + b"more"
+    assert unpacked([]) == b""
+
+
+def test_a_body_that_ends_too_early_or_swells_too_much_is_told() -> None:
+    packed = gzip.compress(b"a body")
+    for end in range(1, len(packed)):
+        with pytest.raises(Undecodable):
+            unpacked([packed[:end]])
+    for wrong in (packed + b"x", gzip.compress(bytes(1 << 24))):
+        with pytest.raises(Undecodable):
+            unpacked([wrong])
