@@ -38,10 +38,13 @@ class ActiveRoutes:
         loaded = load_routes(self.file)
         tokens = self._sources.read(auth.token_env for auth in loaded.routes.credentials())
         problems: list[Problem] = []
+        known: set[tuple[str, str]] = set()
         for use in loaded.uses:
             name = use.auth.token_env
             problem = tokens.problems.get(name) or tokens.credentials.problem(use.auth)
-            if problem:
+            # Once, however many routes a token is for.
+            if problem and (name, problem) not in known:
+                known.add((name, problem))
                 message = f"the route for {use.host} needs {name}: {problem}"
                 problems.append(Problem(str(self.file), message, use.line, use.column))
         if problems:

@@ -120,6 +120,61 @@ fn the_agent_holds_a_placeholder_and_the_server_gets_the_key() {
 }
 
 #[test]
+fn what_is_wrong_with_a_route_or_its_secret_is_told_once_and_changes_nothing() {
+    if !is_there() {
+        return;
+    }
+    let unknown = ROUTES.replacen("scheme: header", "scheme: heeder", 1);
+    let told = "/etc/egress/routes.yaml:5:15: \"heeder\" is no scheme; it is one of bearer, basic, \
+                token, header, query";
+    let start = setup();
+    start.write("egress/routes.yaml", &unknown);
+    let world = start.start_without_waiting();
+    assert_eq!(world.sidecars.wait(), 78);
+    let said = world.sidecars.stderr();
+    assert!(said.contains(&format!("egress: {told}\n")), "{said}");
+
+    let world = setup().start();
+    let twice = ROUTES.replacen("EGRESS_TOKEN_MAKER", "EGRESS_TOKEN_OTHER", 1);
+    let secret = world.setup.path("secrets/EGRESS_TOKEN_MAKER");
+    let routes = |text: &str| world.setup.write("egress/routes.yaml", text);
+    let key = format!("x-api-key: {DUMMY}");
+    let cases: [(&str, &dyn Fn()); 4] = [
+        (told, &|| routes(&unknown)),
+        (
+            "/etc/egress/routes.yaml:16:20: the placeholder \"sk-ant-api03-dummy-of-the-agent\" is used \
+             twice: it stands for EGRESS_TOKEN_OTHER in line 8; choose another one for \
+             EGRESS_TOKEN_MAKER",
+            &|| routes(&twice),
+        ),
+        (
+            "/etc/egress/routes.yaml:7:18: the route for api.example.com needs EGRESS_TOKEN_MAKER: its \
+             file /run/secrets/EGRESS_TOKEN_MAKER is empty; write the token into it",
+            &|| write_key(&world.setup, ""),
+        ),
+        (
+            "/etc/egress/routes.yaml:7:18: the route for api.example.com needs EGRESS_TOKEN_MAKER: \
+             there is no file /run/secrets/EGRESS_TOKEN_MAKER, and EGRESS_TOKEN_FILE_MAKER is not set; \
+             write the token into a file and name it there",
+            &|| fs::remove_file(&secret).unwrap(),
+        ),
+    ];
+    for (number, (told, change)) in cases.iter().enumerate() {
+        routes(ROUTES);
+        change();
+        world.sidecars.wait_after(|| world.sidecars.kill("HUP"), "reload-failed");
+        let path = format!("/v1/{number}");
+        world.curl(&["-H", &key, &format!("https://api.example.com{path}")]);
+        assert_eq!(key_seen_at(&world, &path), KEY);
+        let log = world.egress_log();
+        let failed = log.iter().filter(|line| line["event"] == "reload-failed");
+        let messages: Vec<&str> = failed.map(|line| line["message"].as_str().unwrap()).collect();
+        assert_eq!(messages.len(), number + 1, "{messages:?}");
+        assert_eq!(messages[number], format!("{told}; the old routes stay"));
+    }
+}
+
+#[test]
 fn a_coding_agent_from_npm_works_with_a_placeholder_for_its_makers_key() {
     if !is_there() {
         return;

@@ -63,6 +63,15 @@ def test_a_bad_file_keeps_the_old_routes_and_is_logged(
     assert active.reload_error is None
 
 
+def test_a_token_of_several_routes_that_is_missing_is_told_once(tmp_path: Path) -> None:
+    file = tmp_path / "routes.yaml"
+    file.write_text(WITH_TOKEN + WITH_TOKEN.removeprefix("routes:\n").replace("b.ex", "c.ex"))
+    with pytest.raises(BadRoutes) as raised:
+        active_routes(file, io.StringIO()).load()
+    (problem,) = raised.value.problems
+    assert problem.message.startswith("the route for b.example needs EGRESS_TOKEN_1: ")
+
+
 def test_a_failure_of_our_own_keeps_the_old_routes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
