@@ -5,9 +5,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::docker::{docker, text};
+use crate::docker::text;
 use crate::web::{MOST_MEMORY_KIB, most_memory_kib};
-use crate::world::{Said, Setup, World, image, is_there};
+use crate::world::{Said, Setup, World, is_there};
 
 const ROUTES: &str = "\
 routes:
@@ -18,8 +18,6 @@ routes:
     scan: {responses: none}
 ";
 const FILES: &str = "https://files.example.com";
-/// Of the registry of npm, as a project names its own.
-const NPM: &str = "npm@11.6.2";
 
 /// The size and SHA-256 of what a URL gives, read in pieces.
 pub const DIGEST: &str = "
@@ -56,50 +54,19 @@ index = "sparse+https://files.example.com/index/"
 END
 "#;
 
-/// What `supervise pipelock-config` makes of the routes; the web's addresses are private ones.
-fn generated(setup: &Setup) -> String {
-    let mount = format!("--volume={}:/routes.yaml:ro", setup.path("egress/routes.yaml").display());
-    let image = image();
-    let made = docker(&[
-        "run",
-        "--rm",
-        "--network=none",
-        &mount,
-        "--entrypoint=/app/supervise",
-        &image,
-        "pipelock-config",
-        "--routes",
-        "/routes.yaml",
-    ]);
-    assert!(made.status.success(), "{}", text(&made.stderr));
-    text(&made.stdout)
-        + "\nssrf:\n  ip_allowlist: [\"172.16.0.0/12\", \"192.168.0.0/16\", \"10.0.0.0/8\"]\n"
-}
-
 /// Routes to files.example.com for downloads, and pipelock's configuration for them.
 pub fn allow(setup: &Setup) {
     setup.write("egress/routes.yaml", ROUTES);
-    setup.write("pipelock/pipelock.yaml", &generated(setup));
+    setup.generate_pipelock_config();
 }
 
-/// npm, and this machine's Rust, where the agent finds them.
+/// With this machine's Rust where the agent finds it.
 fn start() -> World {
     let setup = Setup::new();
     allow(&setup);
-    let npm = setup.path("npm");
-    let installed = Command::new("npm")
-        .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
-        .args([npm.as_os_str(), NPM.as_ref()])
-        .status();
-    assert!(installed.unwrap().success(), "{NPM} can't be had");
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap();
-    let npm = format!("--volume={}:/opt/npm:ro", npm.display());
     let rust = format!("--volume={}:/opt/rust:ro", text(&sysroot.stdout).trim());
-    setup
-        .agent_option(&npm)
-        .agent_option(&rust)
-        .agent_option("--env=CARGO_HTTP_CAINFO=/certificate/ca.pem")
-        .start()
+    setup.agent_option(&rust).start()
 }
 
 fn done(world: &World, said: Said) -> String {

@@ -9,12 +9,32 @@ use serde_json::{Value, json};
 
 use crate::docker::{Container, docker, text, unique_name};
 use crate::notices::or_skip;
-use crate::world::{AGENT_IMAGE, HARDENED, exec, image, is_there, wait_until_healthy};
+use crate::world::{
+    AGENT_IMAGE, HARDENED, PRIVATE_ADDRESSES, exec, image, is_there, wait_until_healthy,
+};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/sidecars");
+const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sidecars");
 /// Both bring their schemas along.
 const VALIDATORS: [&str; 2] = ["check-jsonschema==0.39.0", "kubernetes-validate==1.37.0"];
-const TOKEN: &str = "t0ken-of-github";
+const TOKEN: &str = "t0ken-of-the-operator";
+/// What a test adds to the example: an agent that waits, and a web in which its maker's API is.
+const ADDED: &str = "
+services:
+  sidecars:
+    environment: {SSL_CERT_FILE: /web/upstream-ca.pem}
+    depends_on: {web: {condition: service_healthy}}
+    volumes: ['./web:/web:ro']
+  agent:
+    command: [sleep, infinity]
+    user: agent
+  web:
+    image: ${AGENT_IMAGE}
+    command: [/opt/python/bin/python, /tests/upstream.py, /web]
+    volumes: ['./web:/web', '${TESTS}:/tests:ro']
+    healthcheck: {test: [CMD, test, -f, /web/upstream-ca.pem], interval: 1s, retries: 60}
+    networks: {outside: {aliases: [api.anthropic.com, api.github.com]}}
+";
 
 fn run(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
@@ -78,6 +98,7 @@ impl Project {
             .current_dir(&self.folder)
             .env("CLAUDE_BOTTLE_SIDECAR_IMAGE", image())
             .env("AGENT_IMAGE", AGENT_IMAGE)
+            .env("TESTS", TESTS)
             .output()
             .unwrap()
     }
@@ -120,10 +141,12 @@ fn prepared() -> tempfile::TempDir {
     for name in ["pipelock", "creds", "tokens"] {
         fs::create_dir(path(name)).unwrap();
     }
-    let token = path("tokens/EGRESS_TOKEN_GITHUB");
-    fs::write(&token, TOKEN).unwrap();
-    chown(&token, Some(1000), None).unwrap();
-    fs::set_permissions(&token, PermissionsExt::from_mode(0o400)).unwrap();
+    for name in ["ANTHROPIC", "GITHUB"] {
+        let token = path(&format!("tokens/EGRESS_TOKEN_{name}"));
+        fs::write(&token, TOKEN).unwrap();
+        chown(&token, Some(1000), None).unwrap();
+        fs::set_permissions(&token, PermissionsExt::from_mode(0o400)).unwrap();
+    }
     let routes = format!("--volume={}:/routes:ro", path("egress").display());
     let generate = ["pipelock-config", "--routes", "/routes/routes.yaml"];
     let options = ["run", "--rm", "--network=none", "--entrypoint=/app/supervise", &routes];
@@ -143,14 +166,29 @@ fn the_compose_file_runs_with_its_limits() {
         return;
     };
     let folder = prepared();
-    let agent = "services: {agent: {command: [sleep, infinity], user: agent}}\n";
-    fs::write(folder.path().join("agent.yaml"), agent).unwrap();
+    fs::write(folder.path().join("agent.yaml"), ADDED).unwrap();
+    fs::create_dir(folder.path().join("web")).unwrap();
+    // The web's addresses are private ones.
+    let pipelock = folder.path().join("pipelock/pipelock.yaml");
+    let config = fs::read_to_string(&pipelock).unwrap() + PRIVATE_ADDRESSES;
+    fs::write(pipelock, config).unwrap();
     let name = unique_name().replace('_', "-").to_lowercase();
     let project = Project { command, folder: folder.path().to_owned(), name };
+    let log = || text(&project.compose(&["logs"]).stdout);
     let up = project.compose(&["up", "-d"]);
     // It waits until the sidecars are healthy, as the agent depends on that.
-    let log = || text(&project.compose(&["logs"]).stdout);
     assert!(up.status.success(), "{}{}", text(&up.stderr), log());
+
+    let claude = ["run", "--rm", "-T", "agent", "claude", "--print", "say hello"];
+    let said = project.compose(&claude);
+    assert_eq!(text(&said.stdout), "hello from the stub\n", "{}{}", text(&said.stderr), log());
+    let issues = ["agent", "gh", "api", "repos/example/app/issues", "--jq", ".[].title"];
+    assert_eq!(project.exec(&issues), "first\n");
+    let web = text(&docker(&["logs", &project.id("web")]).stdout);
+    let arrived = |wanted: &str| web.lines().any(|line| line.contains(wanted));
+    assert!(arrived(&format!("\"x-api-key\": \"{TOKEN}\"")), "{web}");
+    assert!(arrived(&format!("\"authorization\": \"token {TOKEN}\"")), "{web}");
+    assert!(!web.contains("OfTheAgent") && !web.contains("of-the-agent"), "{web}");
 
     let refused = project.exec(&["agent", "curl", "-sS", "https://denied.example.com/"]);
     assert!(refused.contains("403"), "{refused}");

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod attacks;
+mod clients;
 mod credentials;
 #[path = "../containers/docker.rs"]
 #[allow(dead_code)]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import downloads
+import forge
 import trustme
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -23,7 +24,7 @@ from hypercorn.config import Config
 MAKER = "api.anthropic.com"
 NAMES = (
     *("api.example.com", "late.example.com", "raw.example.com", "denied.example.com"),
-    *("files.example.com", MAKER),
+    *("files.example.com", MAKER, forge.API, forge.GIT),
 )
 DOWNLOADS = downloads.all_files()
 
@@ -47,6 +48,11 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
     host = note(scope, path, size, digest)
     if host == MAKER and path == "/v1/messages":
         await say_hello(send, json.loads(text)["model"])
+        return
+    if host in (forge.API, forge.GIT):
+        status, fields, answer = await forge.answer(host, scope, text)
+        await send({"type": "http.response.start", "status": status, "headers": fields})
+        await send({"type": "http.response.body", "body": answer})
         return
     if path in DOWNLOADS:
         await download(scope, send, DOWNLOADS[path])
@@ -137,6 +143,7 @@ async def echo(receive: Receive, send: Send) -> None:
 def main() -> None:
     """Until it is killed."""
     directory = Path(sys.argv[1])
+    forge.make_repository()
     authority = trustme.CA()
     certificate = authority.issue_cert(*NAMES)
     key, chain = Path("/tmp/key.pem"), Path("/tmp/chain.pem")

@@ -14,7 +14,7 @@ use crate::notices::{or_skip, warn};
 use crate::running::Running;
 
 /// Of the agent and of the web; it has Python, too.
-pub const AGENT_IMAGE: &str = "claude-bottle-test:agent-2";
+pub const AGENT_IMAGE: &str = "claude-bottle-test:agent-3";
 /// What egress puts into requests for api.example.com.
 pub const TOKEN: &str = "t0ken-of-the-operator";
 /// What the init says once it has its control socket.
@@ -39,6 +39,9 @@ pub const HARDENED: [&str; 15] = [
 ];
 /// The inner network of that file: no way out, and no address of the host's on it.
 pub const INSIDE: [&str; 2] = ["--internal", "--opt=com.docker.network.bridge.inhibit_ipv4=true"];
+/// The web's, which pipelock would refuse.
+pub const PRIVATE_ADDRESSES: &str =
+    "\nssrf:\n  ip_allowlist: [\"172.16.0.0/12\", \"192.168.0.0/16\", \"10.0.0.0/8\"]\n";
 const ROUTES: &str = "\
 routes:
   - host: api.example.com
@@ -214,6 +217,18 @@ impl Setup {
         chown(self.path(name), Some(903), Some(903)).unwrap();
     }
 
+    /// pipelock's configuration, as `supervise pipelock-config` makes it of the routes; the web's
+    /// addresses are private ones.
+    pub fn generate_pipelock_config(&self) {
+        let routes = self.path("egress/routes.yaml");
+        let routes = format!("--volume={}:/routes.yaml:ro", routes.display());
+        let options = ["run", "--rm", "--network=none", &routes, "--entrypoint=/app/supervise"];
+        let generate = ["pipelock-config", "--routes", "/routes.yaml"];
+        let made = docker(&[&options[..], &[&*image()], &generate[..]].concat());
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        self.write("pipelock/pipelock.yaml", &(text(&made.stdout) + PRIVATE_ADDRESSES));
+    }
+
     /// A variable of the sidecars' container.
     pub fn environment(self, name: &str, value: &str) -> Setup {
         self.option(&format!("--env={name}={value}"))
@@ -296,7 +311,7 @@ pub fn pipelock_config(hosts: &[&str]) -> String {
     shipped
         .replace("  - nothing.invalid\n", &listed)
         .replace("passthrough_domains: []", "passthrough_domains: [raw.example.com]")
-        + "\nssrf:\n  ip_allowlist: [\"172.16.0.0/12\", \"192.168.0.0/16\", \"10.0.0.0/8\"]\n"
+        + PRIVATE_ADDRESSES
 }
 
 /// A Docker network that goes with the test.
@@ -324,11 +339,12 @@ fn on_network(container: &Container, network: &Network, field: &str) -> String {
 fn web(folder: &Path, outside: &Network) -> Container {
     let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sidecars");
     let names = ["api", "late", "raw", "denied", "git", "files"];
-    let maker = "--network-alias=api.anthropic.com".to_owned();
-    let mut arguments = vec![format!("--network={}", outside.0), maker];
+    let mut arguments = vec![format!("--network={}", outside.0)];
+    let others = ["api.anthropic.com", "api.github.com", "github.com"];
+    arguments.extend(others.map(|name| format!("--network-alias={name}")));
     arguments.extend(names.map(|name| format!("--network-alias={name}.example.com")));
     arguments.push(format!("--volume={}:/web", folder.join("web").display()));
-    for script in ["upstream.py", "downloads.py"] {
+    for script in ["upstream.py", "downloads.py", "forge.py"] {
         arguments.push(format!("--volume={scripts}/{script}:/{script}:ro"));
     }
     arguments.push(AGENT_IMAGE.to_owned());
@@ -339,24 +355,24 @@ fn web(folder: &Path, outside: &Network) -> Container {
     web
 }
 
+/// What `examples/sidecars/compose.yaml` tells an agent, so that it is known to be enough.
+fn agent_variables() -> Vec<String> {
+    let example = include_str!("../../examples/sidecars/compose.yaml");
+    let (_, agent) = example.split_once("\n  agent:\n").unwrap();
+    let (_, variables) = agent.split_once("\n    environment:\n").unwrap();
+    let lines = variables.lines().map_while(|line| line.strip_prefix("      "));
+    let pairs = lines.filter_map(|line| line.split_once(": ").filter(|_| !line.starts_with('#')));
+    pairs.map(|(name, value)| format!("--env={name}={}", value.trim_matches('"'))).collect()
+}
+
 fn agent(certificate: &Path, inside: &Network, options: &[String]) -> Container {
     let network = format!("--network={}", inside.0);
     let volume = format!("--volume={}:/certificate:ro", certificate.display());
     let mut arguments =
         vec![&*network, &volume, "--dns=127.0.0.1", "--cap-drop=ALL", "--user=agent"];
-    arguments.extend(options.iter().map(String::as_str));
+    let variables = agent_variables();
+    arguments.extend(variables.iter().chain(options).map(String::as_str));
     arguments.extend([
-        "--env=HTTP_PROXY=http://egress:9099",
-        "--env=HTTPS_PROXY=http://egress:9099",
-        "--env=http_proxy=http://egress:9099",
-        "--env=https_proxy=http://egress:9099",
-        "--env=NO_PROXY=egress,supervise,git-gate",
-        "--env=no_proxy=egress,supervise,git-gate",
-        "--env=SSL_CERT_FILE=/certificate/ca.pem",
-        "--env=CURL_CA_BUNDLE=/certificate/ca.pem",
-        "--env=REQUESTS_CA_BUNDLE=/certificate/ca.pem",
-        "--env=NODE_EXTRA_CA_CERTS=/certificate/ca.pem",
-        "--env=GIT_SSL_CAINFO=/certificate/ca.pem",
         "--env=HOME=/tmp",
         "--env=PATH=/opt/python/bin:/opt/inspector/node_modules/.bin:/usr/bin:/bin",
         AGENT_IMAGE,
