@@ -168,7 +168,7 @@ fn a_word_of_readiness_behind_output_that_nobody_reads_counts() {
     let of =
         |pid: &i32, file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap();
     let is_chatty = |pid: &i32| of(pid, "comm") == "yes\n";
-    let chatty = harness::children(init).into_iter().find(is_chatty).unwrap();
+    let chatty = until("it writes", || harness::children(init).into_iter().find(is_chatty));
     let mut idle = 0;
     until("there is no more room", || {
         let is_idle = of(&chatty, "stat").contains(") S ");
