@@ -38,8 +38,7 @@ fn assert_order(lines: &[&str], beginnings: &[&str]) {
 fn the_first_death_ends_it_in_reverse_order_with_its_code() {
     // The third service dies when the first two have said that they are ready to be asked.
     let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("ready").to_str().unwrap().to_owned();
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let fifo = harness::fifo(&directory, "ready");
     let ready = |name| {
         let script = format!("exec WITNESS ready TERM=!0 > {fifo}");
         service(name, &script, "")
@@ -243,7 +242,8 @@ fn each_service_sees_only_its_own_variables() {
             + &service("b", print, keys)),
     );
     let mut command = bundle_command(Position::Child, &file);
-    let ended = run(command.env("TOKEN_1", "t").env("PLAIN", "p").env("PATH", "/usr/bin:/bin"));
+    command.env("TOKEN_1", "t").env("PLAIN", "p").env("PATH", "/usr/bin:/bin");
+    let ended = run(command.env("SET", "inherited"));
     let mut lines: Vec<&str> = ended.stdout.lines().collect();
     lines.sort_unstable();
     assert_eq!(

@@ -101,9 +101,7 @@ fn check_prints_the_plan_and_every_mistake() {
 #[test]
 fn what_could_hold_up_whoever_reads_it_is_refused_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let fifo = fifo.to_str().unwrap();
+    let fifo = &*harness::fifo(&directory, "fifo");
     for command in ["run", "check"] {
         for file in [fifo, "/dev/zero"] {
             let ended = run(init(Position::Child).args([command, "-f", file]));

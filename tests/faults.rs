@@ -250,12 +250,18 @@ after = ["a"]
 command = ["sh", "-c", "echo second; exit 7"]
 "#;
 
-/// The init behind strace, which makes some of its system calls fail.
-fn injected(rule: &str, arguments: &[&str]) -> Command {
+/// The init behind strace, which makes some of its system calls fail, with this bundle.
+fn injected(rule: &str, file: &tempfile::NamedTempFile) -> Command {
     let mut command = Command::new("strace");
     command.args(["-o", "/dev/null", "-e", &format!("inject={rule}")]);
-    command.arg(harness::binary()).args(arguments);
+    command.arg(harness::binary()).args(["run", "-f"]).arg(file.path());
     command
+}
+
+/// Ends the init behind strace, whose only child it is.
+fn terminated(running: harness::Running) -> harness::Ended {
+    harness::kill(harness::children(running.pid())[0], "TERM");
+    running.end()
 }
 
 #[test]
@@ -264,9 +270,8 @@ fn what_the_kernel_cannot_watch_is_looked_at() {
         return;
     }
     let file = bundle(TWO_SERVICES);
-    let run_file = ["run", "-f", file.path().to_str().unwrap()];
     for rule in ["epoll_ctl:error=ENOSPC", "epoll_ctl:error=ENOMEM:when=1..20+2"] {
-        let ended = run(&mut injected(rule, &run_file));
+        let ended = run(&mut injected(rule, &file));
         assert_eq!(ended.code(), 7, "{rule}: {ended:?}");
         let mut lines: Vec<&str> = ended.stdout.lines().collect();
         lines.sort_unstable();
@@ -283,10 +288,9 @@ fn what_fails_once_is_tried_again() {
         return;
     }
     let file = bundle(TWO_SERVICES);
-    let run_file = ["run", "-f", file.path().to_str().unwrap()];
     // The first reads are those of the file and of libc.
     for rule in ["read:error=EIO:when=14+3", "wait4:error=ENOMEM:when=1", "waitid:error=ENOMEM"] {
-        let ended = run(&mut injected(rule, &run_file));
+        let ended = run(&mut injected(rule, &file));
         assert_eq!(ended.code(), 7, "{rule}: {ended:?}");
         let mut lines: Vec<&str> = ended.stdout.lines().collect();
         lines.sort_unstable();
@@ -309,8 +313,7 @@ fn a_client_that_cannot_be_let_in_at_once_is_let_in_later() {
     ));
     for error in ["ENFILE", "EMFILE", "ENOMEM", "ENOBUFS"] {
         let rule = format!("accept4:error={error}:when=1");
-        let mut running =
-            start(&mut injected(&rule, &["run", "-f", file.path().to_str().unwrap()]));
+        let mut running = start(&mut injected(&rule, &file));
         running.wait_for("[a] up");
         for _ in 0..2 {
             let mut stream = BufReader::new(UnixStream::connect(&socket).unwrap());
@@ -320,8 +323,7 @@ fn a_client_that_cannot_be_let_in_at_once_is_let_in_later() {
             stream.read_line(&mut answer).unwrap();
             assert!(answer.contains("\"ok\":true"), "{error}: {answer}");
         }
-        harness::kill(harness::children(running.pid())[0], "TERM");
-        assert_eq!(running.end().code(), 0, "{error}");
+        assert_eq!(terminated(running).code(), 0, "{error}");
     }
 }
 
@@ -341,13 +343,12 @@ fn an_event_that_cannot_be_told_at_once_is_told_later() {
         ));
         // The first one makes the service.
         let rule = "clone:error=EAGAIN:when=2";
-        let running = start(&mut injected(rule, &["run", "-f", file.path().to_str().unwrap()]));
+        let running = start(&mut injected(rule, &file));
         until("the event is told", || {
             let told = std::fs::read_to_string(&told).unwrap_or_default();
             told.contains("\"started\"").then_some(())
         });
-        harness::kill(harness::children(running.pid())[0], "TERM");
-        assert_eq!(running.end().code(), 0, "{way}");
+        assert_eq!(terminated(running).code(), 0, "{way}");
     }
 }
 
@@ -386,12 +387,10 @@ fn what_cannot_be_checked_is_no_failure() {
             ));
             let from = if call == "clone" { 2 } else { 1 };
             let rule = format!("{call}:error=EAGAIN:when={from}..{}", from + 3);
-            let run_file = ["run", "-f", file.path().to_str().unwrap()];
-            let mut running = start(&mut injected(&rule, &run_file));
+            let mut running = start(&mut injected(&rule, &file));
             running.wait_for("[a] up");
             was_checked(call);
-            harness::kill(harness::children(running.pid())[0], "TERM");
-            let ended = running.end();
+            let ended = terminated(running);
             assert_eq!(ended.code(), 0, "{rule}: {ended:?}");
             let words =
                 ended.stderr.matches("\"a\" could not be checked, which counts for").count();
@@ -407,8 +406,7 @@ fn a_start_that_cannot_be_checked_for_twice_its_time_says_so() {
     }
     let file =
         checked("ready = { tcp = \"127.0.0.1:1\", period = \"10ms\" }\nstart-timeout = \"100ms\"");
-    let run_file = ["run", "-f", file.path().to_str().unwrap()];
-    let ended = run(&mut injected("socket:error=EMFILE", &run_file));
+    let ended = run(&mut injected("socket:error=EMFILE", &file));
     assert_eq!(ended.code(), 124, "{ended:?}");
     let words = "did not become ready in time: could not be checked: ";
     assert!(ended.stderr.contains(words), "{ended:?}");
@@ -538,7 +536,7 @@ fn a_signal_that_the_kernel_refuses_is_part_of_the_answer() {
         service("b")
     ));
     let rule = "pidfd_send_signal,kill:error=EPERM:when=1";
-    let mut running = start(&mut injected(rule, &["run", "-f", file.path().to_str().unwrap()]));
+    let mut running = start(&mut injected(rule, &file));
     let client = |arguments: &[&str]| {
         let mut command = Command::new(harness::binary());
         command.args(arguments).env("SIDECAR_INIT_SOCKET", &socket).output().unwrap()

@@ -120,9 +120,7 @@ fn http_readiness() {
 #[test]
 fn readiness_by_a_line_a_newline_and_a_datagram() {
     let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("go");
-    let fifo = fifo.to_str().unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(fifo).status().unwrap().success());
+    let fifo = &*harness::fifo(&directory, "go");
     let notify = "python3 -c \"import os,socket; s=socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); \
                   s.sendto(b'READY=1', chr(0)+os.environ['NOTIFY_SOCKET'][1:])\"";
     for (say, key) in [
@@ -292,10 +290,9 @@ fn a_signal_restarts_a_service() {
 #[test]
 fn a_stop_command_stops() {
     let directory = tempfile::tempdir().unwrap();
-    let stop = directory.path().join("stop");
-    assert!(std::process::Command::new("mkfifo").arg(&stop).status().unwrap().success());
-    let script = format!("trap '' TERM; echo up; read x < {}; echo told $x", stop.display());
-    let command = format!("stop-command = [\"sh\", \"-c\", \"echo go > {}\"]", stop.display());
+    let stop = harness::fifo(&directory, "stop");
+    let script = format!("trap '' TERM; echo up; read x < {stop}; echo told $x");
+    let command = format!("stop-command = [\"sh\", \"-c\", \"echo go > {stop}\"]");
     let mut running = started(&service("a", &script, &command));
     running.wait_for("[a] up");
     running.signal("TERM");
@@ -306,12 +303,7 @@ fn a_stop_command_stops() {
 #[test]
 fn a_stop_command_has_as_long_as_its_service() {
     let directory = tempfile::tempdir().unwrap();
-    let fifo = |name: &str| {
-        let path = directory.path().join(name);
-        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        path.display().to_string()
-    };
-    let (go, stop) = (fifo("go"), fifo("stop"));
+    let (go, stop) = (harness::fifo(&directory, "go"), harness::fifo(&directory, "stop"));
     // Nobody waits for a reader here.
     let mut end = std::fs::File::options().read(true).write(true).open(&go).unwrap();
     let script = format!(

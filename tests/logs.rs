@@ -7,11 +7,10 @@ mod harness;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Position, bundle, bundle_command, run, start, until};
+use harness::{Position, bundle, bundle_command, fifo, run, start, until};
 
 fn service(name: &str, script: &str, more: &str) -> String {
     format!(
@@ -124,8 +123,7 @@ fn a_stalled_reader_stalls_neither_death_nor_shutdown() {
     let dying =
         "[[service]]\nname = \"dying\"\ncommand = [\"sh\", \"-c\", \"read x < FIFO; exit 7\"]\n";
     let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("go").to_str().unwrap().to_owned();
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let fifo = fifo(&directory, "go");
     let log = directory.path().join("record");
     let file = bundle(&(chatty + &dying.replace("FIFO", &fifo)));
     let mut command = bundle_command(Position::Child, &file);
@@ -152,7 +150,7 @@ fn a_word_of_readiness_behind_output_that_nobody_reads_counts() {
     let go = fifo(&directory, "go");
     let first = service(
         "first",
-        &format!("read x < {}; echo ready; exec sleep 1000", go.display()),
+        &format!("read x < {go}; echo ready; exec sleep 1000"),
         "ready = { log = \"ready\" }\nstart-timeout = \"2s\"",
     )
     .replace("ignore", "shutdown");
@@ -186,7 +184,7 @@ fn what_is_left_is_passed_on_after_a_pause() {
     // More than a pipe takes, and less than the init keeps beside it.
     let directory = tempfile::tempdir().unwrap();
     let go = fifo(&directory, "go");
-    let script = format!("read x < {}; yes | head -c 100000", go.display());
+    let script = format!("read x < {go}; yes | head -c 100000");
     let file = bundle(&service("a", &script, ""));
     let mut command = bundle_command(Position::Child, &file);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -213,8 +211,7 @@ fn the_record_does_not_wait_for_the_reader_of_stdout() {
     let chatty = service("chatty", "yes | head -c 10000000", "");
     let dying = service("dying", "read x < FIFO; exit 7", "").replace("ignore", "shutdown");
     let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("go").to_str().unwrap().to_owned();
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let fifo = fifo(&directory, "go");
     let file = bundle(&(chatty + &dying.replace("FIFO", &fifo)));
     let mut command = bundle_command(Position::Child, &file);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -303,20 +300,13 @@ fn inherited_descriptors_stay_blocking() {
     assert_eq!(running.end().code(), 0);
 }
 
-/// A FIFO in this directory.
-fn fifo(directory: &tempfile::TempDir, name: &str) -> std::path::PathBuf {
-    let path = directory.path().join(name);
-    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    path
-}
-
 /// A service that says on stderr that it has written a line on stdout, each time that something is
 /// written into the FIFO `go`, and then ends with code 3.
-fn on_demand(go: &Path, times: usize) -> String {
+fn on_demand(go: &str, times: usize) -> String {
     let script = format!(
         "i=0; while [ $i -lt {times} ]; do read x < {}; echo \"line $x\"; echo \"wrote $x\" >&2; \
          i=$((i+1)); done; exit 3",
-        go.display()
+        go
     );
     format!("[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n")
 }
@@ -377,7 +367,7 @@ fn lines_that_a_full_disk_does_not_take_are_counted() {
         "i=0; while [ $i -lt 200 ]; do echo \"line $i abcdefghijklmnopqrstuvwxyz\"; i=$((i+1)); done; \
          while read x; do echo \"heard $x\" >&2; [ $x = last ] && break; done < {}; \
          echo last; exit 3",
-        go.display()
+        go
     );
     let file =
         bundle(&format!("[[service]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n"));

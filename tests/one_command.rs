@@ -340,10 +340,8 @@ fn a_termination_log_that_nobody_reads_is_not_waited_for() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let fifo = directory.path().join("fifo");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let path = fifo.to_str().unwrap();
-    let ended = run_script(harness::Position::Child, &["--termination-log", path], "exit 9");
+    let fifo = harness::fifo(&directory, "fifo");
+    let ended = run_script(harness::Position::Child, &["--termination-log", &fifo], "exit 9");
     assert_eq!(ended.code(), 9);
     let lines: Vec<&str> = ended.stderr.lines().collect();
     assert!(lines[0].contains("ended: command \"sh\" exited with code 9"), "{ended:?}");

@@ -27,9 +27,6 @@ const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 /// What a program reads to find whom it is to notify, sd_notify(3) and sd_watchdog_enabled(3).
 const NOTIFY: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// What is wrong with an argument or a variable that can't be one.
-const NUL: &str = "a NUL byte in its command or environment";
-
 type Environment = Vec<Cow<'static, CStr>>;
 
 /// Everything that a child needs to know that runs this command as the service would be run, with
@@ -42,7 +39,6 @@ pub(super) fn launch<'fd>(
     more: &[(OsString, OsString)],
 ) -> Result<Launch<'fd>, String> {
     let service = &plan.bundle.services[id.0];
-    let text = |text: OsString| c_string(text).map_err(|_| NUL.to_owned());
     let environment = match plan.is_one_command {
         true => entry::environment().into_iter().map(Cow::Borrowed).collect(),
         false => environment_of(plan, id, more)?,
@@ -81,7 +77,6 @@ pub(super) fn hook<'fd>(
     command: &[OsString],
     more: (OsString, OsString),
 ) -> Result<Launch<'fd>, String> {
-    let text = |text: OsString| c_string(text).map_err(|_| NUL.to_owned());
     let program = command.first().ok_or("its command is empty")?;
     let mut environment: Environment = inherited(|name| *name != *more.0).collect();
     environment.push(assignment(&more.0, &more.1)?);
@@ -143,8 +138,11 @@ fn listens_for_us() -> bool {
 }
 
 fn assignment(name: &OsStr, value: &OsStr) -> Result<Cow<'static, CStr>, String> {
-    let assignment = [name, value].join(OsStr::new("="));
-    c_string(assignment).map(Cow::Owned).map_err(|_| NUL.to_owned())
+    text([name, value].join(OsStr::new("="))).map(Cow::Owned)
+}
+
+fn text(text: OsString) -> Result<CString, String> {
+    c_string(text).map_err(|_| "a NUL byte in its command or environment".to_owned())
 }
 
 /// The two halves of `NAME=value`; a name may begin with `=`, as std has it.

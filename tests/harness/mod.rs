@@ -341,6 +341,13 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The path of a new FIFO in this directory.
+pub fn fifo(directory: &tempfile::TempDir, name: &str) -> String {
+    let path = directory.path().join(name);
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path.into_os_string().into_string().unwrap()
+}
+
 /// The script with the path of the witness (`witness.rs`) in place of `WITNESS`.
 pub fn with_witness(script: &str) -> String {
     let tests = std::env::current_exe().unwrap();
