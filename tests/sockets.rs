@@ -6,6 +6,7 @@ mod harness;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -88,6 +89,7 @@ fn a_unix_socket_is_there_before_the_service_and_gone_after_it() {
     let listen = format!("\"tcp:127.0.0.1:{}\", \"unix:{}\"", free_port(), path.display());
     let running = start_bundle(Position::Child, &server(&listen, ""));
     let connection = harness::until("it is there", || UnixStream::connect(&path).ok());
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o666);
     exchange(connection, "hello");
     running.signal("TERM");
     assert_eq!(running.end().code(), 0);

@@ -143,28 +143,27 @@ fn open_tcp(address: SocketAddr, is_shared: bool) -> rustix::io::Result<OwnedFd>
 /// Binds a Unix socket, in place of one that nobody listens at any more. What else is at its path
 /// stays there.
 pub(super) fn bind_unix(path: &Path, mode: Mode) -> io::Result<(UnixListener, OwnFile)> {
-    let address = SocketAddrUnix::new(path)?;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    match bind_with_mode(&socket, &address, mode) {
-        Err(Errno::ADDRINUSE) if is_stale(path) => {
-            std::fs::remove_file(path)?;
-            bind_with_mode(&socket, &address, mode)?;
-        }
-        bound => bound?,
-    }
+    // The file's mode is 0777 less the umask, unix(7). To change the mode of the file is to change
+    // that of whatever is at its path by then.
+    let umask = rustix::process::umask(Mode::from_raw_mode(0o777).difference(mode));
+    let bound = bind_in_place(path);
+    rustix::process::umask(umask);
+    let socket = bound?;
     listen(&socket, BACKLOG)?;
     Ok((socket.into(), OwnFile::at(path)?))
 }
 
-/// bind(2) makes a file of the socket's own mode, less the umask. To change the mode of the file is
-/// to change that of whatever is at its path by then.
-fn bind_with_mode(socket: &OwnedFd, at: &SocketAddrUnix, mode: Mode) -> rustix::io::Result<()> {
-    // Where a socket has no mode (gVisor), everybody may connect.
-    let _ = rustix::fs::fchmod(socket, mode);
-    let umask = rustix::process::umask(Mode::empty());
-    let bound = bind(socket, at);
-    rustix::process::umask(umask);
-    bound
+fn bind_in_place(path: &Path) -> io::Result<OwnedFd> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    match bind(&socket, &address) {
+        Err(Errno::ADDRINUSE) if is_stale(path) => {
+            std::fs::remove_file(path)?;
+            bind(&socket, &address)?;
+        }
+        bound => bound?,
+    }
+    Ok(socket)
 }
 
 /// Makes this user and group the owners of the socket at this path. Whoever may write to its
@@ -195,7 +194,6 @@ fn is_stale(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind;
-    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
@@ -204,11 +202,13 @@ mod tests {
     fn only_a_socket_that_nobody_has_open_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name);
-        let bind = |path: &Path| bind_unix(path, UNIX_MODE);
+        // The umask is that of all threads of the test, and not to be changed in one.
+        let bind = bind_in_place;
         let in_use = |path: &Path| bind(path).unwrap_err().kind() == ErrorKind::AddrInUse;
 
         drop(UnixListener::bind(place("stale")).unwrap());
-        let (listener, _) = bind(&place("stale")).unwrap();
+        let listener = bind(&place("stale")).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
         assert!(in_use(&place("stale")), "somebody listens");
 
         // The attempt above waits to be accepted, and a backlog of none has no room for more.
@@ -224,20 +224,10 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_has_its_mode_from_its_beginning() {
-        let directory = tempfile::tempdir().unwrap();
-        for mode in [0o666, 0o600] {
-            let path = directory.path().join(mode.to_string());
-            let _listener = bind_unix(&path, Mode::from_raw_mode(mode)).unwrap();
-            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
-        }
-    }
-
-    #[test]
     fn only_a_socket_is_given_away() {
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name);
-        let (_listener, _) = bind_unix(&place("socket"), UNIX_MODE).unwrap();
+        let _listener = UnixListener::bind(place("socket")).unwrap();
         std::fs::write(place("file"), "precious").unwrap();
         std::os::unix::fs::symlink(place("file"), place("link")).unwrap();
         std::os::unix::fs::symlink(place("socket"), place("link to a socket")).unwrap();
