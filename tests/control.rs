@@ -5,6 +5,7 @@
 mod harness;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
@@ -21,6 +22,8 @@ fn services_are_shown_stopped_started_and_restarted() {
             service("web", "requires = [\"cache\"]") + &service("cache", "restart = \"always\"");
         let bundle = Controlled::new(position, &text);
         bundle.says("wait web --ready").success();
+        let mode = bundle.socket().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         let table = starts_with("SERVICE  STATE  PID").and(contains("web      ready"));
         bundle.says("status").success().stdout(table);
         bundle.says("health").success().stdout("");
@@ -364,6 +367,26 @@ fn events_are_appended_to_a_file_and_handed_to_a_command() {
     let expected = [(json!("shutdown"), Value::Null), (json!("exited"), json!("web"))];
     assert_eq!(events("file"), expected);
     assert_eq!(events("by-command"), expected, "the last one was waited for");
+}
+
+#[test]
+fn events_of_which_nobody_wants_to_know_any_more_are_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let go = harness::fifo(&directory, "go");
+    let services: String = (0..8).map(|number| service(&format!("s{number}"), "")).collect();
+    // Four commands run, and more events wait for theirs.
+    let hook = format!("on-event = {{ command = [\"sh\", \"-c\", \"read x < {go}; true\"] }}\n");
+    let bundle = Controlled::new(Position::Child, &(hook + &services));
+    bundle.says("wait s7 --ready").success();
+    bundle.rewrite(&services);
+    bundle.says("reload").success();
+    // One that has it open for both waits for nobody, fifo(7).
+    let mut end = std::fs::File::options().read(true).write(true).open(&go).unwrap();
+    end.write_all(b"\n\n\n\n").unwrap();
+    bundle.says("shutdown").success();
+    let ended = bundle.running.end();
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    assert!(!ended.stderr.contains("can't run the command of `on-event`"), "{ended:?}");
 }
 
 #[test]

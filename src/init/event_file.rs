@@ -101,15 +101,16 @@ impl Init {
             return;
         };
         if self.event_file.is_due() {
-            let lines = self.event_file.take_lines();
+            let lines = self.event_file.waiting.concat();
             match fork(&[], || errno_of(append(&file, &lines))) {
                 Ok(pid) => {
+                    self.event_file.waiting.clear();
                     self.event_file.writer = Some((pid, now + LONGEST_WRITE));
                     self.event_file.in_hand = lines;
                 }
                 // Processes or memory lack at the moment, fork(2).
-                Err(_) => {
-                    self.event_file.waiting.insert(0, lines);
+                Err(error) => {
+                    self.complain_of_events(&format!("{}; trying again", error_text(&error)));
                     self.event_file.retry_at = Some(now + RETRY);
                     // At the end nobody waits for it.
                     self.unfinished.reaping = true;
@@ -128,12 +129,7 @@ impl Init {
         match status {
             ExitStatus::Code(0) => {
                 self.event_file.has_complained = false;
-                let dropped = std::mem::take(&mut self.event_file.dropped);
-                if dropped > 0 {
-                    self.say(&format!(
-                        "{dropped} events dropped: the file of `on-event` is too slow"
-                    ));
-                }
+                self.tell_of_dropped_events();
             }
             ExitStatus::Code(number) => {
                 self.events_are_lost(&io::Error::from_raw_os_error(number.into()));
@@ -159,12 +155,23 @@ impl Init {
             ErrorKind::TimedOut => "no answer".to_owned(),
             _ => error_text(error),
         };
+        self.complain_of_events(&reason);
+        // It may have been the last that was waited for.
+        self.unfinished.reaping = true;
+    }
+
+    fn complain_of_events(&mut self, reason: &str) {
         if !std::mem::replace(&mut self.event_file.has_complained, true) {
             let file = self.plan.bundle.on_event.file.clone().unwrap_or_default();
             self.say(&format!("can't append to {} (`on-event`): {reason}", file.display()));
         }
-        // It may have been the last that was waited for.
-        self.unfinished.reaping = true;
+    }
+
+    pub(super) fn tell_of_dropped_events(&mut self) {
+        let dropped = std::mem::take(&mut self.event_file.dropped);
+        if dropped > 0 {
+            self.say(&format!("{dropped} events dropped: the file of `on-event` is too slow"));
+        }
     }
 }
 

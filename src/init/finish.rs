@@ -76,6 +76,7 @@ impl Init {
         {
             self.events_are_lost(&error);
         }
+        self.tell_of_dropped_events();
         let service = match outcome.cause {
             Cause::Exited(id, _) => Some(id),
             _ => None,

@@ -43,9 +43,9 @@ impl Hooks {
         self.running.contains_key(&pid)
     }
 
-    /// From here on no command is started.
-    pub(super) fn give_up(&mut self) {
-        self.waiting.clear();
+    /// From here on no command is started; how many events had not had theirs.
+    fn give_up(&mut self) -> usize {
+        std::mem::take(&mut self.waiting).len()
     }
 
     /// Whether a command waits that may be started now.
@@ -88,6 +88,13 @@ impl Init {
         }
     }
 
+    pub(super) fn give_up_hooks(&mut self) {
+        let lost = self.hooks.give_up();
+        if lost > 0 {
+            self.say(&format!("{lost} events were not told to the command of `on-event` in time"));
+        }
+    }
+
     /// Starts the commands whose turn has come, and ends those that take too long.
     pub(super) fn run_hooks(&mut self, now: Instant) {
         for (pid, until) in &mut self.hooks.running {
@@ -100,6 +107,10 @@ impl Init {
             }
         }
         self.hooks.retry_at = self.hooks.retry_at.filter(|at| *at > now);
+        // A reload may have taken the command away.
+        if self.plan.bundle.on_event.command.is_empty() {
+            self.hooks.waiting.clear();
+        }
         while self.hooks.are_due()
             && let Some(event) = self.hooks.waiting.pop_front()
         {

@@ -56,7 +56,7 @@ impl Init {
                 }
                 Action::KillAll => {
                     self.killing = true;
-                    self.hooks.give_up();
+                    self.give_up_hooks();
                     self.event_file.pause(Instant::now());
                     self.kill_all();
                 }

@@ -102,7 +102,8 @@ impl Upward {
 
     /// Where something is to be done.
     fn paths(&self) -> Vec<PathBuf> {
-        let socket = self.notify_socket.as_deref().map(Path::new);
+        let is_to_tell = self.unsaid.as_ref().is_some_and(|unsaid| unsaid.text.is_some());
+        let socket = self.notify_socket.as_deref().map(Path::new).filter(|_| is_to_tell);
         let socket = socket.filter(|path| !path.as_os_str().as_bytes().starts_with(b"@"));
         let is_to_mark = self.unsaid.as_ref().is_some_and(|unsaid| unsaid.is_to_mark);
         let file = self.ready_file.as_deref().filter(|_| is_to_mark);
@@ -129,17 +130,20 @@ impl Upward {
         self.unsaid.iter_mut().for_each(|unsaid| unsaid.is_to_mark = true);
     }
 
-    /// Tells what is due. Where that fails, the words for it, but only once for each thing to tell.
+    /// Tells what is due. Where that fails, the words for it, when it fails first and for good.
     fn try_to_tell(&mut self, now: Instant) -> Vec<String> {
         let Some(mut unsaid) = self.unsaid.take_if(|unsaid| unsaid.at <= now) else {
             return Vec::new();
         };
+        let is_first = unsaid.delay == FIRST_DELAY;
         let mut words = Vec::new();
         let mut is_done = |done: io::Result<()>, doing: &str| {
             let Err(error) = done else { return true };
             let may_pass = may_pass(&error);
             let again = if may_pass { "; trying again" } else { "" };
-            words.push(format!("can't {doing}: {}{again}", error_text(&error)));
+            if is_first || !may_pass {
+                words.push(format!("can't {doing}: {}{again}", error_text(&error)));
+            }
             !may_pass
         };
         if unsaid.is_to_mark {
@@ -152,13 +156,12 @@ impl Upward {
         {
             unsaid.text = None;
         }
-        let is_first = unsaid.delay == FIRST_DELAY;
         if unsaid.is_to_mark || unsaid.text.is_some() {
             unsaid.at = now + unsaid.delay;
             unsaid.delay = (2 * unsaid.delay).min(LONGEST_DELAY);
             self.unsaid = Some(unsaid);
         }
-        if is_first { words } else { Vec::new() }
+        words
     }
 
     fn notify(&self, text: &str) -> io::Result<()> {
