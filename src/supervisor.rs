@@ -75,6 +75,10 @@ pub struct Supervisor {
     /// Places in the order of the start whose groups may have their turn, for something has changed
     /// since they were looked at; so the others need not be looked at for each start.
     in_question: BTreeSet<usize>,
+    /// The first place there that was not looked at the last time, since too many are on their way.
+    not_reached: usize,
+    /// Who is late or not well and has not ended yet, in the order in which that was found.
+    failing: Vec<Cause>,
     phase: Phase,
     cause: Option<Cause>,
     shutdown_began: Option<Instant>,
@@ -109,6 +113,8 @@ impl Supervisor {
         let order = Order::new(&policy);
         Supervisor {
             in_question: (0..order.start.len()).collect(),
+            not_reached: 0,
+            failing: Vec::new(),
             order,
             census: Census::of(services.iter().map(|service| service.state)),
             services,

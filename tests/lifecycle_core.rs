@@ -309,6 +309,69 @@ fn a_program_that_could_not_be_started_is_tried_again() {
 }
 
 #[test]
+fn what_could_not_be_started_too_often_means_what_on_exit_says() {
+    let mut policy = graph(&[&[], &[]]);
+    policy.services[0].restart = RestartPolicy { max: 1, ..restarts(RestartWhen::Always) };
+    policy.services[0].on_exit = OnExit::Ignore;
+    let mut story = Story::new(policy);
+    story.tell(Event::Spawned(id(1))).tell(Event::SpawnFailed(id(0), 127)).at(1000).orders();
+    assert_eq!(story.tell(Event::SpawnFailed(id(0), 127)).orders(), NOTHING);
+    assert_eq!(story.core.state(id(0)), State::Gone(End::Failed));
+    assert_eq!(story.core.cause(), None);
+}
+
+#[test]
+fn those_that_fail_and_come_back_take_nobodys_turn() {
+    let mut policy = graph(&[&[][..]; 20]);
+    for service in &mut policy.services {
+        service.restart = RestartPolicy { max: 1000, ..restarts(RestartWhen::Always) };
+        service.restart.delay = Duration::ZERO;
+    }
+    let mut story = Story::new(policy);
+    // Each of the first 16 fails at once, and would be the first again.
+    for number in 0..16 {
+        story.tell(Event::SpawnFailed(id(number), 125));
+    }
+    let orders = story.orders();
+    for number in 16..20 {
+        assert!(orders.contains(&format!("spawn {number}")), "{number}: {orders:?}");
+    }
+}
+
+#[test]
+fn starting_one_takes_along_what_it_requires_and_is_just_stopping() {
+    let mut story = Story::up(requiring(&[&[], &[0]], WhenRequiredExits::Stop));
+    story.tell(Event::Stop(id(1))).exits(1, 0).tell(Event::Stop(id(0))).orders();
+    story.tell(Event::Start(id(1)));
+    assert_eq!(story.exits(0, 0).orders(), ["spawn 0"]);
+    assert_eq!(story.tell(Event::Spawned(id(0))).orders(), ["spawn 1"]);
+}
+
+#[test]
+fn the_first_to_fail_is_the_cause_and_not_the_first_to_end() {
+    let mut policy = graph(&[&[], &[], &[]]);
+    for service in &mut policy.services[..2] {
+        service.has_readiness = true;
+        service.start_timeout = Some(Duration::from_secs(5));
+    }
+    let late = |policy: &Policy| {
+        let mut story = Story::up(policy.clone());
+        story.at(5000).at(6000);
+        story
+    };
+    assert_eq!(late(&policy).exits(1, 0).core.cause(), Some(Cause::Unready(id(0))));
+    let cause = late(&policy).exits(2, 0).core.cause();
+    assert_eq!(cause, Some(Cause::Unready(id(0))), "what comes later does not hide it");
+    let cause = late(&policy).signal(Signal::TERM).core.cause();
+    assert_eq!(cause, Some(Cause::Requested(Signal::TERM)));
+    policy.services[0].on_exit = OnExit::Ignore;
+    assert_eq!(late(&policy).exits(2, 3).core.cause(), Some(Cause::Unready(id(1))));
+    let mut unwell = Story::up(graph(&[&[], &[]]));
+    unwell.tell(Event::Unhealthy(id(1))).exits(0, 0);
+    assert_eq!(unwell.core.cause(), Some(Cause::Unhealthy(id(1))));
+}
+
+#[test]
 fn what_is_no_longer_well_is_restarted_or_ends_the_bundle() {
     let mut policy = graph(&[&[]]);
     policy.services[0].restart = restarts(RestartWhen::OnFailure);

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 use mio::Interest;
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::json;
 
 use super::Init;
@@ -93,6 +93,11 @@ impl Starts {
     }
 }
 
+fn lives(pid: Pid) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::Pid(pid), look), Ok(None))
+}
+
 fn raw(pid: Pid) -> i32 {
     pid.as_raw_nonzero().get()
 }
@@ -120,9 +125,14 @@ impl Init {
         if self.plan.is_one_command {
             self.let_go(id);
         }
-        self.tell(&format!("service \"{}\" started (pid {pid})", self.plan.name(id)));
-        self.publish("started", Some(id), json!({"pid": raw(pid)}));
-        if matches!(self.supervisor.state(id), State::Spawning { .. }) {
+        let is_wanted = matches!(self.supervisor.state(id), State::Spawning { .. });
+        // One that was asked to end and is gone may never have run its program: its end closes the
+        // pipe, too.
+        if is_wanted || lives(pid) {
+            self.tell(&format!("service \"{}\" started (pid {pid})", self.plan.name(id)));
+            self.publish("started", Some(id), json!({"pid": raw(pid)}));
+        }
+        if is_wanted {
             self.begin_checks(id);
         }
         self.facts.push(Event::Spawned(id));

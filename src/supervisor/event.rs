@@ -132,3 +132,16 @@ pub enum Cause {
     /// Every service has ended, each with leave to do so; the first that failed, if any did.
     AllExited(Option<(ServiceId, ExitStatus)>),
 }
+
+impl Cause {
+    /// The service by whose failure it is; `None`: nobody's, or that of all.
+    pub(super) fn service(self) -> Option<ServiceId> {
+        match self {
+            Cause::Exited(id, _)
+            | Cause::SpawnFailed(id, _)
+            | Cause::Unready(id)
+            | Cause::Unhealthy(id) => Some(id),
+            Cause::Requested(_) | Cause::Commanded(_) | Cause::AllExited(_) => None,
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::event::{Action, Note, ServiceId};
+use super::event::{Action, Cause, Note, ServiceId};
 use super::lifecycle::{Ending, State};
 use super::shutdown::Phase;
 use super::{KILL_WAIT, Supervisor};
@@ -38,6 +38,7 @@ impl Supervisor {
                     self.set(id, state);
                     if is_late && self.is_wanted(id) {
                         self.services[id.0].ending = Some(Ending::Unready);
+                        self.failing.push(Cause::Unready(id));
                         orders.push(Action::Note(Note::Unready(id)));
                     }
                 }

@@ -8,7 +8,7 @@ use super::event::{Action, Cause, Note, ServiceId};
 use super::policy::{ServicePolicy, StopPolicy};
 use super::restart::{self, History};
 use super::shutdown::Phase;
-use crate::bundle::{OnExit, ServiceType, WhenRequiredExits};
+use crate::bundle::{OnExit, RestartWhen, ServiceType, WhenRequiredExits};
 use crate::exit::{CHECK_FAILED, ExitStatus};
 use crate::signal::Signal;
 use crate::time_limit::TimeLimit;
@@ -167,7 +167,7 @@ impl Supervisor {
         }
         self.note_first(id, code);
         self.services[id.0].history.began = None;
-        let ending = self.services[id.0].ending.take();
+        let ending = self.take_ending(id);
         match ending {
             _ if self.phase != Phase::Up => self.set(id, State::Gone(End::Failed)),
             Some(ending) => self.ended_as_asked(id, ending, now, orders),
@@ -175,8 +175,8 @@ impl Supervisor {
                 self.set(id, State::Gone(End::Failed));
                 let cause = Cause::SpawnFailed(id, code);
                 self.attempt_ended(id, cause, now);
-                if !self.starts_again(id, false, now, orders) && !self.fails_alone(id, orders) {
-                    self.begin_shutdown(cause, now);
+                if !self.starts_again(id, false, now, orders) {
+                    self.ended(id, cause, now, orders);
                 }
             }
         }
@@ -198,6 +198,7 @@ impl Supervisor {
     pub(super) fn unhealthy(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
         if matches!(self.state(id), State::Running { .. }) && self.is_wanted(id) {
             orders.push(Action::Note(Note::Unhealthy(id)));
+            self.failing.push(Cause::Unhealthy(id));
             let service = &mut self.services[id.0];
             service.ending = Some(Ending::Unhealthy);
             service.attempt.up_at = service.attempt.up_at.filter(|up_at| *up_at < now);
@@ -217,7 +218,7 @@ impl Supervisor {
         self.note_first(id, status.code());
         let Some(policy) = self.policy.services.get(id.0) else { return };
         let succeeded = policy.bundle_code(status.code()) == 0;
-        let ending = self.services[id.0].ending.take();
+        let ending = self.take_ending(id);
         if self.phase != Phase::Up {
             return self.set(id, State::Gone(End::Done));
         }
@@ -226,6 +227,12 @@ impl Supervisor {
             Some(ending) => self.ended_as_asked(id, ending, now, orders),
         }
         self.take_others_along(id, ending);
+    }
+
+    /// It is gone; why it was to end.
+    fn take_ending(&mut self, id: ServiceId) -> Option<Ending> {
+        self.failing.retain(|cause| cause.service() != Some(id));
+        self.services[id.0].ending.take()
     }
 
     /// What asked it to end may have taken the others along already.
@@ -312,9 +319,13 @@ impl Supervisor {
         let Some(policy) = self.policy.services.get(id.0) else { return };
         let status = match cause {
             Cause::Exited(_, status) => status,
+            Cause::SpawnFailed(_, code) => ExitStatus::Code(code),
             _ => ExitStatus::Code(CHECK_FAILED),
         };
-        let may_end = policy.on_exit == OnExit::Ignore;
+        // What can't be started at all is no exit to be ignored, if nobody tries again.
+        let is_exit =
+            !matches!(cause, Cause::SpawnFailed(..)) || policy.restart.when != RestartWhen::Never;
+        let may_end = policy.on_exit == OnExit::Ignore && is_exit;
         if may_end && policy.bundle_code(status.code()) == 0 || self.fails_alone(id, orders) {
             return;
         }

@@ -16,8 +16,11 @@ impl Supervisor {
             let is_there = self.policy.services.get(id.0).is_some_and(|policy| !policy.is_retired);
             let Some(group) = self.order.group(id).filter(|_| is_there) else { continue };
             // What it requires has to be there, and comes before it, so this ends.
-            let is_down =
-                |id: &ServiceId| matches!(self.state(*id), State::Gone(End::Stopped | End::Failed));
+            let is_down = |id: &ServiceId| match self.state(*id) {
+                State::Gone(end) => matches!(end, End::Stopped | End::Failed),
+                // It is down soon.
+                _ => matches!(self.services[id.0].ending, Some(Ending::Stop | Ending::Requirement)),
+            };
             wanted.extend(self.order.required_by(group).filter(is_down));
             self.start_one(id);
         }

@@ -17,6 +17,7 @@ use std::time::Instant;
 use super::event::{Action, Cause, Note, ServiceId};
 use super::lifecycle::{End, Ending, State};
 use super::{KILL_WAIT, Supervisor};
+use crate::bundle::{OnExit, RestartWhen};
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
 
@@ -115,7 +116,8 @@ impl Supervisor {
         if self.phase != Phase::Up {
             return;
         }
-        self.cause = Some(cause);
+        let is_failure = cause.service().is_some();
+        self.cause = Some(self.failed_before().filter(|_| is_failure).unwrap_or(cause));
         self.is_unannounced = true;
         for index in 0..self.services.len() {
             match self.services[index].state {
@@ -135,6 +137,19 @@ impl Supervisor {
             }
         }
         self.phase = Phase::Stopping { deadline, stage: Stage::Begun, advance_at: deadline };
+    }
+
+    /// The first that is late or not well, has not ended yet, and would end the bundle then: how long
+    /// it takes to end says nothing of who was the first to fail.
+    fn failed_before(&self) -> Option<Cause> {
+        let ends_all = |id: ServiceId| {
+            let (service, policy) = (&self.services[id.0], &self.policy.services[id.0]);
+            matches!(service.ending, Some(Ending::Unready | Ending::Unhealthy))
+                && policy.restart.when == RestartWhen::Never
+                && policy.on_exit == OnExit::Shutdown
+                && !service.attempt.is_on_request
+        };
+        self.failing.iter().copied().find(|cause| cause.service().is_some_and(ends_all))
     }
 
     /// Says why it comes down, when all facts of a turn are known.

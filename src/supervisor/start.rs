@@ -1,6 +1,7 @@
 //! Whose turn to start it is.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::event::{Action, Note, ServiceId};
@@ -40,9 +41,12 @@ impl Supervisor {
         }
         // Each group is looked at once, however many come after it.
         let mut standings = BTreeMap::new();
-        let mut next = 0;
-        while let Some(place) = self.in_question.range(next..).next().copied() {
-            next = place + 1;
+        // Whoever was not reached the last time comes first: else those that fail and come back would
+        // take all places for ever.
+        let begin = std::mem::take(&mut self.not_reached);
+        let mut last = None;
+        while let Some(place) = self.next_in_question(begin, last) {
+            last = Some(place);
             let group = self.order.start[place];
             let mut turn = None;
             for member in 0..self.order.groups[group].members.len() {
@@ -56,7 +60,10 @@ impl Supervisor {
                         self.set(id, State::Gone(End::Failed));
                         orders.push(Action::Note(Note::RequirementGone(id)));
                     }
-                    Turn::Now if self.census.spawning >= MOST_SPAWNING => return,
+                    Turn::Now if self.census.spawning >= MOST_SPAWNING => {
+                        self.not_reached = place;
+                        return;
+                    }
                     Turn::Now => {
                         self.services[id.0].stop = self.policy.services[id.0].stop();
                         self.services[id.0].attempt.up_at = None;
@@ -68,6 +75,17 @@ impl Supervisor {
                 }
             }
             self.in_question.remove(&place);
+        }
+    }
+
+    /// The place after the last one, for a walk that begins there and goes once around.
+    fn next_in_question(&self, begin: usize, last: Option<usize>) -> Option<usize> {
+        let next = last.map_or(begin, |last| last + 1);
+        let is_around = last.is_some_and(|last| last < begin);
+        let first = |places: Range<usize>| self.in_question.range(places).next().copied();
+        match is_around {
+            true => first(next..begin),
+            false => first(next..usize::MAX).or_else(|| first(0..begin)),
         }
     }
 
