@@ -174,6 +174,8 @@ struct Unfinished {
     output: bool,
     reload: bool,
     clients: bool,
+    /// Nothing is left below the init, which the core has not been told.
+    end: bool,
 }
 
 impl Init {
@@ -410,12 +412,9 @@ impl Init {
 
     /// The only place where the init waits.
     fn wait(&mut self, events: &mut Events) {
-        let Unfinished { reaping, signals, output, reload, clients } = self.unfinished;
-        let is_asked = clients
-            || !self.busy_clients.is_empty()
-            || self.hooks.are_due()
-            || self.event_file.is_due();
-        let is_told = !self.talkative.is_empty() || !self.facts.is_empty();
+        let Unfinished { reaping, signals, output, reload, clients, end } = self.unfinished;
+        let is_asked = clients || !self.busy_clients.is_empty() || self.has_events_to_tell();
+        let is_told = !self.talkative.is_empty() || !self.facts.is_empty() || end;
         let at_once = reaping || signals || output || reload || is_asked || is_told;
         let timeout = if at_once { Some(Duration::ZERO) } else { self.timer.poll_timeout() };
         // EINTR is the one error that can come (epoll_wait(2)): whoever stops and continues us, or
@@ -451,6 +450,13 @@ impl Init {
         let mut orders = Vec::new();
         for event in std::mem::take(&mut self.facts) {
             self.supervisor.handle(event, now, &mut orders);
+        }
+        if std::mem::take(&mut self.unfinished.end) {
+            // What has ended is announced first: that may be told to the outside by a child.
+            self.obey(std::mem::take(&mut orders));
+            if !self.has_events_to_tell() {
+                self.supervisor.handle(Event::TreeEmpty, now, &mut orders);
+            }
         }
         for Received { signal, .. } in received {
             if *signal == Signal::CONT

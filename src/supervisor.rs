@@ -28,7 +28,7 @@ mod restart;
 mod shutdown;
 mod start;
 
-pub use event::{Action, Cause, Event, Note, ServiceId, Target};
+pub use event::{Action, Announcement, Cause, Event, ServiceId, Target};
 pub use lifecycle::{End, State};
 pub use policy::{Otherwise, Policy, ServicePolicy, SignalRoute};
 pub use reload::Changes;
@@ -268,7 +268,9 @@ impl Supervisor {
             Some(SignalRoute::Reload | SignalRoute::Drop) => {}
             None => match self.policy.otherwise {
                 Otherwise::Forward(id, target) => self.forward(id, signal, target, orders),
-                Otherwise::DropWithNote => orders.push(Action::Note(Note::Unrouted(signal))),
+                Otherwise::DropWithNote => {
+                    orders.push(Action::Announce(Announcement::Unrouted(signal)))
+                }
             },
         }
     }

@@ -19,8 +19,8 @@ use sidecar_init::bundle::{RestartPolicy, ServiceType};
 use sidecar_init::exit::ExitStatus;
 use sidecar_init::signal::Signal;
 use sidecar_init::supervisor::{
-    Action, Cause, Changes, EXECUTION_TIMEOUT, End, Event, KILL_WAIT, Note, Policy, ServiceId,
-    ServicePolicy, State, Supervisor,
+    Action, Announcement, Cause, Changes, EXECUTION_TIMEOUT, End, Event, KILL_WAIT, Policy,
+    ServiceId, ServicePolicy, State, Supervisor,
 };
 use starting::Start;
 
@@ -156,7 +156,7 @@ impl World {
     fn run(&mut self) {
         let mut orders = Vec::new();
         self.core.tick(self.now, &mut orders);
-        self.obey(orders);
+        self.carry_out(orders);
         for _ in 0..STEPS {
             if self.core.outcome().is_some() {
                 return self.check_outcome();
@@ -197,7 +197,9 @@ impl World {
             }
             if let Event::Exited(id, _) | Event::SpawnFailed(id, _) = event {
                 // At once, for an operator may forgive it in the same turn.
-                let restarts = |order: &Action| matches!(order, Action::Note(Note::Restarting(..)));
+                let restarts = |order: &Action| {
+                    matches!(order, Action::Announce(Announcement::Restarting(..)))
+                };
                 if orders[known..].iter().any(restarts) {
                     self.restarts_by_itself(id);
                 }
@@ -227,7 +229,7 @@ impl World {
             self.pauses.shutdown_begins(self.now);
             self.leaving = leaving;
         }
-        self.obey(orders);
+        self.carry_out(orders);
         self.check_promises();
     }
 
@@ -370,17 +372,24 @@ impl World {
         self.core.reload(policy, &changes, self.now);
     }
 
-    fn obey(&mut self, orders: Vec<Action>) {
+    fn carry_out(&mut self, orders: Vec<Action>) {
         for order in orders {
-            if !matches!(order, Action::Note(_)) {
+            if !matches!(order, Action::Announce(_)) {
                 self.say(format!("  -> {order:?}"));
             }
             match order {
                 Action::Spawn(id) => self.spawn(id),
                 Action::CancelStart(id) => self.cancel_start(id),
                 Action::Signal(id, Signal::TERM, _) => self.ask(id),
-                Action::Note(Note::Unready(id)) => self.pauses.may_be_blamed(id, self.now),
-                Action::Signal(..) | Action::Note(_) => {}
+                Action::Announce(Announcement::Unready(id)) => {
+                    self.pauses.may_be_blamed(id, self.now)
+                }
+                Action::Signal(..)
+                | Action::CheckReadiness(_)
+                | Action::CheckLiveness(_)
+                | Action::EndChecks
+                | Action::CancelReload
+                | Action::Announce(_) => {}
                 Action::RunStopCommand(id) => match self.random.one_in(4) {
                     true => self.pending.push(Event::StopCommandFailed(id)),
                     false => self.ask(id),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sidecar_init::bundle::{OnExit, RestartPolicy, RestartWhen, ServiceType, WhenRequiredExits};
 use sidecar_init::exit::ExitStatus;
 use sidecar_init::supervisor::{
-    Action, Cause, Changes, End, Event, Note, Policy, ServiceId, ServicePolicy, State,
+    Action, Announcement, Cause, Changes, End, Event, Policy, ServiceId, ServicePolicy, State,
 };
 
 use story::{NOTHING, Story, id};
@@ -74,7 +74,7 @@ fn what_an_operator_can_not_start_fails_alone() {
             story.at(3_601_000).tell(Event::SpawnFailed(id(0), 127));
         }
         assert_eq!(story.core.state(id(0)), State::Gone(End::Failed), "{when:?}");
-        let note = Action::Note(Note::FailedAlone(id(0)));
+        let note = Action::Announce(Announcement::FailedAlone(id(0)));
         assert_eq!(story.orders.iter().filter(|order| **order == note).count(), 1, "{when:?}");
         assert!(is_up(&story), "{when:?}");
         story.orders();

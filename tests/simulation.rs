@@ -151,7 +151,7 @@ impl World {
         let mut orders = Vec::new();
         self.core.tick(self.now, &mut orders);
         self.notice_shutdown();
-        self.obey(orders);
+        self.carry_out(orders);
         for _ in 0..STEPS {
             if self.core.outcome().is_some() {
                 return self.check_outcome();
@@ -175,7 +175,7 @@ impl World {
         }
         self.core.tick(self.now, &mut orders);
         self.notice_shutdown();
-        self.obey(orders);
+        self.carry_out(orders);
         self.check_promises();
     }
 
@@ -273,9 +273,9 @@ impl World {
         self.first_unasked = self.first_unasked.or(cause);
     }
 
-    fn obey(&mut self, orders: Vec<Action>) {
+    fn carry_out(&mut self, orders: Vec<Action>) {
         for order in orders {
-            if !matches!(order, Action::Note(_)) {
+            if !matches!(order, Action::Announce(_)) {
                 self.say(format!("  -> {order:?}"));
             }
             match order {
@@ -300,8 +300,13 @@ impl World {
                     (0..self.lives.len()).for_each(|number| self.kill(ServiceId(number)));
                     self.strays.iter_mut().for_each(|stray| stray.ends_at = Some(self.now));
                 }
-                Action::Note(_) => {}
-                Action::RunStopCommand(_) | Action::Reload => panic!("nobody asked for {order:?}"),
+                Action::CheckLiveness(_)
+                | Action::EndChecks
+                | Action::CancelReload
+                | Action::Announce(_) => {}
+                Action::CheckReadiness(_) | Action::RunStopCommand(_) | Action::Reload => {
+                    panic!("nobody asked for {order:?}")
+                }
             }
         }
     }

@@ -299,7 +299,7 @@ fn signals_go_where_their_route_says() {
     assert_eq!(story.signal(Signal::HUP).orders(), ["SIGINT group 1", "SIGINT group 0"]);
     assert!(story.signal(Signal::CONT).orders.is_empty());
     story.signal(Signal::PIPE);
-    assert!(matches!(story.orders[..], [Action::Note(_)]), "what has no route is told");
+    assert!(matches!(story.orders[..], [Action::Announce(_)]), "what has no route is told");
     story.orders();
     assert_eq!(story.signal(Signal::TSTP).orders(), ["SIGTERM 1", "SIGCONT 1"]);
 }

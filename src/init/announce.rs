@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Init;
 use super::repeats::Topic;
 use crate::exit::ExitStatus;
-use crate::supervisor::{Cause, Note, ServiceId};
+use crate::supervisor::{Announcement, Cause, ServiceId};
 
 impl Init {
     pub(super) fn publish_exit(&mut self, id: ServiceId, status: ExitStatus) {
@@ -19,26 +19,27 @@ impl Init {
     }
 
     /// Something that the core finds worth saying.
-    pub(super) fn note(&mut self, note: Note) {
+    pub(super) fn note(&mut self, note: Announcement) {
         self.publish_note(note);
         match note {
-            Note::ShutdownBegins(cause) => {
-                self.end_all_checks();
-                self.give_up_reload(Instant::now());
+            Announcement::ShutdownBegins(cause) => {
                 let cause = self.cause(cause);
                 self.tell(&format!("shutting down: {cause}"));
             }
-            Note::Stopping(id, signal) => {
+            Announcement::Stopping(id, signal) => {
                 self.tell(&format!(
                     "service \"{}\" is asked to end ({signal})",
                     self.plan.name(id)
                 ));
             }
-            Note::Ready(id) => {
-                self.became_ready(id);
+            Announcement::Ready(id) => {
                 self.tell(&format!("service \"{}\" is ready", self.plan.name(id)));
             }
-            Note::Unready(id) => {
+            Announcement::ReadyAtOnce(_) => {}
+            Announcement::Exited(id, status) => {
+                self.tell(&format!("service \"{}\" {status}", self.plan.name(id)));
+            }
+            Announcement::Unready(id) => {
                 let process = self.processes.get(id);
                 let reason =
                     match process.is_none_or(|process| self.starts.is_under_way(process.pid)) {
@@ -47,42 +48,42 @@ impl Init {
                     };
                 self.say_of(id, &format!("did not become ready in time{reason}"));
             }
-            Note::Unhealthy(id) => {
+            Announcement::Unhealthy(id) => {
                 let reason = self.complaint(id);
                 self.say_of(id, &format!("has failed its liveness check{reason}"));
             }
-            Note::RequirementGone(id) => {
+            Announcement::RequirementGone(id) => {
                 self.say_of(id, "is not started: a service that it requires has ended");
             }
-            Note::Restarting(id, delay) => {
+            Announcement::Restarting(id, delay) => {
                 let delay = humantime::format_duration(Duration::from_millis(
                     delay.as_millis().try_into().unwrap_or(u64::MAX),
                 ));
                 self.say_of(id, &format!("starts again in {delay}"));
             }
-            Note::GivenUp(id) => {
+            Announcement::GivenUp(id) => {
                 self.say_of(id, "has ended more often than its `restart` allows: giving it up");
             }
-            Note::FailedAlone(id) => {
+            Announcement::FailedAlone(id) => {
                 self.say_of(id, "did not come up as it was asked to; the others go on");
             }
-            Note::Draining(id, drain) => {
+            Announcement::Draining(id, drain) => {
                 let drain = humantime::format_duration(drain);
                 self.tell(&format!("service \"{}\" drains for {drain}", self.plan.name(id)));
             }
-            Note::StopCommand(id) => {
+            Announcement::StopCommand(id) => {
                 let name = self.plan.name(id);
                 self.tell(&format!("service \"{name}\" is asked to end (stop-command)"));
             }
-            Note::Overran(id) => {
+            Announcement::Overran(id) => {
                 let name = self.plan.name(id);
                 self.say(&format!("service \"{name}\" overran its grace and is killed"));
             }
-            Note::GraceOver => self.say("the grace is over: killing all that is left"),
-            Note::Forced(signal) => {
+            Announcement::GraceOver => self.say("the grace is over: killing all that is left"),
+            Announcement::Forced(signal) => {
                 self.say(&format!("second request to end ({signal}): killing all that is left"));
             }
-            Note::Unrouted(signal) => {
+            Announcement::Unrouted(signal) => {
                 let text = format!(
                     "{signal} received and dropped: the bundle has no route for it under [signals]"
                 );
@@ -95,39 +96,46 @@ impl Init {
         self.say(&format!("service \"{}\" {text}", self.plan.name(id)));
     }
 
-    fn publish_note(&mut self, note: Note) {
+    fn publish_note(&mut self, note: Announcement) {
         let nothing = json!({});
         let seconds = |span: Duration| json!({"seconds": span.as_secs_f64()});
         let now = Instant::now();
         match note {
-            Note::ShutdownBegins(cause) => {
+            Announcement::ShutdownBegins(cause) => {
                 let cause = self.cause(cause);
                 self.publish("shutdown", None, json!({"cause": cause}));
             }
-            Note::Ready(_) | Note::FailedAlone(_) => {}
-            Note::Stopping(id, signal) => {
+            Announcement::Ready(id) | Announcement::ReadyAtOnce(id) => {
+                self.history.ready(id, now);
+                self.publish("ready", Some(id), nothing);
+            }
+            Announcement::Exited(id, status) => self.publish_exit(id, status),
+            Announcement::FailedAlone(_) => {}
+            Announcement::Stopping(id, signal) => {
                 self.history.asked(id, now);
                 self.publish("stopping", Some(id), json!({"signal": signal.to_string()}));
             }
-            Note::StopCommand(id) => {
+            Announcement::StopCommand(id) => {
                 self.history.asked(id, now);
                 self.publish("stopping", Some(id), nothing);
             }
-            Note::Draining(id, span) => {
+            Announcement::Draining(id, span) => {
                 self.history.asked(id, now);
                 self.publish("draining", Some(id), seconds(span));
             }
-            Note::Restarting(id, span) => self.publish("backoff", Some(id), seconds(span)),
-            Note::Unready(id) => self.publish("not-ready-in-time", Some(id), nothing),
-            Note::Unhealthy(id) => self.publish("unhealthy", Some(id), nothing),
-            Note::RequirementGone(id) => self.publish("requirement-gone", Some(id), nothing),
-            Note::GivenUp(id) => self.publish("given-up", Some(id), nothing),
-            Note::Overran(id) => self.publish("overran", Some(id), nothing),
-            Note::GraceOver => self.publish("grace-over", None, nothing),
-            Note::Forced(signal) => {
+            Announcement::Restarting(id, span) => self.publish("backoff", Some(id), seconds(span)),
+            Announcement::Unready(id) => self.publish("not-ready-in-time", Some(id), nothing),
+            Announcement::Unhealthy(id) => self.publish("unhealthy", Some(id), nothing),
+            Announcement::RequirementGone(id) => {
+                self.publish("requirement-gone", Some(id), nothing)
+            }
+            Announcement::GivenUp(id) => self.publish("given-up", Some(id), nothing),
+            Announcement::Overran(id) => self.publish("overran", Some(id), nothing),
+            Announcement::GraceOver => self.publish("grace-over", None, nothing),
+            Announcement::Forced(signal) => {
                 self.publish("forced", None, json!({"signal": signal.to_string()}));
             }
-            Note::Unrouted(signal) => {
+            Announcement::Unrouted(signal) => {
                 self.publish("signal-dropped", None, json!({"signal": signal.to_string()}));
             }
         }

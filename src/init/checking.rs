@@ -19,7 +19,6 @@ use super::remnants::kill_session;
 use super::starts::Refusal;
 use super::token::Source;
 use super::{Init, launch};
-use crate::bundle::ServiceType;
 use crate::bundle::check::{Probe, Readiness};
 use crate::error_text::error_text;
 use crate::exit::{ExitStatus, NOT_EXECUTABLE, NOT_FOUND};
@@ -82,25 +81,17 @@ impl Init {
         self.notifications[id.0] = Some(channel);
     }
 
-    pub(super) fn begin_checks(&mut self, id: ServiceId) {
-        let service = &self.plan.bundle.services[id.0];
-        match &service.readiness {
-            Some(Readiness::Check(check)) => {
-                self.checks.begin(id, Purpose::Readiness, check, Instant::now());
-            }
-            Some(_) => {}
-            None if service.kind == ServiceType::Daemon => self.became_ready(id),
-            None => {}
+    pub(super) fn check_readiness(&mut self, id: ServiceId) {
+        if let Some(Readiness::Check(check)) = &self.plan.bundle.services[id.0].readiness {
+            self.checks.begin(id, Purpose::Readiness, check, Instant::now());
         }
     }
 
     /// From here on it can be asked whether it is still well.
-    pub(super) fn became_ready(&mut self, id: ServiceId) {
-        self.history.ready(id, Instant::now());
-        self.publish("ready", Some(id), serde_json::json!({}));
+    pub(super) fn check_liveness(&mut self, id: ServiceId) {
         let service = &self.plan.bundle.services[id.0];
         let now = Instant::now();
-        if let (Some(check), ServiceType::Daemon) = (&service.liveness, service.kind) {
+        if let Some(check) = &service.liveness {
             self.checks.begin(id, Purpose::Liveness, check, now + check.period);
         }
         if let Some(span) = service.watchdog {

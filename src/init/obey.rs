@@ -62,7 +62,11 @@ impl Init {
                 }
                 // It says in the log what came of it.
                 Action::Reload => drop(self.ask_for_reload(None)),
-                Action::Note(note) => self.note(note),
+                Action::CheckReadiness(id) => self.check_readiness(id),
+                Action::CheckLiveness(id) => self.check_liveness(id),
+                Action::EndChecks => self.end_all_checks(),
+                Action::CancelReload => self.give_up_reload(Instant::now()),
+                Action::Announce(announcement) => self.note(announcement),
             }
         }
     }

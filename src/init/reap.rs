@@ -146,9 +146,12 @@ impl Init {
 
     /// Nothing is left below the init; unless an event is still to be told to the outside.
     pub(super) fn tree_is_empty(&mut self) {
-        if !self.hooks.are_due() && !self.event_file.is_due() {
-            self.facts.push(Event::TreeEmpty);
-        }
+        self.unfinished.end = !self.has_events_to_tell();
+    }
+
+    /// Whether children are to be made that tell of events.
+    pub(super) fn has_events_to_tell(&self) -> bool {
+        self.hooks.are_due() || self.event_file.is_due()
     }
 
     /// Who is next to be reaped: the group of a service that has ended is to be looked after
@@ -185,8 +188,6 @@ impl Init {
             return self.start_failed(id, refusal);
         }
         self.history.ended(id, Instant::now(), status);
-        self.tell(&format!("service \"{}\" {status}", self.plan.name(id)));
-        self.publish_exit(id, status);
         self.plan.replace(id);
         self.facts.push(Event::Exited(id, status));
     }

@@ -132,9 +132,6 @@ impl Init {
             self.tell(&format!("service \"{}\" started (pid {pid})", self.plan.name(id)));
             self.publish("started", Some(id), json!({"pid": raw(pid)}));
         }
-        if is_wanted {
-            self.begin_checks(id);
-        }
         self.facts.push(Event::Spawned(id));
     }
 

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
-use super::event::{Action, Cause, Note, ServiceId};
+use super::event::{Action, Announcement, Cause, ServiceId};
 use super::lifecycle::{End, State};
 
 /// How long a service runs, at the least, before its start has succeeded.
@@ -86,7 +86,7 @@ impl Supervisor {
         let is_on_request = self.services[id.0].attempt.is_on_request;
         if is_on_request {
             self.set(id, State::Gone(End::Failed));
-            orders.push(Action::Note(Note::FailedAlone(id)));
+            orders.push(Action::Announce(Announcement::FailedAlone(id)));
         }
         is_on_request
     }

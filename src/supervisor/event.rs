@@ -40,7 +40,7 @@ pub enum Event {
     Shutdown(u8),
 }
 
-/// An order to the reactor. Obeying one may fail (the process may just have died); what
+/// An order to the reactor. Executing one may fail (the process may just have died); what
 /// became of it comes back as an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -65,8 +65,16 @@ pub enum Action {
     /// Read the bundle again; answered by [`reload`](super::Supervisor::reload) if it has
     /// changed.
     Reload,
-    /// Something an operator wants to read.
-    Note(Note),
+    /// Ask the service again and again whether it is ready, until it is; answered by `Ready`.
+    CheckReadiness(ServiceId),
+    /// From now on see to it that the service stays well; answered by `Unhealthy`.
+    CheckLiveness(ServiceId),
+    /// Nobody is asked any more how they are: the shutdown begins.
+    EndChecks,
+    /// Give up a reload that is under way: the shutdown begins.
+    CancelReload,
+    /// Tell everybody who wants to know.
+    Announce(Announcement),
 }
 
 /// Who gets a signal that is meant for a service.
@@ -79,15 +87,19 @@ pub enum Target {
     Group,
 }
 
-/// A decision worth a line in the log.
+/// Something that has happened to a service or to the bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum Announcement {
     /// The shutdown begins.
     ShutdownBegins(Cause),
     /// The service is asked to end by this signal.
     Stopping(ServiceId, Signal),
     /// The service is ready; a oneshot has succeeded.
     Ready(ServiceId),
+    /// It counts as ready because it runs: nothing is known by which to tell.
+    ReadyAtOnce(ServiceId),
+    /// Its main process has ended.
+    Exited(ServiceId, ExitStatus),
     /// It did not become ready in time, and is asked to end.
     Unready(ServiceId),
     /// Its liveness check has failed, and it is asked to end.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::event::{Action, Cause, Note, ServiceId};
+use super::event::{Action, Announcement, Cause, ServiceId};
 use super::lifecycle::{Ending, State};
 use super::shutdown::Phase;
 use super::{KILL_WAIT, Supervisor};
@@ -39,7 +39,7 @@ impl Supervisor {
                     if is_late && self.is_wanted(id) {
                         self.services[id.0].ending = Some(Ending::Unready);
                         self.failing.push(Cause::Unready(id));
-                        orders.push(Action::Note(Note::Unready(id)));
+                        orders.push(Action::Announce(Announcement::Unready(id)));
                     }
                 }
                 State::Draining { .. } => self.send_stop(id, now, orders),
@@ -48,7 +48,7 @@ impl Supervisor {
                     if self.phase != Phase::Up {
                         self.overran.push(id);
                     }
-                    orders.push(Action::Note(Note::Overran(id)));
+                    orders.push(Action::Announce(Announcement::Overran(id)));
                     orders.push(Action::Kill(id));
                 }
                 State::Backoff { .. } => self.set(id, State::Waiting),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Supervisor;
 use super::attempt::{Attempt, SETTLING};
-use super::event::{Action, Cause, Note, ServiceId};
+use super::event::{Action, Announcement, Cause, ServiceId};
 use super::policy::{ServicePolicy, StopPolicy};
 use super::restart::{self, History};
 use super::shutdown::Phase;
@@ -147,6 +147,12 @@ impl Supervisor {
                 let late_at = late_at.map(|span| TimeLimit::new(span, now));
                 self.services[id.0].attempt.up_at = ready.then(|| now + SETTLING);
                 self.set(id, State::Running { ready, late_at });
+                if ready {
+                    orders.push(Action::Announce(Announcement::ReadyAtOnce(id)));
+                    orders.push(Action::CheckLiveness(id));
+                } else if self.policy.services[id.0].has_readiness {
+                    orders.push(Action::CheckReadiness(id));
+                }
             }
             State::Stopping { .. } if !self.can_be_stopped_early(id) => self.order_stop(id, orders),
             State::Stopping { .. } => {}
@@ -191,13 +197,14 @@ impl Supervisor {
             let settled = service.history.began.map_or(now, |began| began + SETTLING);
             service.attempt.up_at = service.ending.is_none().then(|| settled.max(now));
             self.set(id, State::Running { ready: true, late_at: None });
-            orders.push(Action::Note(Note::Ready(id)));
+            orders.push(Action::Announce(Announcement::Ready(id)));
+            orders.push(Action::CheckLiveness(id));
         }
     }
 
     pub(super) fn unhealthy(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
         if matches!(self.state(id), State::Running { .. }) && self.is_wanted(id) {
-            orders.push(Action::Note(Note::Unhealthy(id)));
+            orders.push(Action::Announce(Announcement::Unhealthy(id)));
             self.failing.push(Cause::Unhealthy(id));
             let service = &mut self.services[id.0];
             service.ending = Some(Ending::Unhealthy);
@@ -215,6 +222,7 @@ impl Supervisor {
         if !self.state(id).is_alive() {
             return;
         }
+        orders.push(Action::Announce(Announcement::Exited(id, status)));
         self.note_first(id, status.code());
         let Some(policy) = self.policy.services.get(id.0) else { return };
         let succeeded = policy.bundle_code(status.code()) == 0;
@@ -270,7 +278,7 @@ impl Supervisor {
         let done = succeeded && self.is_oneshot(id);
         self.set(id, State::Gone(if succeeded { End::Done } else { End::Failed }));
         if done {
-            return orders.push(Action::Note(Note::Ready(id)));
+            return orders.push(Action::Announce(Announcement::Ready(id)));
         }
         let cause = Cause::Exited(id, status);
         self.attempt_ended(id, cause, now);
@@ -302,12 +310,12 @@ impl Supervisor {
         match service.history.next(policy, succeeded, now, random) {
             Some(delay) => {
                 self.set(id, State::Backoff { until: now + delay });
-                orders.push(Action::Note(Note::Restarting(id, delay)));
+                orders.push(Action::Announce(Announcement::Restarting(id, delay)));
                 true
             }
             None => {
                 if before > 0 && policy.is_wanted_after(succeeded) {
-                    orders.push(Action::Note(Note::GivenUp(id)));
+                    orders.push(Action::Announce(Announcement::GivenUp(id)));
                 }
                 false
             }
@@ -401,7 +409,7 @@ impl Supervisor {
             State::Running { .. } if drain.is_zero() => self.send_stop(id, now, orders),
             State::Running { .. } => {
                 self.set(id, State::Draining { until: now + drain });
-                orders.push(Action::Note(Note::Draining(id, drain)));
+                orders.push(Action::Announce(Announcement::Draining(id, drain)));
             }
             State::Spawning { .. } => {
                 self.begin_stop(id, now);
@@ -439,7 +447,7 @@ impl Supervisor {
 
     fn order_stop(&self, id: ServiceId, orders: &mut Vec<Action>) {
         if self.services[id.0].stop.has_command {
-            orders.push(Action::Note(Note::StopCommand(id)));
+            orders.push(Action::Announce(Announcement::StopCommand(id)));
             orders.push(Action::RunStopCommand(id));
         } else {
             self.push_stop_signal(id, orders);
@@ -456,7 +464,7 @@ impl Supervisor {
     fn push_stop_signal(&self, id: ServiceId, orders: &mut Vec<Action>) {
         let StopPolicy { signal, target, .. } = self.services[id.0].stop;
         let signal = signal.unwrap_or(Signal::TERM);
-        orders.push(Action::Note(Note::Stopping(id, signal)));
+        orders.push(Action::Announce(Announcement::Stopping(id, signal)));
         orders.push(Action::Signal(id, signal, target));
         // A stopped process does not act on its stop signal until it is continued, signal(7).
         orders.push(Action::Signal(id, Signal::CONT, target));

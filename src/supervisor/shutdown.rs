@@ -14,7 +14,7 @@
 
 use std::time::Instant;
 
-use super::event::{Action, Cause, Note, ServiceId};
+use super::event::{Action, Announcement, Cause, ServiceId};
 use super::lifecycle::{End, Ending, State};
 use super::{KILL_WAIT, Supervisor};
 use crate::bundle::{OnExit, RestartWhen};
@@ -86,7 +86,7 @@ impl Supervisor {
             Phase::Stopping { .. } | Phase::Sweeping { .. } if self.requests > 1 => {
                 self.announce_shutdown(orders);
                 self.forced = Some(signal);
-                orders.push(Action::Note(Note::Forced(signal)));
+                orders.push(Action::Announce(Announcement::Forced(signal)));
                 self.kill_all(now, orders);
             }
             Phase::Stopping { .. }
@@ -155,7 +155,9 @@ impl Supervisor {
     /// Says why it comes down, when all facts of a turn are known.
     fn announce_shutdown(&mut self, orders: &mut Vec<Action>) {
         if std::mem::take(&mut self.is_unannounced) {
-            orders.extend(self.cause.map(|cause| Action::Note(Note::ShutdownBegins(cause))));
+            orders.extend([Action::EndChecks, Action::CancelReload]);
+            let cause = self.cause.map(Announcement::ShutdownBegins);
+            orders.extend(cause.map(Action::Announce));
             let starting = self.services.iter().enumerate();
             let starting = starting.filter(|(_, service)| service.state.is_starting());
             orders.extend(starting.map(|(index, _)| Action::CancelStart(ServiceId(index))));
@@ -264,7 +266,7 @@ impl Supervisor {
     }
 
     fn grace_over(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        orders.push(Action::Note(Note::GraceOver));
+        orders.push(Action::Announce(Announcement::GraceOver));
         self.rest_overran = matches!(self.phase, Phase::Sweeping { .. });
         let is_late = |state: State| state.is_alive() && state != State::Killed;
         let late = self.services.iter().enumerate().filter(|(_, service)| is_late(service.state));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::event::{Action, Note, ServiceId};
+use super::event::{Action, Announcement, ServiceId};
 use super::lifecycle::{End, State};
 use super::{EXECUTION_TIMEOUT, Supervisor};
 use crate::time_limit::TimeLimit;
@@ -58,7 +58,7 @@ impl Supervisor {
                     Turn::Later => break,
                     Turn::Never => {
                         self.set(id, State::Gone(End::Failed));
-                        orders.push(Action::Note(Note::RequirementGone(id)));
+                        orders.push(Action::Announce(Announcement::RequirementGone(id)));
                     }
                     Turn::Now if self.census.spawning >= MOST_SPAWNING => {
                         self.not_reached = place;

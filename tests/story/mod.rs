@@ -85,7 +85,7 @@ impl Story {
         self.at(millis)
     }
 
-    /// The orders since the last look, in short; notes are left out.
+    /// The orders since the last look, in short; what is told and checked is left out.
     pub fn orders(&mut self) -> Vec<String> {
         let short = |action: &Action| match action {
             Action::Spawn(id) => Some(format!("spawn {}", id.0)),
@@ -97,7 +97,11 @@ impl Story {
             Action::TerminateRest => Some("terminate rest".to_owned()),
             Action::KillAll => Some("kill all".to_owned()),
             Action::Reload => Some("reload".to_owned()),
-            Action::Note(_) => None,
+            Action::CheckReadiness(_)
+            | Action::CheckLiveness(_)
+            | Action::EndChecks
+            | Action::CancelReload
+            | Action::Announce(_) => None,
         };
         std::mem::take(&mut self.orders).iter().filter_map(short).collect()
     }
