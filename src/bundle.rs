@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::diagnostics::Place;
+use crate::event_kind::EventKind;
 use crate::signal::Signal;
 
 pub mod capability;
@@ -24,6 +26,12 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(8);
 /// The name of the main command that `run … -- COMMAND` puts beside the services; no service
 /// may have it.
 pub const MAIN: &str = "main";
+
+/// In place of the path of the control socket: no socket.
+pub const NO_SOCKET: &str = "none";
+
+/// More services than this are a mistake, or an attack on our memory.
+const MOST_SERVICES: usize = 10_000;
 
 /// The whole plan. A single command is a bundle of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +62,8 @@ pub struct OnEvent {
     pub command: Vec<OsString>,
     /// A line is appended for each.
     pub file: Option<PathBuf>,
-    /// Only these, by name; empty: all.
-    pub events: Vec<String>,
+    /// Only these; empty: all.
+    pub events: Vec<EventKind>,
 }
 
 /// One program to be kept running.
@@ -302,16 +310,6 @@ pub struct Identity {
     pub group: Option<(Account, Place)>,
     /// The other groups; `None`: those that the group file lists for the user.
     pub supplementary_groups: Option<Vec<(Account, Place)>>,
-}
-
-/// Where something stands in the bundle's file, for what turns out to be wrong with it only on
-/// the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
 }
 
 /// A user or group, as written.

@@ -13,31 +13,8 @@ use crate::signal::Signal;
 pub const DEFAULT_SOCKETS: [&str; 2] = ["/run/sidecar-init.sock", "/dev/shm/sidecar-init.sock"];
 /// The variable that says where it is.
 pub const SOCKET_VARIABLE: &str = "SIDECAR_INIT_SOCKET";
-/// In place of a path: no socket.
-pub const NO_SOCKET: &str = "none";
 /// A longer request is refused.
 pub const LONGEST_REQUEST: usize = 4096;
-
-/// What can happen: the names of the events that clients and hooks are told of.
-pub const EVENTS: [&str; 17] = [
-    "started",
-    "start-failed",
-    "ready",
-    "exited",
-    "backoff",
-    "given-up",
-    "not-ready-in-time",
-    "unhealthy",
-    "requirement-gone",
-    "draining",
-    "stopping",
-    "overran",
-    "reloaded",
-    "shutdown",
-    "grace-over",
-    "forced",
-    "signal-dropped",
-];
 
 /// What a client wants.
 #[derive(Clone, Debug, PartialEq)]
@@ -235,19 +212,6 @@ mod tests {
             assert_eq!(parse(text.as_bytes()), Err(error.to_owned()), "{text}");
         }
         assert!(parse(b"status").unwrap_err().starts_with("not a JSON object on one line: "));
-    }
-
-    #[test]
-    fn every_event_is_documented() {
-        let text = include_str!("../docs/control.md");
-        let rows = text.split("### Events").nth(1).unwrap().lines();
-        let rows = rows.filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
-        let mut documented: Vec<&str> =
-            rows.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`')).collect();
-        let mut events = EVENTS.to_vec();
-        documented.sort_unstable();
-        events.sort_unstable();
-        assert_eq!(documented, events);
     }
 
     proptest! {

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::bundle::toml::ConfigError;
-use crate::bundle::{Account, Identity, Place};
+use crate::bundle::{Account, Identity};
+use crate::diagnostics::{ConfigError, Place};
 use crate::file::Files;
 use crate::sys::spawn::Credentials;
 

@@ -31,8 +31,10 @@
 pub mod bundle;
 mod cgroup;
 pub mod control;
+mod diagnostics;
 pub mod duration;
 pub mod error_text;
+pub mod event_kind;
 pub mod exit;
 pub mod file;
 pub mod identity;
@@ -52,5 +54,6 @@ pub mod termination_log;
 pub mod time_limit;
 pub mod timeline;
 mod wire;
+pub mod words;
 
 pub use log::write_in_time;

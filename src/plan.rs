@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
-use crate::bundle::toml::ConfigError;
-use crate::bundle::{Bundle, Identity, LogMode, MAIN, OnEvent, Place, Route, Service, selection};
+use crate::bundle::{Bundle, Identity, LogMode, MAIN, OnEvent, Route, Service, selection};
+use crate::diagnostics::{ConfigError, Place};
 use crate::file::Files;
 use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;

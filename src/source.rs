@@ -4,8 +4,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::bundle::toml::{ConfigError, ConfigErrors, MOST_SHOWN, Overrides};
+use crate::bundle::toml::Overrides;
 use crate::bundle::{Bundle, instances, selection, toml};
+use crate::diagnostics::{ConfigError, ConfigErrors, MOST_SHOWN};
 use crate::exit::{CONFIG, NOTHING_SELECTED};
 use crate::file::Files;
 use crate::nearest::listed;

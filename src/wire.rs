@@ -60,7 +60,22 @@ macro_rules! wire_enum {
     };
 }
 
-pub(crate) use {wire_enum, wire_struct};
+/// Sends the values of these types by their words.
+macro_rules! wire_words {
+    ($($name:ty),* $(,)?) => {$(
+        impl $crate::wire::Wire for $name {
+            fn encode(&self, out: &mut Vec<u8>) {
+                $crate::words::Words::word(*self).to_owned().encode(out);
+            }
+
+            fn decode(input: &mut &[u8]) -> Option<Self> {
+                $crate::words::Words::from_word(&String::decode(input)?)
+            }
+        }
+    )*};
+}
+
+pub(crate) use {wire_enum, wire_struct, wire_words};
 
 macro_rules! wire_numbers {
     ($($number:ty),*) => {$(

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use super::check::{Check, Probe, Readiness};
 use super::listen::Listen;
-use super::toml::{ConfigError, MOST_SERVICES};
-use super::{Bundle, Place, Service};
+use super::{Bundle, MOST_SERVICES, Service};
+use crate::diagnostics::{ConfigError, Place};
 
 /// More of one service are a mistake.
 pub const MOST_INSTANCES: u32 = 1000;

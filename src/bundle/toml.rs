@@ -1,6 +1,5 @@
 //! Reads a bundle from TOML: strict, and with everything that is wrong said at once.
 
-mod errors;
 mod life;
 mod on_event;
 mod order;
@@ -15,16 +14,12 @@ use std::time::Duration;
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
-pub use errors::{ConfigError, ConfigErrors, MOST_SHOWN};
+pub use crate::diagnostics::{ConfigError, ConfigErrors};
 
-use super::{Bundle, DEFAULT_GRACE, LogFull, LogMode, OnExit, Service};
-use crate::control::NO_SOCKET;
+use super::{Bundle, DEFAULT_GRACE, LogFull, LogMode, MOST_SERVICES, NO_SOCKET, OnExit, Service};
+use crate::diagnostics::Diagnostics;
 use crate::duration::LONGEST_GRACE;
-use errors::Complaints;
 use section::Section;
-
-/// More services than this are a mistake, or an attack on our memory.
-pub(super) const MOST_SERVICES: usize = 10_000;
 
 const TOP_KEYS: [&str; 3] = ["bundle", "service", "signals"];
 const BUNDLE_KEYS: [&str; 8] =
@@ -80,17 +75,17 @@ pub fn parse(file: &str, text: &str) -> Result<Bundle, ConfigErrors> {
 /// # Errors
 /// Everything that is wrong with it then, each with its place and the fix.
 pub fn parse_with(file: &str, text: &str, overrides: Overrides) -> Result<Bundle, ConfigErrors> {
-    let mut complaints = Complaints::new(text);
+    let mut diagnostics = Diagnostics::new(text);
     let (table, syntax_errors) = DeTable::parse_recoverable(text);
     for error in &syntax_errors {
         let span = error.span().unwrap_or_default();
         let hint = syntax_hint(text, span.start, error.message());
-        complaints.add(span, format!("{}{hint}", error.message()));
+        diagnostics.add(span, format!("{}{hint}", error.message()));
     }
     // What else is wrong may follow from a broken line, and would only hide it.
-    complaints.verdict(file)?;
-    let bundle = bundle(file, table.get_ref(), overrides, &mut complaints);
-    complaints.verdict(file)?;
+    diagnostics.verdict(file)?;
+    let bundle = bundle(file, table.get_ref(), overrides, &mut diagnostics);
+    diagnostics.verdict(file)?;
     Ok(bundle)
 }
 
@@ -110,16 +105,16 @@ fn bundle<'text>(
     file: &str,
     top: &DeTable<'text>,
     overrides: Overrides,
-    complaints: &mut Complaints<'text>,
+    diagnostics: &mut Diagnostics<'text>,
 ) -> Bundle {
-    let mut section = Section::new(top, "the file", complaints);
+    let mut section = Section::new(top, "the file", diagnostics);
     section.only(&TOP_KEYS, &[("services", "each service is a [[service]]")]);
     let empty = DeTable::new();
     let table = table(&mut section, "bundle").unwrap_or(&empty);
     let services = tables(&mut section, "service");
     let signals = self::table(&mut section, "signals").unwrap_or(&empty);
 
-    let mut section = Section::new(table, "[bundle]", complaints);
+    let mut section = Section::new(table, "[bundle]", diagnostics);
     section.only(&BUNDLE_KEYS, &[("services", "each service is a [[service]]")]);
     let grace = section.duration_up_to("grace", LONGEST_GRACE).map(|grace| grace.value);
     let log = section.word("log", &LOG_MODES);
@@ -134,8 +129,8 @@ fn bundle<'text>(
     let select_env = section.string("select-env").map(|name| name.value.to_owned());
     let socket = socket(&mut section);
     let on_event = on_event::on_event(&mut section);
-    let services = services_of(&services, defaults, complaints);
-    let signals = signals::routes(signals, &services, complaints);
+    let services = services_of(&services, defaults, diagnostics);
+    let signals = signals::routes(signals, &services, diagnostics);
     Bundle {
         name,
         select_env,
@@ -161,36 +156,37 @@ fn socket(section: &mut Section) -> Option<String> {
 fn services_of<'text>(
     tables: &[(&DeTable<'text>, std::ops::Range<usize>)],
     defaults: Defaults,
-    complaints: &mut Complaints<'text>,
+    diagnostics: &mut Diagnostics<'text>,
 ) -> Vec<Service> {
     if tables.is_empty() {
-        complaints.add(
+        diagnostics.add(
             0..0,
             "there is no [[service]]; a bundle has at least one, with a name and a command",
         );
     }
     if tables.len() > MOST_SERVICES {
-        complaints.add(0..0, format!("more than {MOST_SERVICES} services"));
+        diagnostics.add(0..0, format!("more than {MOST_SERVICES} services"));
         return Vec::new();
     }
     let mut services = Vec::<Service>::new();
     let mut names = BTreeSet::new();
     let mut named = Vec::new();
     for (table, span) in tables {
-        if let Some((service, others)) = service::service(table, span.clone(), defaults, complaints)
+        if let Some((service, others)) =
+            service::service(table, span.clone(), defaults, diagnostics)
         {
             if !names.insert(service.name.clone()) {
                 let message = format!(
                     "a second service with the name \"{}\"; names are unique",
                     service.name
                 );
-                complaints.add(service::name_span(table, span.clone()), message);
+                diagnostics.add(service::name_span(table, span.clone()), message);
             }
             services.push(service);
             named.push(others);
         }
     }
-    order::check(&services, &named, complaints);
+    order::check(&services, &named, diagnostics);
     services
 }
 

@@ -19,6 +19,7 @@ use super::{Init, launch};
 use crate::bundle::OnEvent;
 use crate::error_text::error_text;
 use crate::exit::ExitStatus;
+use crate::words::Words;
 
 /// The variable in which a command finds the event.
 pub(super) const VARIABLE: &str = "SIDECAR_INIT_EVENT";
@@ -67,7 +68,8 @@ impl Hooks {
 
 /// Whether anybody outside is told of this event.
 pub(super) fn is_wanted(on_event: &OnEvent, event: &str) -> bool {
-    let is_named = on_event.events.is_empty() || on_event.events.iter().any(|name| name == event);
+    let is_named =
+        on_event.events.is_empty() || on_event.events.iter().any(|kind| kind.word() == event);
     is_named && (on_event.file.is_some() || !on_event.command.is_empty())
 }
 

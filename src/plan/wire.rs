@@ -10,14 +10,16 @@ use crate::bundle::environment::Variables;
 use crate::bundle::instances::Instances;
 use crate::bundle::listen::Listen;
 use crate::bundle::{
-    Account, Bundle, EnvironmentPlan, Identity, LogFull, LogMode, OnEvent, OnExit, Place,
-    ResourceLimit, RestartPolicy, RestartWhen, Route, Service, ServiceType, WhenRequiredExits,
+    Account, Bundle, EnvironmentPlan, Identity, LogFull, LogMode, OnEvent, OnExit, ResourceLimit,
+    RestartPolicy, RestartWhen, Route, Service, ServiceType, WhenRequiredExits,
 };
+use crate::diagnostics::Place;
+use crate::event_kind::EventKind;
 use crate::identity::Resolved;
 use crate::signal::Signal;
 use crate::supervisor::ServiceId;
 use crate::sys::spawn::Credentials;
-use crate::wire::{Wire, wire_enum, wire_struct};
+use crate::wire::{Wire, wire_enum, wire_struct, wire_words};
 
 impl Plan {
     /// All of it that a reload needs.
@@ -118,6 +120,7 @@ wire_struct!(HttpTarget { address, host, path, status });
 wire_struct!(Resolved { credentials, user, group, name, home, is_other_user });
 wire_struct!(Credentials { user, group, groups });
 
+wire_words!(EventKind);
 wire_enum!(Account { 0 = Name(name), 1 = Id(id) });
 wire_enum!(OnExit { 0 = Shutdown, 1 = Ignore });
 wire_enum!(ServiceType { 0 = Daemon, 1 = Oneshot });

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 use serde_json::{Value, json};
-use sidecar_init::control::{NO_SOCKET, SOCKET_VARIABLE};
+use sidecar_init::bundle::NO_SOCKET;
+use sidecar_init::control::SOCKET_VARIABLE;
 use sidecar_init::duration::{self, LONGEST};
 use sidecar_init::signal::Signal;
 

@@ -15,6 +15,7 @@ use sidecar_init::bundle::{
 };
 use sidecar_init::identity::Resolved;
 use sidecar_init::plan::Plan;
+use sidecar_init::words::Words;
 
 use crate::run::named_socket;
 
@@ -96,6 +97,7 @@ pub(crate) fn service(
 
 fn on_event(on_event: &OnEvent) -> Value {
     let OnEvent { command, file, events } = on_event;
+    let events: Vec<&str> = events.iter().map(|kind| kind.word()).collect();
     json!({"command": words(command), "file": file, "events": events})
 }
 

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use sidecar_init::control::{DEFAULT_SOCKETS, NO_SOCKET, SOCKET_VARIABLE};
+use sidecar_init::bundle::NO_SOCKET;
+use sidecar_init::control::{DEFAULT_SOCKETS, SOCKET_VARIABLE};
 use sidecar_init::error_text::error_text;
 use sidecar_init::exit::INIT_FAILED;
 use sidecar_init::file::Files;

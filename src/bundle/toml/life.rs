@@ -136,7 +136,7 @@ fn restart(section: &mut Section) -> RestartPolicy {
         return RestartPolicy { when, ..defaults };
     }
     let Some(table) = table(section, "restart", "policy = \"on-failure\"") else { return defaults };
-    let section = &mut Section::new(table, "restart", section.complaints);
+    let section = &mut Section::new(table, "restart", section.diagnostics);
     section.only(&RESTART_KEYS, &[("delay-max", "it is called `max-delay`")]);
     let number = section.integer("max", 0..=i64::from(u32::MAX));
     let span = |section: &mut Section, key, default| {
@@ -187,7 +187,7 @@ fn notify(section: &mut Section) -> Option<Readiness> {
 fn ready(section: &mut Section, service: &Service) -> Option<Readiness> {
     let span = section.get("ready")?.span();
     let table = table(section, "ready", "tcp = \"127.0.0.1:80\"")?;
-    let section = &mut Section::new(table, "ready", section.complaints);
+    let section = &mut Section::new(table, "ready", section.diagnostics);
     section.only(&READY_KEYS, &[("within", "it is the service's key `start-timeout`")]);
     if let Some(log) = section.string("log") {
         if service.log == crate::bundle::LogMode::Inherit {
@@ -205,7 +205,7 @@ fn ready(section: &mut Section, service: &Service) -> Option<Readiness> {
 fn live(section: &mut Section) -> Option<Check> {
     let span = section.get("live")?.span();
     let table = table(section, "live", "http = \"http://127.0.0.1:80/health\"")?;
-    let section = &mut Section::new(table, "live", section.complaints);
+    let section = &mut Section::new(table, "live", section.diagnostics);
     section.only(&LIVE_KEYS, &[("threshold", "it is called `failures`")]);
     let failures = section.integer("failures", 1..=1000);
     let mut check = one_check(section, span, LIVE_PERIOD)?;

@@ -5,8 +5,9 @@ use ::toml::de::DeValue;
 use super::section::{Placed, Section};
 use super::service;
 use crate::bundle::OnEvent;
-use crate::control::EVENTS;
+use crate::event_kind::EventKind;
 use crate::nearest::nearest;
+use crate::words::Words;
 
 pub(super) const KEYS: [&str; 3] = ["command", "file", "events"];
 
@@ -16,7 +17,7 @@ pub(super) fn on_event(section: &mut Section) -> OnEvent {
         let example = "a table, like { file = \"/run/events\" } or { command = [\"/app/tell\"] }";
         return section.wrong(value, "on-event", example).unwrap_or_default();
     };
-    let section = &mut Section::new(table, "on-event", section.complaints);
+    let section = &mut Section::new(table, "on-event", section.diagnostics);
     section.only(&KEYS, &[]);
     if section.get("command").is_none() && section.get("file").is_none() {
         section.complain(value.span(), "`on-event` has a `command`, a `file`, or both");
@@ -28,19 +29,20 @@ pub(super) fn on_event(section: &mut Section) -> OnEvent {
     OnEvent { command, file: service::absolute(section, "file"), events: events(section) }
 }
 
-fn events(section: &mut Section) -> Vec<String> {
+fn events(section: &mut Section) -> Vec<EventKind> {
     let mut events = Vec::new();
     for Placed { value, span } in section.strings("events").unwrap_or_default() {
-        if !EVENTS.contains(&value) {
-            section.complaints.add_with(span, || {
-                let fix = match nearest(value, &EVENTS) {
+        match EventKind::from_word(value) {
+            Some(kind) => events.push(kind),
+            None => section.diagnostics.add_with(span, || {
+                let known = EventKind::all_words();
+                let fix = match nearest(value, &known) {
                     Some(near) => format!("did you mean \"{near}\"?"),
-                    None => format!("there are {}", EVENTS.join(", ")),
+                    None => format!("there are {}", known.join(", ")),
                 };
                 format!("there is no event \"{value}\"; {fix}")
-            });
+            }),
         }
-        events.push(value.to_owned());
     }
     events
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::errors::Complaints;
 use super::life::Named;
 use crate::bundle::Service;
+use crate::diagnostics::Diagnostics;
 use crate::nearest::{listed, nearest};
 
 /// Complains of names that no service has, and of a cycle, all of it.
-pub(super) fn check(services: &[Service], named: &[Named], complaints: &mut Complaints) {
+pub(super) fn check(services: &[Service], named: &[Named], diagnostics: &mut Diagnostics) {
     let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
     // The first of a name that is there twice, which is an error of its own.
     let by_name: BTreeMap<&str, usize> = names.iter().copied().zip(0..names.len()).rev().collect();
@@ -17,7 +17,7 @@ pub(super) fn check(services: &[Service], named: &[Named], complaints: &mut Comp
         for (name, span) in after.iter().chain(requires) {
             match by_name.get(&**name) {
                 Some(other) => edges[index].push((*other, span.clone())),
-                None => complaints.add_with(span.clone(), || {
+                None => diagnostics.add_with(span.clone(), || {
                     let fix = match nearest(name, &names) {
                         Some(near) => format!("did you mean \"{near}\"?"),
                         None => format!("the bundle has {}", listed(&names, ", ")),
@@ -39,7 +39,7 @@ pub(super) fn check(services: &[Service], named: &[Named], complaints: &mut Comp
             "a cycle, in which none could start first: {}; take one `after` or `requires` out",
             listed(&walk, " after ")
         );
-        complaints.add(span, message);
+        diagnostics.add(span, message);
     }
 }
 

@@ -7,9 +7,8 @@ use std::time::Duration;
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
-use super::errors::Complaints;
-use crate::bundle::Place;
 use crate::bundle::listen::LONGEST_SOCKET_PATH;
+use crate::diagnostics::{Diagnostics, Place};
 use crate::duration::{self, LONGEST};
 use crate::nearest::nearest;
 
@@ -22,21 +21,21 @@ pub(super) struct Placed<T> {
     pub(super) span: Range<usize>,
 }
 
-/// A table, and the list that complaints go to.
+/// A table, and the list that diagnostics go to.
 pub(super) struct Section<'a, 'c, 'text> {
     table: &'a DeTable<'text>,
     /// What people call it: `[bundle]`.
     title: &'a str,
-    pub(super) complaints: &'c mut Complaints<'text>,
+    pub(super) diagnostics: &'c mut Diagnostics<'text>,
 }
 
 impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
     pub(super) fn new(
         table: &'a DeTable<'text>,
         title: &'a str,
-        complaints: &'c mut Complaints<'text>,
+        diagnostics: &'c mut Diagnostics<'text>,
     ) -> Section<'a, 'c, 'text> {
-        Section { table, title, complaints }
+        Section { table, title, diagnostics }
     }
 
     /// Refuses every key that is not in `known`; `hints` are for those that other programs have.
@@ -46,7 +45,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
             if known.contains(&name) {
                 continue;
             }
-            self.complaints.add_with(key.span(), || {
+            self.diagnostics.add_with(key.span(), || {
                 let hint = match hints.iter().find(|(foreign, _)| *foreign == name) {
                     Some((_, hint)) => (*hint).to_owned(),
                     None => match nearest(name, known) {
@@ -69,11 +68,11 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
     }
 
     pub(super) fn complain(&mut self, span: Range<usize>, message: impl Into<String>) {
-        self.complaints.add(span, message);
+        self.diagnostics.add(span, message);
     }
 
     pub(super) fn place(&self, span: &Range<usize>) -> Place {
-        self.complaints.place(span)
+        self.diagnostics.place(span)
     }
 
     pub(super) fn string(&mut self, key: &str) -> Option<Placed<&'a str>> {

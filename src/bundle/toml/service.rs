@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
-use super::errors::Complaints;
 use super::life::{self, Named};
 use super::section::{Placed, Section, integer_in};
 use super::{Defaults, LOG_FULL, LOG_MODES, ON_EXIT};
 use crate::bundle::{
-    Account, EnvironmentPlan, Identity, MAIN, Place, ResourceLimit, Service, capability, resource,
+    Account, EnvironmentPlan, Identity, MAIN, ResourceLimit, Service, capability, resource,
 };
+use crate::diagnostics::{Diagnostics, Place};
 use crate::signal::Signal;
 
 pub(super) const KEYS: [&str; 38] = [
@@ -83,9 +83,9 @@ pub(super) fn service<'text>(
     table: &DeTable<'text>,
     span: Range<usize>,
     defaults: Defaults,
-    complaints: &mut Complaints<'text>,
+    diagnostics: &mut Diagnostics<'text>,
 ) -> Option<(Service, Named)> {
-    let section = &mut Section::new(table, "[[service]]", complaints);
+    let section = &mut Section::new(table, "[[service]]", diagnostics);
     section.only(&KEYS, &HINTS);
     let name = name(section, span.clone());
     let command = command(section, span);

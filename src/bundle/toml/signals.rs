@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ::toml::de::{DeTable, DeValue};
 
-use super::errors::Complaints;
 use super::section::{Placed, Section};
 use crate::bundle::{MAIN, Route, Service};
+use crate::diagnostics::Diagnostics;
 use crate::nearest::listed;
 use crate::signal::Signal;
 
@@ -21,7 +21,7 @@ struct Known<'a> {
 pub(super) fn routes<'text>(
     table: &DeTable<'text>,
     services: &[Service],
-    complaints: &mut Complaints<'text>,
+    diagnostics: &mut Diagnostics<'text>,
 ) -> BTreeMap<Signal, Route> {
     let in_order: Vec<&str> = services.iter().map(|service| &*service.name).collect();
     let services = Known { sorted: in_order.iter().copied().collect(), in_order };
@@ -30,26 +30,26 @@ pub(super) fn routes<'text>(
         let signal = match name.get_ref().as_ref().parse::<Signal>() {
             Ok(signal) => signal,
             Err(error) => {
-                complaints.add(name.span(), error.to_string());
+                diagnostics.add(name.span(), error.to_string());
                 continue;
             }
         };
         if let Some(reason) = not_routable(signal) {
-            complaints.add(name.span(), format!("{signal} can't be routed: {reason}"));
+            diagnostics.add(name.span(), format!("{signal} can't be routed: {reason}"));
             continue;
         }
         let DeValue::Table(table) = value.get_ref() else {
             let message =
                 format!("{signal} takes a table, like {{ to = [\"web\"] }} or {{ drop = true }}");
-            complaints.add(value.span(), message);
+            diagnostics.add(value.span(), message);
             continue;
         };
-        let mut section = Section::new(table, "[signals]", complaints);
+        let mut section = Section::new(table, "[signals]", diagnostics);
         section.only(&KEYS, &[]);
         if let Some(route) = route(&mut section, value.span(), &services)
             && routes.insert(signal, route).is_some()
         {
-            complaints.add(name.span(), format!("a second route for {signal}"));
+            diagnostics.add(name.span(), format!("a second route for {signal}"));
         }
     }
     routes
@@ -125,7 +125,7 @@ fn targets(
     let mut seen = BTreeSet::new();
     for Placed { value, span } in to {
         if value != MAIN && !services.sorted.contains(value) {
-            section.complaints.add_with(span, || {
+            section.diagnostics.add_with(span, || {
                 let known = listed(&services.in_order, ", ");
                 format!("there is no service \"{value}\"; the bundle has {known}")
             });

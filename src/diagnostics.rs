@@ -1,13 +1,20 @@
-//! What is wrong with a bundle's file, all of it at once.
+//! What is wrong with a configuration, all of it at once, each error at its place.
 
 use std::fmt;
 use std::ops::Range;
 
-use crate::bundle::Place;
-
 /// More than this is not shown, only counted: a file that is no bundle at all is wrong at every
 /// line.
 pub const MOST_SHOWN: usize = 50;
+
+/// Where something stands in the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+}
 
 /// Everything that is wrong, in the order of the file; never empty. Of very much only a part is
 /// here.
@@ -65,24 +72,24 @@ impl std::error::Error for ConfigErrors {}
 
 /// Collects what is wrong while a file is read.
 #[derive(Debug)]
-pub(super) struct Complaints<'text> {
+pub(crate) struct Diagnostics<'text> {
     lines: Lines<'text>,
     found: Vec<ConfigError>,
     more: Option<(usize, Place)>,
 }
 
-impl<'text> Complaints<'text> {
-    pub(super) fn new(text: &'text str) -> Complaints<'text> {
-        Complaints { lines: Lines::of(text), found: Vec::new(), more: None }
+impl<'text> Diagnostics<'text> {
+    pub(crate) fn new(text: &'text str) -> Diagnostics<'text> {
+        Diagnostics { lines: Lines::of(text), found: Vec::new(), more: None }
     }
 
     /// Something is wrong at this place of the text.
-    pub(super) fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
+    pub(crate) fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.add_with(span, || message.into());
     }
 
     /// The same with a message that takes some work, which is saved if it is not shown.
-    pub(super) fn add_with(&mut self, span: Range<usize>, message: impl FnOnce() -> String) {
+    pub(crate) fn add_with(&mut self, span: Range<usize>, message: impl FnOnce() -> String) {
         if self.found.len() < MOST_SHOWN {
             let place = self.place(&span);
             self.found.push(ConfigError { place, message: message() });
@@ -95,12 +102,12 @@ impl<'text> Complaints<'text> {
     }
 
     /// Where this part of the text begins.
-    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+    pub(crate) fn place(&self, span: &Range<usize>) -> Place {
         self.lines.place(span.start)
     }
 
     /// What is wrong so far.
-    pub(super) fn verdict(&mut self, file: &str) -> Result<(), ConfigErrors> {
+    pub(crate) fn verdict(&mut self, file: &str) -> Result<(), ConfigErrors> {
         if self.found.is_empty() {
             return Ok(());
         }
@@ -182,14 +189,14 @@ mod tests {
     #[test]
     fn of_very_much_that_is_wrong_a_part_is_shown_and_the_rest_counted() {
         let text = "x\n".repeat(3 * MOST_SHOWN);
-        let mut complaints = Complaints::new(&text);
+        let mut diagnostics = Diagnostics::new(&text);
         for line in 0..3 * MOST_SHOWN {
-            complaints.add_with(2 * line..2 * line + 1, || {
+            diagnostics.add_with(2 * line..2 * line + 1, || {
                 assert!(line < MOST_SHOWN, "this one is not shown");
                 "wrong".to_owned()
             });
         }
-        let errors = complaints.verdict("b.toml").unwrap_err();
+        let errors = diagnostics.verdict("b.toml").unwrap_err();
         assert_eq!(errors.all().len(), MOST_SHOWN);
         let text = errors.to_string();
         let last = text.lines().last().unwrap();

@@ -1,0 +1,23 @@
+//! Types of a few values, each of which has one word: in the bundle's file, on the command line, in
+//! JSON and in messages. Pure.
+
+/// A type whose values have words.
+pub trait Words: Copy + PartialEq + 'static {
+    /// Every value and its word, in the order in which messages list them.
+    const TABLE: &'static [(Self, &'static str)];
+
+    /// The word of this value.
+    fn word(self) -> &'static str {
+        Self::TABLE.iter().find(|(value, _)| *value == self).map_or("", |(_, word)| word)
+    }
+
+    /// The value of this word.
+    fn from_word(word: &str) -> Option<Self> {
+        Self::TABLE.iter().find(|(_, known)| *known == word).map(|(value, _)| *value)
+    }
+
+    /// All words.
+    fn all_words() -> Vec<&'static str> {
+        Self::TABLE.iter().map(|(_, word)| *word).collect()
+    }
+}
