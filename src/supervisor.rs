@@ -27,11 +27,13 @@ mod requests;
 mod restart;
 mod shutdown;
 mod start;
+mod state;
+mod stopping;
 
 pub use event::{Action, Announcement, Cause, Event, ServiceId, Target};
-pub use lifecycle::{End, State};
 pub use policy::{Otherwise, Policy, ServicePolicy, SignalRoute};
 pub use reload::Changes;
+pub use state::{End, State};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,10 +41,12 @@ use std::time::{Duration, Instant};
 
 use crate::exit::{CHECK_FAILED, ExitStatus, INIT_FAILED};
 use crate::signal::Signal;
+use attempt::Attempt;
 use census::Census;
-use lifecycle::{Ending, Service};
 use order::Order;
-use shutdown::Phase;
+use policy::StopPolicy;
+use restart::RestartHistory;
+use state::{Ending, Phase};
 
 /// How long to wait for processes to die of KILL before leaving them to the kernel. With the
 /// default grace it ends before Docker's 10 s do.
@@ -64,6 +68,18 @@ pub struct Outcome {
     pub rest_overran: bool,
     /// The second request to end, which cut the grace short.
     pub forced: Option<Signal>,
+}
+
+/// What the core keeps of a service.
+#[derive(Debug, Default)]
+struct Service {
+    state: State,
+    ending: Option<Ending>,
+    history: RestartHistory,
+    /// How the process that runs is asked to end.
+    stop: StopPolicy,
+    /// What is known of its start.
+    attempt: Attempt,
 }
 
 /// The state machine of one bundle.

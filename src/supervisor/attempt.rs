@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use super::event::{Action, Announcement, Cause, ServiceId};
-use super::lifecycle::{End, State};
+use super::state::{End, State};
 
 /// How long a service runs, at the least, before its start has succeeded.
 pub(super) const SETTLING: Duration = Duration::from_secs(1);

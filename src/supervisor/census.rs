@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::event::ServiceId;
-use super::lifecycle::State;
+use super::state::State;
 
 #[derive(Debug, Default)]
 pub(super) struct Census {

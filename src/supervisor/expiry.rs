@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::event::{Action, Announcement, Cause, ServiceId};
-use super::lifecycle::{Ending, State};
-use super::shutdown::Phase;
+use super::state::{Ending, Phase, State};
 use super::{KILL_WAIT, Supervisor};
 
 impl State {

@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use super::census::Census;
 use super::event::ServiceId;
-use super::lifecycle::{End, Ending, Service, State};
 use super::order::Order;
-use super::shutdown::Phase;
-use super::{Policy, Supervisor};
+use super::state::{End, Ending, Phase, State};
+use super::{Policy, Service, Supervisor};
 
 /// Where a new policy differs from the old one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 
 use super::Supervisor;
 use super::event::ServiceId;
-use super::lifecycle::{End, Ending, State};
-use super::shutdown::Phase;
+use super::state::{End, Ending, Phase, State};
 
 impl Supervisor {
     pub(super) fn start_requested(&mut self, id: ServiceId) {

@@ -7,7 +7,7 @@ use crate::bundle::RestartPolicy;
 
 /// What is remembered of a service's restarts.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(super) struct RestartHistory {
     /// The restarts within the policy's span, oldest first; never more than its limit.
     recent: VecDeque<Instant>,
     /// How many there were since the last stable run.
@@ -18,7 +18,7 @@ pub(super) struct History {
     pub(super) count: u32,
 }
 
-impl History {
+impl RestartHistory {
     /// How long to wait before the next start; `None`: it stays down. `random` makes those
     /// delays differ that would otherwise come at once, in many containers or services.
     pub(super) fn next(
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_longest_and_then_it_is_enough() {
-        let (mut history, now) = (History::default(), Instant::now());
+        let (mut history, now) = (RestartHistory::default(), Instant::now());
         let policy = policy(RestartWhen::OnFailure);
         let mut next = |random| history.next(&policy, false, now, random);
         assert_eq!(next(0), Some(Duration::from_millis(400)));
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_stable_run_wipes_the_slate() {
-        let (mut history, begin) = (History::default(), Instant::now());
+        let (mut history, begin) = (RestartHistory::default(), Instant::now());
         let policy = policy(RestartWhen::Always);
         for _ in 0..3 {
             history.next(&policy, true, begin, 0).unwrap();
@@ -118,7 +118,9 @@ mod tests {
             (RestartWhen::Always, true, true),
         ] {
             let next = |succeeded| {
-                History::default().next(&policy(when), succeeded, Instant::now(), 0).is_some()
+                RestartHistory::default()
+                    .next(&policy(when), succeeded, Instant::now(), 0)
+                    .is_some()
             };
             assert_eq!((next(true), next(false)), (after_success, after_failure), "{when:?}");
         }

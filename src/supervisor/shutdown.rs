@@ -15,51 +15,11 @@
 use std::time::Instant;
 
 use super::event::{Action, Announcement, Cause, ServiceId};
-use super::lifecycle::{End, Ending, State};
+use super::state::{End, Ending, Phase, Stage, State};
 use super::{KILL_WAIT, Supervisor};
 use crate::bundle::{OnExit, RestartWhen};
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
-
-/// Where the bundle is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Up,
-    Stopping { deadline: Instant, stage: Stage, advance_at: Instant },
-    Sweeping { deadline: Instant },
-    Killing { give_up: Instant },
-    Down,
-}
-
-/// Whose turn to end it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// Nobody's yet.
-    Begun,
-    /// All of this stage and those before were asked.
-    Number(usize),
-    /// The strays were asked too, while this many services are still ending.
-    Rest { alive: usize },
-}
-
-impl Phase {
-    /// Until when the shutdown may go on.
-    pub(super) fn deadline(self) -> Option<Instant> {
-        match self {
-            Phase::Up | Phase::Down => None,
-            Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline } => Some(deadline),
-            Phase::Killing { give_up } => Some(give_up),
-        }
-    }
-
-    /// When it goes on by itself.
-    pub(super) fn due(self) -> Option<Instant> {
-        match self {
-            Phase::Stopping { deadline, advance_at, .. } => Some(advance_at.min(deadline)),
-            other => other.deadline(),
-        }
-    }
-}
 
 impl Supervisor {
     pub(super) fn shutdown_requested(

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::event::{Action, Announcement, ServiceId};
-use super::lifecycle::{End, State};
+use super::state::{End, State};
 use super::{EXECUTION_TIMEOUT, Supervisor};
 use crate::time_limit::TimeLimit;
 
