@@ -64,8 +64,8 @@ bench: build ## measure it beside its peers (as root); BENCH="start signal --qui
 	cargo run --release -q -p bench -- $(BENCH)
 
 image: ## the sidecars' image; LOCAL_BASES=1 makes its bases first, where no registry answers
-	arguments="$(if $(LOCAL_BASES),$$(sidecars/local_bases.sh))" && \
-		docker build $$arguments -f Dockerfile.sidecars -t $(IMAGE) .
+	arguments="$(if $(LOCAL_BASES),$$(sandbox/image/local_bases.sh))" && \
+		docker build $$arguments -f sandbox/Dockerfile.sidecars -t $(IMAGE) .
 
 sidecars: ## run that image as it is, closed to everything; end it with Ctrl-C
 	docker run --rm -it --name sidecars --read-only --cap-drop ALL \

@@ -406,7 +406,9 @@ fn open_port(line: &str) -> Option<String> {
 /// The addon as it is in the repository, which the image has a copy of.
 fn copy_addon(to: &Path) {
     std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/egress/egress")).unwrap() {
+    for entry in
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/sandbox/egress/egress")).unwrap()
+    {
         let entry = entry.unwrap();
         if entry.path().extension().is_some_and(|extension| extension == "py") {
             std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();

@@ -124,7 +124,7 @@ fn one_that_may_restart_comes_back_and_supervise_tells_of_it() {
     if !is_there() {
         return;
     }
-    let shipped = include_str!("../../sidecars/bundle.toml");
+    let shipped = include_str!("../../sandbox/image/bundle.toml");
     let name = "name = \"pipelock\"\n";
     let bundle = shipped.replace(name, &format!("{name}restart = \"on-failure\"\n"));
     assert_ne!(bundle, shipped);

@@ -310,7 +310,7 @@ fn what_happens_to_sidecars_is_told_to_both() {
     }
     let restarting = "name = \"git-gate\"\non-exit = \"ignore\"\n\
                       restart = { policy = \"on-failure\", max = 1, delay = \"100ms\" }\n";
-    let shipped = include_str!("../../sidecars/bundle.toml");
+    let shipped = include_str!("../../sandbox/image/bundle.toml");
     let world = Setup::new().bundle(&shipped.replace("name = \"git-gate\"\n", restarting)).start();
     let mut watch = Running::start(&world.sidecars, &[], &["supervise", "watch", "--json"]);
     let proposed = call(&world, "propose_egress_route", &route("late.example.com"));

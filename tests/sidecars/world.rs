@@ -306,7 +306,7 @@ impl Setup {
 
 /// The shipped configuration, with these hosts; the web's addresses are private ones.
 pub fn pipelock_config(hosts: &[&str]) -> String {
-    let shipped = include_str!("../../sidecars/pipelock.yaml");
+    let shipped = include_str!("../../sandbox/image/pipelock.yaml");
     let listed: String = hosts.iter().map(|host| format!("  - {host}\n")).collect();
     shipped
         .replace("  - nothing.invalid\n", &listed)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-#[path = "../../../tests/notices/mod.rs"]
+#[path = "../../../../tests/notices/mod.rs"]
 pub mod notices;
 
 /// gitleaks 8.30, from the variable GITLEAKS or from PATH.

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use harness::{Said, World};
 
-const SHIPPED: &str = include_str!("../../sidecars/pipelock.yaml");
+const SHIPPED: &str = include_str!("../../image/pipelock.yaml");
 const ROUTES: &str = "routes:\n  - host: B.example.com\n    paths: [/v1/]\n  \
                       - {host: b.example.com, paths: [/v2/]}\n  - host: \"*.example.org\"\n";
 

@@ -4,7 +4,7 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-#[path = "../../../tests/notices/mod.rs"]
+#[path = "../../../../tests/notices/mod.rs"]
 pub mod notices;
 pub mod stand_ins;
 

