@@ -7,11 +7,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 /// How long it takes until what is not watched is looked at again. Not so short that a lack that
 /// lasts keeps the machine busy, and short for a person.
@@ -119,6 +120,22 @@ impl Registry {
         again.tokens.insert(token);
         again.at.get_or_insert_with(|| Instant::now() + PERIOD);
     }
+}
+
+/// What of this there is to say of the descriptor now; nothing is waited for.
+pub(crate) fn look(fd: &impl AsFd, asked: PollFlags) -> rustix::io::Result<PollFlags> {
+    look_for(fd, asked, Duration::ZERO)
+}
+
+/// The same, after a wait for so long at the most. Not for an init that has begun to run.
+pub(crate) fn look_for(
+    fd: &impl AsFd,
+    asked: PollFlags,
+    most: Duration,
+) -> rustix::io::Result<PollFlags> {
+    let mut polled = [PollFd::new(fd, asked)];
+    rustix::event::poll(&mut polled, Some(&Timespec::try_from(most).unwrap_or_default()))?;
+    Ok(polled[0].revents())
 }
 
 impl AsRawFd for Poll {

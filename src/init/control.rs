@@ -10,14 +10,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 
 use super::own_file::OwnFile;
 use super::sockets::bind_unix;
 use super::token::Source;
 use super::waiting::Waiting;
 use crate::control::LONGEST_REQUEST;
-use crate::poll::Registry;
+use crate::poll::{Registry, look};
 use crate::supervisor::ServiceId;
 use crate::sys::peer;
 
@@ -373,10 +373,8 @@ impl Client {
     /// Whether nobody can take an answer any more: poll(2) says HUP when both directions are closed,
     /// whatever is still to be read. One that has only said its last word is still there.
     fn is_closed(&self) -> bool {
-        let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
         let gone = PollFlags::HUP | PollFlags::ERR;
-        poll(&mut polled, Some(&Timespec::default())).is_ok()
-            && polled[0].revents().intersects(gone)
+        look(&self.stream, PollFlags::empty()).is_ok_and(|seen| seen.intersects(gone))
     }
 
     /// Writes what there is room for. Whether it is still there.

@@ -5,10 +5,10 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use mio::{Interest, Token};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::poll::Registry;
+use crate::poll::{Registry, look};
 use crate::signal::Signal;
 use crate::supervisor::{ServiceId, Target};
 use crate::sys::process_ids::{group_of, session_of};
@@ -161,8 +161,7 @@ fn open_pidfd(pid: Pid, registry: &Registry, token: Token) -> io::Result<OwnedFd
 
 /// Whether the process has ended, reaped or not, pidfd_open(2).
 pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&at_once)) == Ok(1)
+    look(pidfd, PollFlags::IN).is_ok_and(|seen| !seen.is_empty())
 }
 
 impl Process {

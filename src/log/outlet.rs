@@ -18,13 +18,14 @@ use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
 use super::Channel;
+use crate::poll::{look, look_for};
 
 /// A write of this size to a pipe that poll(2) calls writable does not wait (`PIPE_BUF`).
 const SAFE_WRITE_BYTES: usize = 4096;
@@ -98,8 +99,7 @@ impl Outlet {
                 other => other?,
             },
             Way::Polled => {
-                let mut asked = [PollFd::new(&inherited, PollFlags::OUT)];
-                if poll(&mut asked, Some(&Timespec::default()))? == 0 {
+                if look(&inherited, PollFlags::OUT)?.is_empty() {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 rustix::io::write(inherited, &bytes[..bytes.len().min(SAFE_WRITE_BYTES)])?
@@ -188,8 +188,7 @@ impl Outlet {
             Way::Reopened(own) => own.as_fd(),
             _ => self.inherited,
         };
-        let span = Timespec::try_from(span).unwrap_or_default();
-        !matches!(poll(&mut [PollFd::new(&fd, PollFlags::OUT)], Some(&span)), Ok(0))
+        !look_for(&fd, PollFlags::OUT, span).is_ok_and(|seen| seen.is_empty())
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ::toml::de::{DeTable, DeValue};
@@ -65,8 +64,7 @@ pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
     service.liveness = live(section);
     service.watchdog = watchdog(section, service.readiness.as_ref());
     service.restart = restart(section);
-    service.stop_command =
-        section.get("stop-command").map(|_| super::service::words(section, "stop-command"));
+    service.stop_command = section.get("stop-command").map(|_| section.command("stop-command"));
     service.listen = listen(section, service.readiness.as_ref());
     service.instances = instances(section);
     service.drain = section.duration("drain").map_or(Duration::ZERO, |drain| drain.value);
@@ -276,11 +274,11 @@ fn probe(section: &mut Section) -> Option<Probe> {
         return target.map(|target| Probe::Http(check::HttpTarget { status, ..target }.into()));
     }
     if section.get("exec").is_some() {
-        return Some(Probe::Exec(super::service::words(section, "exec")));
+        return Some(Probe::Exec(section.command("exec")));
     }
     if let Some(Placed { value, span }) = section.string("unix") {
         section.check_socket_path(value, span);
     }
-    let file = super::service::absolute(section, "unix").map(|path: PathBuf| Probe::Unix(path));
-    file.or_else(|| super::service::absolute(section, "file").map(Probe::File))
+    let file = section.path("unix").map(Probe::Unix);
+    file.or_else(|| section.path("file").map(Probe::File))
 }

@@ -3,7 +3,6 @@
 use ::toml::de::DeValue;
 
 use super::section::{Placed, Section};
-use super::service;
 use crate::bundle::OnEvent;
 use crate::event_kind::EventKind;
 use crate::nearest::nearest;
@@ -23,10 +22,10 @@ pub(super) fn on_event(section: &mut Section) -> OnEvent {
         section.complain(value.span(), "`on-event` has a `command`, a `file`, or both");
     }
     let command = match section.get("command") {
-        Some(_) => service::words(section, "command"),
+        Some(_) => section.command("command"),
         None => Vec::new(),
     };
-    OnEvent { command, file: service::absolute(section, "file"), events: events(section) }
+    OnEvent { command, file: section.path("file"), events: events(section) }
 }
 
 fn events(section: &mut Section) -> Vec<EventKind> {

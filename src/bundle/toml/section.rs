@@ -1,6 +1,8 @@
 //! Reads one table of the file: each value by its key and kind, every wrong one a complaint.
 
+use std::ffi::OsString;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -87,6 +89,33 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
                 self.wrong(value, key, &example)
             }
         }
+    }
+
+    /// A program and its arguments.
+    pub(super) fn command(&mut self, key: &str) -> Vec<OsString> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        if let DeValue::String(text) = value.get_ref() {
+            let words: Vec<String> =
+                text.split_whitespace().map(|word| format!("{word:?}")).collect();
+            let message =
+                format!("`{key}` is a list, one item an argument: [{}]", words.join(", "));
+            self.complain(value.span(), message);
+            return Vec::new();
+        }
+        let words = self.strings(key).unwrap_or_default();
+        if words.first().is_none_or(|program| program.value.is_empty()) {
+            self.complain(value.span(), format!("`{key}` names no program"));
+        }
+        words.into_iter().map(|word| word.value.into()).collect()
+    }
+
+    /// An absolute path.
+    pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
+        let Placed { value, span } = self.string(key)?;
+        if !value.starts_with('/') {
+            self.complain(span, format!("`{key}` is an absolute path, one that begins with /"));
+        }
+        Some(value.into())
     }
 
     pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {

@@ -105,7 +105,7 @@ pub(super) fn service<'text>(
     let mut service = Service {
         name: name.unwrap_or_default(),
         command,
-        working_directory: absolute(section, "working-directory"),
+        working_directory: section.path("working-directory"),
         environment: environment(section),
         identity: identity(section),
         umask: umask(section),
@@ -157,31 +157,7 @@ fn command(section: &mut Section, span: Range<usize>) -> Vec<std::ffi::OsString>
     if section.get("command").is_none() {
         section.complain(span, "this [[service]] has no `command`");
     }
-    words(section, "command")
-}
-
-/// A program and its arguments.
-pub(super) fn words(section: &mut Section, key: &str) -> Vec<std::ffi::OsString> {
-    let Some(value) = section.get(key) else { return Vec::new() };
-    if let DeValue::String(text) = value.get_ref() {
-        let words: Vec<String> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
-        let message = format!("`{key}` is a list, one item an argument: [{}]", words.join(", "));
-        section.complain(value.span(), message);
-        return Vec::new();
-    }
-    let words = section.strings(key).unwrap_or_default();
-    if words.first().is_none_or(|program| program.value.is_empty()) {
-        section.complain(value.span(), format!("`{key}` names no program"));
-    }
-    words.into_iter().map(|word| word.value.into()).collect()
-}
-
-pub(super) fn absolute(section: &mut Section, key: &str) -> Option<PathBuf> {
-    let Placed { value, span } = section.string(key)?;
-    if !value.starts_with('/') {
-        section.complain(span, format!("`{key}` is an absolute path, one that begins with /"));
-    }
-    Some(value.into())
+    section.command("command")
 }
 
 fn environment(section: &mut Section) -> EnvironmentPlan {
