@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::diagnostics::Place;
 use crate::event_kind::EventKind;
 use crate::signal::Signal;
+use crate::words::Words;
 
 pub mod capability;
 pub mod check;
@@ -192,6 +194,11 @@ pub enum OnExit {
     Ignore,
 }
 
+impl Words for OnExit {
+    const TABLE: &'static [(OnExit, &'static str)] =
+        &[(OnExit::Shutdown, "shutdown"), (OnExit::Ignore, "ignore")];
+}
+
 /// Whether a service keeps running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ServiceType {
@@ -200,6 +207,11 @@ pub enum ServiceType {
     Daemon,
     /// It does something once; those that come after it start when it has succeeded.
     Oneshot,
+}
+
+impl Words for ServiceType {
+    const TABLE: &'static [(ServiceType, &'static str)] =
+        &[(ServiceType::Daemon, "daemon"), (ServiceType::Oneshot, "oneshot")];
 }
 
 /// What a service does when one that it requires has ended.
@@ -214,6 +226,14 @@ pub enum WhenRequiredExits {
     Restart,
 }
 
+impl Words for WhenRequiredExits {
+    const TABLE: &'static [(WhenRequiredExits, &'static str)] = &[
+        (WhenRequiredExits::Keep, "keep"),
+        (WhenRequiredExits::Stop, "stop"),
+        (WhenRequiredExits::Restart, "restart"),
+    ];
+}
+
 /// When a service starts again that has ended without being asked to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RestartWhen {
@@ -224,6 +244,14 @@ pub enum RestartWhen {
     OnFailure,
     /// In any case.
     Always,
+}
+
+impl Words for RestartWhen {
+    const TABLE: &'static [(RestartWhen, &'static str)] = &[
+        (RestartWhen::Never, "never"),
+        (RestartWhen::OnFailure, "on-failure"),
+        (RestartWhen::Always, "always"),
+    ];
 }
 
 /// Whether, how often and how fast a service is restarted.
@@ -276,6 +304,11 @@ pub enum LogMode {
     Json,
 }
 
+impl Words for LogMode {
+    const TABLE: &'static [(LogMode, &'static str)] =
+        &[(LogMode::Prefix, "prefix"), (LogMode::Json, "json"), (LogMode::Inherit, "inherit")];
+}
+
 /// What happens when the reader of the init's stdout or stderr falls behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFull {
@@ -284,6 +317,11 @@ pub enum LogFull {
     Block,
     /// Lines are dropped and counted; the count is logged when the reader is back.
     Drop,
+}
+
+impl Words for LogFull {
+    const TABLE: &'static [(LogFull, &'static str)] =
+        &[(LogFull::Block, "block"), (LogFull::Drop, "drop")];
 }
 
 /// Which variables a service gets: those of the init that match `pass` and not `drop`, then
@@ -348,6 +386,22 @@ pub enum Route {
     Reload,
     /// Taken as if the init had received this one: TERM or INT, which begin the shutdown.
     Become(Signal),
-    /// Dropped without a word.
+    /// Dropped, and not logged.
     Drop,
+}
+
+/// For people.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Route::Forward { to, as_signal: None } => write!(f, "to {}", to.join(", ")),
+            Route::Forward { to, as_signal: Some(signal) } => {
+                write!(f, "to {} as {signal}", to.join(", "))
+            }
+            Route::Restart(services) => write!(f, "restarts {}", services.join(", ")),
+            Route::Reload => f.write_str("the bundle is read again"),
+            Route::Become(signal) => write!(f, "taken as {signal}: begins the shutdown"),
+            Route::Drop => f.write_str("dropped"),
+        }
+    }
 }

@@ -33,7 +33,7 @@ mod stopping;
 pub use event::{Action, Announcement, Cause, Event, ServiceId, Target};
 pub use policy::{Otherwise, Policy, ServicePolicy, SignalRoute};
 pub use reload::Changes;
-pub use state::{End, State};
+pub use state::{End, State, StateKind};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

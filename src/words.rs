@@ -20,4 +20,12 @@ pub trait Words: Copy + PartialEq + 'static {
     fn all_words() -> Vec<&'static str> {
         Self::TABLE.iter().map(|(_, word)| *word).collect()
     }
+
+    /// All words, for people: `prefix, json or inherit`.
+    fn one_of() -> String {
+        let words = Self::all_words().join(", ");
+        words
+            .rsplit_once(", ")
+            .map_or(words.clone(), |(before, last)| format!("{before} or {last}"))
+    }
 }

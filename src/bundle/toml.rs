@@ -25,13 +25,6 @@ const TOP_KEYS: [&str; 3] = ["bundle", "service", "signals"];
 const BUNDLE_KEYS: [&str; 8] =
     ["name", "select-env", "socket", "on-event", "grace", "log", "on-exit", "log-full"];
 
-pub(super) const LOG_MODES: [(&str, LogMode); 3] =
-    [("prefix", LogMode::Prefix), ("json", LogMode::Json), ("inherit", LogMode::Inherit)];
-pub(super) const LOG_FULL: [(&str, LogFull); 2] =
-    [("block", LogFull::Block), ("drop", LogFull::Drop)];
-pub(super) const ON_EXIT: [(&str, OnExit); 2] =
-    [("shutdown", OnExit::Shutdown), ("ignore", OnExit::Ignore)];
-
 /// What is said elsewhere, as on the command line, in place of what the file says. It is checked
 /// like the file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,13 +110,13 @@ fn bundle<'text>(
     let mut section = Section::new(table, "[bundle]", diagnostics);
     section.only(&BUNDLE_KEYS, &[("services", "each service is a [[service]]")]);
     let grace = section.duration_up_to("grace", LONGEST_GRACE).map(|grace| grace.value);
-    let log = section.word("log", &LOG_MODES);
+    let log = section.word("log");
     let defaults = Defaults {
         overrides,
         grace: overrides.grace.or(grace).unwrap_or(DEFAULT_GRACE),
         log: overrides.log.or(log).unwrap_or_default(),
-        log_full: section.word("log-full", &LOG_FULL).unwrap_or_default(),
-        on_exit: section.word("on-exit", &ON_EXIT).unwrap_or_default(),
+        log_full: section.word("log-full").unwrap_or_default(),
+        on_exit: section.word("on-exit").unwrap_or_default(),
     };
     let name = section.string("name").map_or_else(|| stem(file), |name| name.value.to_owned());
     let select_env = section.string("select-env").map(|name| name.value.to_owned());

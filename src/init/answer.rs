@@ -13,23 +13,11 @@ use crate::exit::ExitStatus;
 use crate::plan::Plan;
 use crate::supervisor::{End, ServiceId, State};
 use crate::timeline::{self, Row, Span};
+use crate::words::Words;
 
 /// Where the service is in its life, in a word.
 pub(super) fn state(init: &Init, id: ServiceId) -> &'static str {
-    match init.supervisor.state(id) {
-        State::Waiting => "waiting",
-        State::Spawning { .. } => "starting",
-        State::Running { ready: false, .. } => "starting",
-        State::Running { ready: true, .. } => "ready",
-        State::Draining { .. } => "draining",
-        State::Stopping { .. } => "stopping",
-        State::Killed => "killed",
-        State::Backoff { .. } => "backoff",
-        State::Gone(End::Never) => "never started",
-        State::Gone(End::Done) => "done",
-        State::Gone(End::Failed) => "failed",
-        State::Gone(End::Stopped) => "stopped",
-    }
+    init.supervisor.state(id).kind().word()
 }
 
 /// What is wrong with the service; `None`: it is ready and well.

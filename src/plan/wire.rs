@@ -120,14 +120,8 @@ wire_struct!(HttpTarget { address, host, path, status });
 wire_struct!(Resolved { credentials, user, group, name, home, is_other_user });
 wire_struct!(Credentials { user, group, groups });
 
-wire_words!(EventKind);
+wire_words!(EventKind, LogFull, LogMode, OnExit, RestartWhen, ServiceType, WhenRequiredExits);
 wire_enum!(Account { 0 = Name(name), 1 = Id(id) });
-wire_enum!(OnExit { 0 = Shutdown, 1 = Ignore });
-wire_enum!(ServiceType { 0 = Daemon, 1 = Oneshot });
-wire_enum!(WhenRequiredExits { 0 = Keep, 1 = Stop, 2 = Restart });
-wire_enum!(RestartWhen { 0 = Never, 1 = OnFailure, 2 = Always });
-wire_enum!(LogMode { 0 = Inherit, 1 = Prefix, 2 = Json });
-wire_enum!(LogFull { 0 = Block, 1 = Drop });
 wire_enum!(Probe { 0 = Tcp(address), 1 = Unix(path), 2 = Http(target), 3 = Exec(command), 4 = File(path) });
 wire_enum!(Readiness { 0 = Check(check), 1 = Log(text), 2 = Descriptor(number), 3 = Systemd });
 wire_enum!(Listen { 0 = Tcp(address), 1 = Unix(path) });

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::time_limit::TimeLimit;
+use crate::words::Words;
 
 /// Where a service is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,39 @@ pub enum State {
     Gone(End),
 }
 
+/// The same, as clients of the control socket are told it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum StateKind {
+    Waiting,
+    Starting,
+    Ready,
+    Draining,
+    Stopping,
+    Killed,
+    Backoff,
+    Done,
+    Failed,
+    Stopped,
+    NeverStarted,
+}
+
+impl Words for StateKind {
+    const TABLE: &'static [(StateKind, &'static str)] = &[
+        (StateKind::Waiting, "waiting"),
+        (StateKind::Starting, "starting"),
+        (StateKind::Ready, "ready"),
+        (StateKind::Draining, "draining"),
+        (StateKind::Stopping, "stopping"),
+        (StateKind::Killed, "killed"),
+        (StateKind::Backoff, "backoff"),
+        (StateKind::Done, "done"),
+        (StateKind::Failed, "failed"),
+        (StateKind::Stopped, "stopped"),
+        (StateKind::NeverStarted, "never started"),
+    ];
+}
+
 /// How it came to be gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -74,6 +108,23 @@ pub(super) enum Ending {
 }
 
 impl State {
+    /// What clients are told of it.
+    pub fn kind(self) -> StateKind {
+        match self {
+            State::Waiting => StateKind::Waiting,
+            State::Spawning { .. } | State::Running { ready: false, .. } => StateKind::Starting,
+            State::Running { ready: true, .. } => StateKind::Ready,
+            State::Draining { .. } => StateKind::Draining,
+            State::Stopping { .. } => StateKind::Stopping,
+            State::Killed => StateKind::Killed,
+            State::Backoff { .. } => StateKind::Backoff,
+            State::Gone(End::Never) => StateKind::NeverStarted,
+            State::Gone(End::Done) => StateKind::Done,
+            State::Gone(End::Failed) => StateKind::Failed,
+            State::Gone(End::Stopped) => StateKind::Stopped,
+        }
+    }
+
     /// When it ends by itself.
     pub(super) fn until(self) -> Option<Instant> {
         match self {
@@ -149,5 +200,20 @@ impl Phase {
             Phase::Stopping { deadline, advance_at, .. } => Some(advance_at.min(deadline)),
             other => other.deadline(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_has_every_state() {
+        let text = include_str!("../../docs/control.md");
+        let begin = text.find("`waiting`, `starting`").unwrap();
+        let sentence = text[begin..].split('.').next().unwrap();
+        let documented: Vec<&str> = sentence.split('`').skip(1).step_by(2).collect();
+        assert_eq!(documented, StateKind::all_words());
+        assert_eq!(documented.len(), StateKind::NeverStarted as usize + 1);
     }
 }

@@ -15,6 +15,7 @@ use sidecar_init::plan::CommandOptions;
 use sidecar_init::signal::Signal;
 use sidecar_init::source::Source;
 use sidecar_init::supervisor::Target;
+use sidecar_init::words::Words;
 
 use crate::client_arguments::{self, ClientRequest, SUBCOMMANDS};
 
@@ -277,12 +278,8 @@ fn grace(source: &str, text: &str) -> Result<Duration, String> {
 }
 
 fn log_mode(text: &str) -> Result<LogMode, String> {
-    match text {
-        "prefix" => Ok(LogMode::Prefix),
-        "json" => Ok(LogMode::Json),
-        "inherit" => Ok(LogMode::Inherit),
-        _ => Err(format!("--log: \"{text}\" is no mode; write prefix, json or inherit")),
-    }
+    let wrong = || format!("--log: \"{text}\" is no mode; write {}", LogMode::one_of());
+    LogMode::from_word(text).ok_or_else(wrong)
 }
 
 fn value(name: &str, parser: &mut Parser) -> Result<OsString, String> {

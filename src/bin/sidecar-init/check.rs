@@ -44,7 +44,7 @@ fn text(plan: &Plan) -> String {
         }
     }
     for (signal, route) in &bundle.signals {
-        let _ = writeln!(text, "\n{signal}: {}", plan_json::describe(route));
+        let _ = writeln!(text, "\n{signal}: {}", route);
     }
     text
 }

@@ -9,9 +9,8 @@ use serde_json::{Map, Value, json};
 use sidecar_init::bundle::check::{Check, Probe, Readiness};
 use sidecar_init::bundle::environment::Variables;
 use sidecar_init::bundle::{
-    Account, EnvironmentPlan, LogFull, LogMode, OnEvent, OnExit, Place, ResourceLimit,
-    RestartPolicy, RestartWhen, Route, Service, ServiceType, WhenRequiredExits, capability,
-    resource,
+    Account, EnvironmentPlan, OnEvent, Place, ResourceLimit, RestartPolicy, RestartWhen, Service,
+    capability, resource,
 };
 use sidecar_init::identity::Resolved;
 use sidecar_init::plan::Plan;
@@ -32,7 +31,7 @@ pub(crate) fn plan(plan: &Plan) -> Value {
     let signals: Map<String, Value> = bundle
         .signals
         .iter()
-        .map(|(signal, route)| (signal.to_string(), Value::String(describe(route))))
+        .map(|(signal, route)| (signal.to_string(), json!(route.to_string())))
         .collect();
     json!({
         "name": bundle.name,
@@ -59,11 +58,11 @@ pub(crate) fn service(
     json!({
         "name": service.name,
         "command": words(&service.command),
-        "type": kind(service.kind),
+        "type": service.kind.word(),
         "instance_of": service.instance_of,
         "after": service.after,
         "requires": service.requires,
-        "when_required_exits": when_required_exits(service.when_required_exits),
+        "when_required_exits": service.when_required_exits.word(),
         "working_directory": service.working_directory,
         "environment": environment(&service.environment, files),
         "user": service.identity.user.as_ref().map(account),
@@ -88,10 +87,10 @@ pub(crate) fn service(
         "stop_command": service.stop_command.as_deref().map(words),
         "drain_seconds": seconds(service.drain),
         "grace_seconds": service.grace.map(seconds),
-        "on_exit": on_exit(service.on_exit),
+        "on_exit": service.on_exit.word(),
         "success_codes": service.success_codes,
-        "log": log_mode(service.log),
-        "log_full": log_full(service.log_full),
+        "log": service.log.word(),
+        "log_full": service.log_full.word(),
     })
 }
 
@@ -139,13 +138,11 @@ fn check(check: &Check) -> Value {
 }
 
 fn restart(policy: &RestartPolicy) -> Value {
-    let when = match policy.when {
-        RestartWhen::Never => return json!("never"),
-        RestartWhen::OnFailure => "on-failure",
-        RestartWhen::Always => "always",
-    };
+    if policy.when == RestartWhen::Never {
+        return json!(policy.when.word());
+    }
     json!({
-        "policy": when,
+        "policy": policy.when.word(),
         "max": policy.max,
         "within_seconds": seconds(policy.within),
         "delay_seconds": seconds(policy.delay),
@@ -157,20 +154,6 @@ fn limit(limit: &ResourceLimit) -> (String, Value) {
     let amount = |amount: Option<u64>| amount.map_or(json!("unlimited"), |amount| json!(amount));
     let both = json!({"soft": amount(limit.soft), "hard": amount(limit.hard)});
     (resource::name(limit.resource).to_owned(), both)
-}
-
-/// Where a signal goes, in words.
-pub(crate) fn describe(route: &Route) -> String {
-    match route {
-        Route::Forward { to, as_signal: None } => format!("to {}", to.join(", ")),
-        Route::Forward { to, as_signal: Some(signal) } => {
-            format!("to {} as {signal}", to.join(", "))
-        }
-        Route::Restart(services) => format!("restarts {}", services.join(", ")),
-        Route::Reload => "the bundle is read again".to_owned(),
-        Route::Become(signal) => format!("taken as {signal}: begins the shutdown"),
-        Route::Drop => "dropped".to_owned(),
-    }
 }
 
 fn words(words: &[OsString]) -> Value {
@@ -185,42 +168,5 @@ fn account((account, _): &(Account, Place)) -> String {
     match account {
         Account::Name(name) => name.clone(),
         Account::Id(id) => id.to_string(),
-    }
-}
-
-fn kind(kind: ServiceType) -> &'static str {
-    match kind {
-        ServiceType::Daemon => "daemon",
-        ServiceType::Oneshot => "oneshot",
-    }
-}
-
-fn when_required_exits(when: WhenRequiredExits) -> &'static str {
-    match when {
-        WhenRequiredExits::Keep => "keep",
-        WhenRequiredExits::Stop => "stop",
-        WhenRequiredExits::Restart => "restart",
-    }
-}
-
-fn on_exit(on_exit: OnExit) -> &'static str {
-    match on_exit {
-        OnExit::Shutdown => "shutdown",
-        OnExit::Ignore => "ignore",
-    }
-}
-
-fn log_mode(log: LogMode) -> &'static str {
-    match log {
-        LogMode::Inherit => "inherit",
-        LogMode::Prefix => "prefix",
-        LogMode::Json => "json",
-    }
-}
-
-fn log_full(full: LogFull) -> &'static str {
-    match full {
-        LogFull::Block => "block",
-        LogFull::Drop => "drop",
     }
 }

@@ -11,20 +11,8 @@ use super::section::{Placed, Section};
 use crate::bundle::check::{self, Check, Probe, Readiness};
 use crate::bundle::instances::{Instances, MOST_INSTANCES};
 use crate::bundle::listen::{FIRST_SOCKET, Listen};
-use crate::bundle::{RestartPolicy, RestartWhen, Service, ServiceType, WhenRequiredExits};
+use crate::bundle::{RestartPolicy, RestartWhen, Service, ServiceType};
 
-const TYPES: [(&str, ServiceType); 2] =
-    [("daemon", ServiceType::Daemon), ("oneshot", ServiceType::Oneshot)];
-const WHEN_REQUIRED_EXITS: [(&str, WhenRequiredExits); 3] = [
-    ("keep", WhenRequiredExits::Keep),
-    ("stop", WhenRequiredExits::Stop),
-    ("restart", WhenRequiredExits::Restart),
-];
-const RESTART: [(&str, RestartWhen); 3] = [
-    ("never", RestartWhen::Never),
-    ("on-failure", RestartWhen::OnFailure),
-    ("always", RestartWhen::Always),
-];
 const RESTART_KEYS: [&str; 5] = ["policy", "max", "within", "delay", "max-delay"];
 const PROBES: [&str; 5] = ["tcp", "unix", "http", "exec", "file"];
 const READY_KEYS: [&str; 9] =
@@ -55,9 +43,8 @@ pub(super) struct Named {
 
 /// Reads them into `service`, of which the rest has been read.
 pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
-    service.kind = section.word("type", &TYPES).unwrap_or_default();
-    service.when_required_exits =
-        section.word("when-required-exits", &WHEN_REQUIRED_EXITS).unwrap_or_default();
+    service.kind = section.word("type").unwrap_or_default();
+    service.when_required_exits = section.word("when-required-exits").unwrap_or_default();
     service.readiness = readiness(section, service);
     let start_timeout = section.duration("start-timeout").map(|timeout| timeout.value);
     service.start_timeout = start_timeout.or(service.readiness.as_ref().map(|_| START_TIMEOUT));
@@ -130,7 +117,7 @@ fn restart(section: &mut Section) -> RestartPolicy {
     let defaults = RestartPolicy::default();
     // restart = "always" says all that most people want to say.
     if let Some(DeValue::String(_)) = section.get("restart").map(|value| value.get_ref()) {
-        let when = section.word("restart", &RESTART).unwrap_or_default();
+        let when = section.word("restart").unwrap_or_default();
         return RestartPolicy { when, ..defaults };
     }
     let Some(table) = table(section, "restart", "policy = \"on-failure\"") else { return defaults };
@@ -142,7 +129,7 @@ fn restart(section: &mut Section) -> RestartPolicy {
     };
     let delay = span(section, "delay", defaults.delay);
     RestartPolicy {
-        when: section.word("policy", &RESTART).unwrap_or(RestartWhen::OnFailure),
+        when: section.word("policy").unwrap_or(RestartWhen::OnFailure),
         max: number.and_then(|number| u32::try_from(number).ok()).unwrap_or(defaults.max),
         within: span(section, "within", defaults.within),
         delay,

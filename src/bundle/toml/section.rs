@@ -13,6 +13,7 @@ use crate::bundle::listen::LONGEST_SOCKET_PATH;
 use crate::diagnostics::{Diagnostics, Place};
 use crate::duration::{self, LONGEST};
 use crate::nearest::nearest;
+use crate::words::Words;
 
 /// What a value takes beside its text.
 const VALUE_BYTES: usize = 32;
@@ -192,15 +193,16 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
     }
 
     /// One of a few words.
-    pub(super) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Words>(&mut self, key: &str) -> Option<T> {
         let text = self.string(key)?;
-        let found = words.iter().find(|(word, _)| *word == text.value);
+        let found = T::from_word(text.value);
         if found.is_none() {
-            let words: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            let words: Vec<String> =
+                T::all_words().iter().map(|word| format!("\"{word}\"")).collect();
             let message = format!("`{key}` is one of {}, not \"{}\"", words.join(", "), text.value);
             self.complain(text.span, message);
         }
-        found.map(|(_, value)| *value)
+        found
     }
 
     /// A list of texts. What is wrong with one of them does not hide the others.

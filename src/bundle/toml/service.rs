@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 
+use super::Defaults;
 use super::life::{self, Named};
 use super::section::{Placed, Section, integer_in};
-use super::{Defaults, LOG_FULL, LOG_MODES, ON_EXIT};
 use crate::bundle::{
     Account, EnvironmentPlan, Identity, MAIN, ResourceLimit, Service, capability, resource,
 };
@@ -101,7 +101,7 @@ pub(super) fn service<'text>(
         let message = format!("`grace` of a service lies within the bundle's, which is {most}{by}");
         section.complain(grace.span.clone(), message);
     }
-    let log = section.word("log", &LOG_MODES);
+    let log = section.word("log");
     let mut service = Service {
         name: name.unwrap_or_default(),
         command,
@@ -119,10 +119,10 @@ pub(super) fn service<'text>(
         parent_death_signal: section.parsed("parent-death-signal").map(|signal| signal.value),
         stop_signal: stop_signal(section),
         grace: grace.map(|grace| grace.value),
-        on_exit: section.word("on-exit", &ON_EXIT).unwrap_or(defaults.on_exit),
+        on_exit: section.word("on-exit").unwrap_or(defaults.on_exit),
         success_codes: success_codes(section),
         log: defaults.overrides.log.or(log).unwrap_or(defaults.log),
-        log_full: section.word("log-full", &LOG_FULL).unwrap_or(defaults.log_full),
+        log_full: section.word("log-full").unwrap_or(defaults.log_full),
         ..Service::default()
     };
     let named = life::read(section, &mut service);

@@ -11,6 +11,7 @@ use crate::bundle::{
     WhenRequiredExits,
 };
 use crate::signal::Signal;
+use crate::words::Words;
 
 const SAMPLE: &str = r#"
 [bundle]
@@ -391,6 +392,33 @@ fn the_documentation_has_every_key_and_no_other() {
     let documented: std::collections::BTreeSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert_eq!(documented, keys().collect());
+}
+
+#[test]
+fn the_documentation_has_every_word_and_no_other() {
+    fn words<T: Words>() -> Vec<String> {
+        T::all_words().iter().map(|word| format!("`\"{word}\"`")).collect()
+    }
+    let text = include_str!("../../../docs/bundle.md");
+    for (key, words) in [
+        ("log", words::<LogMode>()),
+        ("log-full", words::<LogFull>()),
+        ("on-exit", words::<OnExit>()),
+        ("type", words::<ServiceType>()),
+        ("when-required-exits", words::<WhenRequiredExits>()),
+        ("restart", words::<RestartWhen>()),
+        ("policy", words::<RestartWhen>()),
+    ] {
+        let row = format!("| `{key}` | `\"");
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with(&row)).collect();
+        assert!(!rows.is_empty(), "{key}");
+        for row in rows {
+            let cell = row.split(" | ").nth(1).unwrap();
+            let documented: Vec<&str> =
+                cell.split(", ").filter(|word| word.starts_with("`\"")).collect();
+            assert_eq!(documented, words, "{row}");
+        }
+    }
 }
 
 #[test]
