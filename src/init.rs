@@ -1,119 +1,79 @@
-//! The reactor: turns what the kernel reports into the core's events, and the core's orders
-//! into system calls. It waits in one place only, the poll in `Init::turn`.
+//! The reactor: turns what the kernel reports into the core's events, and the core's actions
+//! into system calls. It waits in one place only, the poll in `EventLoop::wait`.
+//!
+//! Its components know nothing of each other, with few exceptions, and nothing of [`Init`], which
+//! routes between them: reports go to whom they concern, what that has learnt goes to the core, and
+//! the core's actions go to whoever carries them out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest};
+use rustix::process::Pid;
+use serde_json::{Value, json};
 
+use crate::announcement::{self, Weight};
+use crate::bundle::check::{Probe, Purpose};
+use crate::bundle::{LogMode, RestartWhen};
 use crate::cgroup::OutOfMemory;
 use crate::error_text::error_text;
-use crate::exit::Remap;
-use crate::log::{Channel, Logs, Voice};
+use crate::exit::{ExitStatus, INIT_FAILED};
+use crate::log::{Channel, Logs, TimeStamp, Voice};
 use crate::plan::Plan;
-use crate::poll::Poll;
+use crate::probe;
+use crate::record::Record;
 use crate::signal::Signal;
-use crate::source::Source as BundleSource;
-use crate::supervisor::{Event, ServiceId, Supervisor};
-use crate::sys::descriptors;
-use crate::sys::signals::{self, Received, Signals};
+use crate::supervisor::{
+    Action, Announcement, Cause, Changes, End, Event, ServiceId, State, Supervisor, Target,
+};
+use crate::sys::{descriptors, memory, signals};
+use crate::termination_log;
 
-mod announce;
+mod announcer;
 mod answer;
 mod attendance;
-mod checking;
-mod checks;
+mod children;
 mod control;
-mod event_file;
+mod event_loop;
 mod finish;
-mod helpers;
+mod health;
 mod history;
-mod hooks;
 mod launch;
-mod lineage;
-mod notification;
-mod obey;
+mod learnt;
+mod options;
 mod own_file;
-mod processes;
-mod reap;
 mod reload;
-mod remnants;
-mod repeats;
 mod serve;
-mod sockets;
-mod starts;
-mod terminal;
 mod timer;
 mod token;
-mod tree;
-mod upward;
 mod waiting;
-mod watchdogs;
-mod watching;
 
 // For the fuzz target and `tests/parsers.rs` alone, which see only what is public.
 #[doc(hidden)]
-pub use notification::{Said, parse as parse_notification};
+pub use health::{Said, parse_notification};
+pub use options::{Options, Socket};
 
-use attendance::Attendance;
-use checks::Checks;
-use control::Control;
-use event_file::EventFile;
-use helpers::Helpers;
-use history::History;
-use hooks::Hooks;
-use lineage::Lineage;
-use processes::Processes;
+use announcer::parent::{BundleState, Parent};
+use announcer::{Announcer, is_wanted};
+use children::{Children, Ended, Leave, Next, Owner, Role, StartFailure, lives, raw};
+use control::{Control, Mode};
+use event_loop::EventLoop;
+use finish::LastOutput;
+use health::{Health, Request};
+use launch::Launcher;
+use learnt::{Learnt, Remark, Scheduled, Topic};
+use own_file::{OwnFile, look_at};
 use reload::Reloads;
-use remnants::Remnants;
-use repeats::Repeats;
-use sockets::Sockets;
-use starts::Starts;
-use terminal::Terminal;
-use timer::Timer;
 use token::Source;
-use upward::Upward;
-use watchdogs::Watchdogs;
 
-/// How many kernel reports one poll takes.
-const EVENTS: usize = 64;
 /// How often one turn polls again at the most: a crowd that never stops reporting does not hold
 /// up what is due.
 const MOST_POLLS: usize = 256;
-
-/// How the init is to behave, apart from what it runs.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Exit codes to be replaced.
-    pub remap: Remap,
-    /// Where the closing record goes besides stderr; absolute, since the init leaves its working
-    /// directory.
-    pub termination_log: Option<PathBuf>,
-    /// What is there while every service is ready and well.
-    pub ready_file: Option<PathBuf>,
-    /// Say only what went wrong, and the closing record.
-    pub quiet: bool,
-    /// Whether colours are welcome where the output is a terminal.
-    pub colour: bool,
-    /// What to read again at a reload; without it there is none.
-    pub source: Option<BundleSource>,
-    /// What is odd about the plan, a line each, to be said first.
-    pub warnings: Vec<String>,
-    /// Where to open a control socket, for a bundle.
-    pub socket: Option<Socket>,
-}
-
-/// Where the control socket is to be.
-#[derive(Clone, Debug)]
-pub struct Socket {
-    /// In the file system; the first at which it can be made.
-    pub places: Vec<PathBuf>,
-    /// Whether somebody asked for it; if not, it is no pity if it can't be made.
-    pub is_wanted: bool,
-}
+/// How many zombies are reaped before signals and deadlines have their turn. A storm of orphans
+/// takes more turns, and none of them long.
+const MOST_REAPED: usize = 128;
 
 /// A bundle, ready to be run by this process.
 #[derive(Debug)]
@@ -122,46 +82,20 @@ pub struct Init {
     options: Options,
     started: Instant,
     supervisor: Supervisor,
-    /// What was learnt and is to be told to the core in the next turn.
-    facts: Vec<Event>,
-    poll: Poll,
-    signals: Signals,
-    timer: Timer,
-    attendance: Attendance,
-    processes: Processes,
-    remnants: Remnants,
-    /// Children that have not executed their program yet.
-    starts: Starts,
-    helpers: Helpers,
-    lineage: Lineage,
-    checks: Checks,
-    watchdogs: Watchdogs,
-    upward: Upward,
-    /// By which services notify us, in the bundle's order.
-    notifications: Vec<Option<notification::Channel>>,
-    terminal: Option<Terminal>,
-    sockets: Sockets,
+    /// What was learnt and is to be told to the core in the next decision.
+    learnt: Learnt,
+    event_loop: EventLoop,
+    children: Children,
+    health: Health,
     logs: Logs,
-    /// What services have as their standard input.
-    empty_input: Option<OwnedFd>,
-    /// Whether waiting zombies, signals or output were left for the next turn.
-    unfinished: Unfinished,
-    history: History,
-    hooks: Hooks,
-    event_file: EventFile,
+    announcer: Announcer,
+    launcher: Launcher,
     reloads: Reloads,
-    repeats: Repeats,
     control: Option<Control>,
     /// Clients that have something to say, or have room again.
     busy_clients: Vec<usize>,
-    /// Services that have said more than was read in one turn.
-    talkative: Vec<ServiceId>,
-    /// Strays that were asked to end, so that none is asked twice, and when each has started.
-    asked: BTreeMap<i32, u64>,
-    killing: bool,
+    unfinished: Unfinished,
     out_of_memory: OutOfMemory,
-    /// Why what is orphaned below goes to another process, if it does.
-    orphans_are_lost: Option<io::Error>,
     /// Why each service could not be started that could not, the last time.
     refusals: BTreeMap<ServiceId, String>,
 }
@@ -185,7 +119,7 @@ impl Init {
     /// # Errors
     /// If the kernel refuses what the loop can't do without: an epoll or a signalfd; or a socket
     /// that a service wants to be held for it.
-    pub fn new(plan: Plan, options: Options) -> io::Result<Init> {
+    pub fn new(plan: Plan, mut options: Options) -> io::Result<Init> {
         signals::block_all();
         signals::reset_dispositions();
         if !plan.is_one_command {
@@ -195,55 +129,41 @@ impl Init {
             // starts where we are, so we leave later.
             leave_directory();
         }
-        let orphans_are_lost = become_reaper().err();
-        let mut sockets = Sockets::default();
-        sockets.open(&plan).map_err(io::Error::other)?;
-        let poll = Poll::new()?;
-        let signals = Signals::open()?;
-        poll.registry().register(&signals, Source::Signals.token(), Interest::READABLE);
-        let voice =
-            Voice { json: plan.bundle.log == crate::bundle::LogMode::Json, colour: options.colour };
+        let mut learnt = Learnt::default();
+        std::mem::take(&mut options.warnings).into_iter().for_each(|text| learnt.remark(text));
+        if let Err(error) = become_reaper() {
+            learnt.remark(format!(
+                "can't become the reaper of orphans: {}; what a service leaves behind goes to \
+                 another process, and may outlive the shutdown",
+                error_text(&error)
+            ));
+        }
+        let launcher = Launcher::new(&plan)?;
+        let started = Instant::now();
+        let event_loop = EventLoop::open(started)?;
+        let voice = Voice { json: plan.bundle.log == LogMode::Json, colour: options.colour };
         let sinks = Channel::BOTH.map(|channel| Source::Sink(channel).token());
-        let upward = match plan.is_one_command {
-            true => Upward::default(),
-            false => Upward::new(options.ready_file.clone())?,
+        let parent = match plan.is_one_command {
+            true => Parent::default(),
+            false => Parent::new(options.ready_file.clone())?,
         };
         Ok(Init {
             supervisor: Supervisor::new(plan.policy.clone()),
-            terminal: plan.foreground.and_then(|_| Terminal::open()),
             plan,
             options,
-            started: Instant::now(),
-            facts: Vec::new(),
-            poll,
-            signals,
-            timer: Timer::default(),
-            attendance: Attendance::new(Instant::now()),
-            processes: Processes::default(),
-            remnants: Remnants::default(),
-            starts: Starts::default(),
-            helpers: Helpers::default(),
-            lineage: Lineage::default(),
-            checks: Checks::default(),
-            watchdogs: Watchdogs::default(),
-            upward,
-            notifications: Vec::new(),
-            sockets,
+            started,
+            learnt,
+            event_loop,
+            children: Children::default(),
+            health: Health::new(started),
             logs: Logs::new(voice, sinks),
-            empty_input: None,
-            unfinished: Unfinished::default(),
-            history: History::default(),
-            hooks: Hooks::default(),
-            event_file: EventFile::default(),
+            announcer: Announcer::new(parent),
+            launcher,
             reloads: Reloads::default(),
-            repeats: Repeats::default(),
             control: None,
             busy_clients: Vec::new(),
-            talkative: Vec::new(),
-            asked: BTreeMap::new(),
-            killing: false,
+            unfinished: Unfinished::default(),
             out_of_memory: OutOfMemory::default(),
-            orphans_are_lost,
             refusals: BTreeMap::new(),
         })
     }
@@ -251,25 +171,16 @@ impl Init {
     /// Runs the bundle to its end, and returns the code to exit with. From here on nothing may
     /// fail: if PID 1 ends, the kernel kills the container (pid_namespaces(7)).
     pub fn run(mut self) -> u8 {
-        for warning in std::mem::take(&mut self.options.warnings) {
-            self.say(&warning);
-        }
-        if let Some(error) = self.orphans_are_lost.take() {
-            self.say(&format!(
-                "can't become the reaper of orphans: {}; what a service leaves behind goes to \
-                 another process, and may outlive the shutdown",
-                error_text(&error)
-            ));
-        }
+        self.say_remarks();
         self.open_control();
         // Before anything is started: with too little memory a command may be killed at once.
         self.out_of_memory = OutOfMemory::watch();
         self.decide(&[], Instant::now());
-        let mut events = Events::with_capacity(EVENTS);
+        let mut events = EventLoop::room();
         while self.supervisor.outcome().is_none() {
             self.turn(&mut events);
         }
-        self.finish(&mut events)
+        self.finish()
     }
 
     fn open_control(&mut self) {
@@ -278,7 +189,7 @@ impl Init {
         };
         let mut refusals = Vec::new();
         for path in &socket.places {
-            match Control::open(path, self.poll.registry()) {
+            match Control::open(path, self.event_loop.registry()) {
                 Ok(control) => {
                     self.control = Some(control);
                     return self.logs.keep(self.plan.bundle.services.len());
@@ -296,16 +207,16 @@ impl Init {
     fn turn(&mut self, events: &mut Events) {
         // Also for the first turn: what was started at the beginning has a time to start in.
         let deadline = self.deadline();
-        self.attendance.leave(deadline);
-        self.timer.set(deadline, self.poll.registry(), Source::Timer.token());
-        self.wait(events);
+        let has_work = self.has_work();
+        self.event_loop.wait(deadline, has_work, events);
         // Whose time is up by now is decided when all that happened until now is known, so the
         // clock is read before the facts are.
         let now = Instant::now();
-        if let Some(gap) = self.attendance.come_back(now) {
-            self.put_off(gap, now);
+        if let Some(gap) = self.event_loop.gap(now) {
+            self.supervisor.put_off(gap, now);
+            self.components().into_iter().for_each(|component| component.put_off(gap, now));
         }
-        for id in std::mem::take(&mut self.talkative) {
+        for id in self.health.take_unread() {
             self.read_notifications(id);
         }
         self.learn(events);
@@ -316,59 +227,63 @@ impl Init {
             self.logs.look_ahead();
             self.hear_logs();
         }
-        let mut received = Vec::new();
-        self.read_signals(&mut received);
-        self.reap_orphans();
-        self.run_due_checks(now);
-        self.run_hooks(now);
-        self.write_events(now);
-        self.start_held_up(now);
+        let received = self.read_signals();
+        self.reap();
+        let requests = self.health.run_due_checks(
+            &self.plan,
+            self.event_loop.registry(),
+            now,
+            &mut self.learnt,
+        );
+        self.help_to_check(requests);
+        self.tell_of_events(now);
+        for id in self.children.take_free(now) {
+            self.spawn(id);
+        }
         self.decide(&received, now);
         self.go_on_with_reload(now);
         self.say_repeats(now);
         self.pass_on_output();
         self.serve(now);
-        self.tell_upward();
+        self.tell_parent(now);
+        self.say_remarks();
     }
 
-    /// The init did not run for so long until now, and most likely nobody else did: what anybody
-    /// was given time for takes so much longer.
-    fn put_off(&mut self, gap: Duration, now: Instant) {
-        self.supervisor.put_off(gap, now);
-        self.checks.put_off(gap, now);
-        self.watchdogs.put_off(gap, now);
-        self.remnants.put_off(gap);
-        self.hooks.put_off(gap);
-        self.event_file.put_off(gap);
-        self.upward.put_off(gap);
-        self.reloads.put_off(gap);
-        if let Some(control) = &mut self.control {
-            control.put_off(gap);
-        }
+    /// All that have deadlines of their own, beside the core and the poll.
+    fn components(&mut self) -> Vec<&mut dyn Scheduled> {
+        let control = self.control.as_mut().map(|control| control as &mut dyn Scheduled);
+        let others: [&mut dyn Scheduled; 4] =
+            [&mut self.children, &mut self.health, &mut self.announcer, &mut self.reloads];
+        others.into_iter().chain(control).collect()
     }
 
     /// When something is to be done next, whatever happens until then.
-    fn deadline(&self) -> Option<Instant> {
-        let deadlines = [
-            self.supervisor.deadline(),
-            self.checks.deadline(),
-            self.watchdogs.deadline(),
-            self.remnants.deadline(),
-            self.control_deadline(),
-            self.hooks.deadline(),
-            self.event_file.deadline(),
-            self.reloads.deadline(),
-            self.repeats.deadline(),
-            self.poll.deadline(),
-            self.upward.deadline(),
-        ];
-        deadlines.into_iter().flatten().min()
+    fn deadline(&mut self) -> Option<Instant> {
+        let own = [self.supervisor.deadline(), self.event_loop.poll.deadline()];
+        let others = self.components().into_iter().map(|component| component.deadline());
+        own.into_iter().chain(others).flatten().min()
+    }
+
+    /// Whether there is something to do without waiting for a report.
+    fn has_work(&self) -> bool {
+        let Unfinished { reaping, signals, output, reload, clients, end } = self.unfinished;
+        let is_told = self.health.has_unread() || !self.learnt.facts.is_empty() || end;
+        let is_asked = clients || !self.busy_clients.is_empty() || self.announcer.is_due();
+        reaping || signals || output || reload || is_told || is_asked
     }
 
     /// Passes on what the services have written, and takes note of who is ready by that.
     fn pass_on_output(&mut self) {
-        self.unfinished.output = self.logs.pump(self.poll.registry());
+        self.unfinished.output = self.logs.pump(self.event_loop.registry());
         self.hear_logs();
+    }
+
+    /// Services that have written the line that says that they are ready.
+    fn hear_logs(&mut self) {
+        for id in self.logs.take_heard() {
+            self.learn_start_of(id);
+            self.learnt.facts.push(Event::Ready(id));
+        }
     }
 
     /// Takes in what the poll has reported.
@@ -381,13 +296,21 @@ impl Init {
     fn learn_of(&mut self, source: Source) {
         match source {
             Source::Signals => self.unfinished.signals = true,
-            Source::Timer => self.timer.rang(),
-            Source::Start(pid) => self.start_went_on(pid),
-            Source::Reload => self.reload_went_on(),
+            Source::Timer => self.event_loop.timer.rang(),
+            Source::Start(pid) => {
+                if let Some(pid) = Pid::from_raw(pid) {
+                    self.start_went_on(pid);
+                }
+            }
+            Source::Reload => self.unfinished.reload = self.reloads.read(),
             Source::Process(id) => self.reap_service(id),
             Source::Stream(place) => self.logs.readable(place),
-            Source::Sink(channel) => self.logs.writable(channel, self.poll.registry()),
-            Source::Check(id, purpose) => self.check_went_on(id, purpose),
+            Source::Sink(channel) => self.logs.writable(channel, self.event_loop.registry()),
+            Source::Check(id, purpose) => {
+                let check = (id, purpose);
+                let requests = self.health.check_went_on(check, &self.plan, &mut self.learnt);
+                self.help_to_check(requests);
+            }
             Source::Notification(id) => self.read_notifications(id),
             Source::Listener => self.unfinished.clients = true,
             Source::Client(number) => self.busy_clients.push(number),
@@ -396,90 +319,746 @@ impl Init {
 
     /// All that has come since the poll, without waiting.
     fn poll_again(&mut self) {
-        let mut events = Events::with_capacity(EVENTS);
+        let mut events = EventLoop::room();
         for _ in 0..MOST_POLLS {
-            // An interrupted poll has not looked at all.
-            if self.poll.poll(&mut events, Some(Duration::ZERO)).is_err() {
-                continue;
-            }
+            let more = self.event_loop.look(&mut events);
             self.learn(&events);
-            // epoll_wait(2) gives as many as there are, or as it may.
-            if events.iter().count() < EVENTS {
+            if !more {
                 return;
             }
         }
     }
 
-    /// The only place where the init waits.
-    fn wait(&mut self, events: &mut Events) {
-        let Unfinished { reaping, signals, output, reload, clients, end } = self.unfinished;
-        let is_asked = clients || !self.busy_clients.is_empty() || self.has_events_to_tell();
-        let is_told = !self.talkative.is_empty() || !self.facts.is_empty() || end;
-        let at_once = reaping || signals || output || reload || is_asked || is_told;
-        let timeout = if at_once { Some(Duration::ZERO) } else { self.timer.poll_timeout() };
-        // EINTR is the one error that can come (epoll_wait(2)): whoever stops and continues us, or
-        // traces us, causes it even with every signal blocked. What has happened meanwhile is not
-        // reported then; before anything is decided by the clock, it is asked for.
-        if self.poll.poll(events, timeout).is_err() {
-            events.clear();
+    /// Looks at what the kernel could not watch, or what failed when there was something to do for
+    /// it, without a report, until it works.
+    fn look_again(&mut self) {
+        for token in self.event_loop.poll.take_due(Instant::now()) {
+            let source = Source::of(token);
+            // First, so that nothing that comes in between is missed. Whoever is gone by now is left
+            // out.
+            if let Some(fd) = self.descriptor(source) {
+                self.event_loop.registry().register(&fd, token, interest(source));
+            }
+            self.learn_of(source);
+            // SIGCHLD may be what was missed.
+            self.unfinished.reaping |= source == Source::Signals;
+        }
+        if let Some(error) = self.event_loop.poll.take_refusal() {
+            let error = error_text(&error);
+            self.say(&format!(
+                "epoll_ctl(2): {error}; what the kernel can't watch is looked at ten times a second"
+            ));
         }
     }
 
-    /// Takes what signals are waiting, a batch at a time. SIGCHLD only says that there is
-    /// something to reap; several may have become one (signal(7)).
-    fn read_signals(&mut self, received: &mut Vec<Received>) {
-        if !self.unfinished.signals {
-            return;
+    fn descriptor(&self, source: Source) -> Option<RawFd> {
+        match source {
+            Source::Signals => Some(self.event_loop.signals.as_raw_fd()),
+            // The poll's own timeout stands in for it.
+            Source::Timer => None,
+            Source::Start(pid) => self.children.start_descriptor(pid),
+            Source::Reload => self.reloads.descriptor(),
+            Source::Process(id) => self.children.descriptor(id),
+            Source::Stream(place) => self.logs.stream_descriptor(place),
+            Source::Sink(channel) => self.logs.sink_descriptor(channel),
+            Source::Check(id, purpose) => self.health.check_descriptor(id, purpose),
+            Source::Notification(id) => self.health.notification_descriptor(id),
+            Source::Listener => self.control.as_ref().map(|control| control.descriptor()),
+            Source::Client(number) => self.control.as_ref()?.client_descriptor(number),
         }
-        self.unfinished.signals = self.signals.read(received).unwrap_or_else(|_| {
-            self.poll.registry().look_again(Source::Signals.token());
-            false
-        });
-        let own = std::process::id();
-        let before = received.len();
-        received.retain(|received| received.signal != Signal::CHLD);
-        self.unfinished.reaping |= received.len() < before;
-        // Our own write to a pipe without a reader, or our own stop for job control.
-        received.retain(|received| received.sender != own);
+    }
+
+    fn read_signals(&mut self) -> Vec<Signal> {
+        if !self.unfinished.signals {
+            return Vec::new();
+        }
+        let (received, has_child, more) = self.event_loop.read_signals();
+        self.unfinished.signals = more;
+        self.unfinished.reaping |= has_child;
+        received
     }
 
     /// Tells the core all that was learnt. Exits come before signals: a service that has ended
     /// by now did so without the signal that was only just read. All that happened before
     /// `now` is among it.
-    fn decide(&mut self, received: &[Received], now: Instant) {
-        let mut orders = Vec::new();
-        for event in std::mem::take(&mut self.facts) {
-            self.supervisor.handle(event, now, &mut orders);
+    fn decide(&mut self, received: &[Signal], now: Instant) {
+        let mut actions = Vec::new();
+        for event in std::mem::take(&mut self.learnt.facts) {
+            self.supervisor.handle(event, now, &mut actions);
         }
         if std::mem::take(&mut self.unfinished.end) {
             // What has ended is announced first: that may be told to the outside by a child.
-            self.obey(std::mem::take(&mut orders));
-            if !self.has_events_to_tell() {
-                self.supervisor.handle(Event::TreeEmpty, now, &mut orders);
+            self.execute(std::mem::take(&mut actions), now);
+            if !self.announcer.is_due() {
+                self.supervisor.handle(Event::TreeEmpty, now, &mut actions);
             }
         }
-        for Received { signal, .. } in received {
+        for signal in received {
             if *signal == Signal::CONT
-                && let Some(terminal) = &self.terminal
+                && let Some(terminal) = &self.launcher.terminal
             {
                 terminal.after_continue();
             }
-            self.supervisor.handle(Event::Signaled(*signal), now, &mut orders);
+            self.supervisor.handle(Event::Signaled(*signal), now, &mut actions);
         }
-        self.supervisor.tick(now, &mut orders);
-        self.obey(orders);
+        self.supervisor.tick(now, &mut actions);
+        self.execute(actions, now);
+    }
+
+    /// Carries out what the core has decided.
+    fn execute(&mut self, actions: Vec<Action>, now: Instant) {
+        for action in actions {
+            match action {
+                Action::Spawn(id) => {
+                    let name = self.plan.name(id);
+                    if !self.children.hold_up(id, &name, Instant::now()) {
+                        self.spawn(id);
+                    }
+                }
+                Action::CancelStart(id) => {
+                    if self.children.cancel_start(id) {
+                        self.learnt.facts.push(Event::SpawnFailed(id, INIT_FAILED));
+                    }
+                }
+                Action::Signal(id, signal, target) => self.signal(id, signal, target),
+                Action::RunStopCommand(id) => self.run_stop_command(id),
+                Action::Kill(id) => {
+                    self.signal(id, Signal::KILL, Target::Process);
+                    self.signal(id, Signal::KILL, Target::Group);
+                }
+                // The same batch of facts may have brought the news that there is no rest.
+                Action::TerminateRest if self.supervisor.outcome().is_some() => {}
+                Action::TerminateRest => {
+                    if !self.children.has_services() {
+                        self.announcer.pause(Instant::now());
+                    }
+                    if self.children.terminate_rest() {
+                        self.tree_is_empty();
+                    }
+                }
+                Action::KillAll => {
+                    self.announcer.give_up(Instant::now(), &mut self.learnt);
+                    self.children.kill_all(&self.plan, &mut self.learnt);
+                }
+                Action::Reload => {
+                    // It says in the log what came of it.
+                    let _ = self.ask_for_reload(None);
+                }
+                Action::CancelReload => {
+                    self.reloads.cancel();
+                    self.go_on_with_reload(now);
+                }
+                Action::CheckReadiness(id) => {
+                    self.health.check_readiness(&self.plan, id, Instant::now());
+                }
+                Action::CheckLiveness(id) => {
+                    self.health.check_liveness(&self.plan, id, Instant::now());
+                }
+                Action::EndChecks => {
+                    self.children.end_checks();
+                    self.health.end_checks();
+                }
+                Action::Announce(announcement) => self.announce(&announcement),
+            }
+            self.say_remarks();
+        }
+    }
+
+    fn signal(&mut self, id: ServiceId, signal: Signal, target: Target) {
+        self.children.signal_or_say(&self.plan, (id, signal, target), &mut self.learnt);
+    }
+
+    fn spawn(&mut self, id: ServiceId) {
+        match self.try_spawn(id) {
+            Ok(pid) => {
+                self.launcher.started(&self.plan, id, pid);
+                if let Some(error) = self.children.take_pidfd_refusal()
+                    && !self.options.quiet
+                {
+                    let error = error_text(&error);
+                    self.say(&format!("pidfd_open(2): {error}; going by SIGCHLD instead"));
+                }
+            }
+            Err(failure) => self.start_failed(id, failure),
+        }
+    }
+
+    fn try_spawn(&mut self, id: ServiceId) -> Result<Pid, StartFailure> {
+        let plan = &self.plan;
+        let notification = self.health.notification(plan, id).map_err(|error| {
+            let error = error_text(&error);
+            StartFailure::of_init(format!("can't make its readiness channel: {error}"))
+        })?;
+        let theirs = notification.theirs.as_ref().map(|(target, fd)| (*target, fd.as_fd()));
+        let mut descriptors =
+            self.launcher.descriptors(plan, id, theirs).map_err(StartFailure::of_init)?;
+        // Joining one takes the kernel long, so only what may run again has one.
+        let group = match plan.bundle.services[id.0].restart.when {
+            RestartWhen::Never => None,
+            _ => self.children.control_group(&plan.name(id)),
+        };
+        let outputs = std::mem::take(&mut descriptors.outputs);
+        let mut launch = self
+            .launcher
+            .service(plan, id, &descriptors, notification.variables())
+            .map_err(StartFailure::of_init)?;
+        launch.control_group = group.as_ref().map(AsFd::as_fd);
+        let service = &plan.bundle.services[id.0];
+        let registry = self.event_loop.registry();
+        let pid = self.children.spawn_service(id, launch, &service.command[0], registry)?;
+        for (channel, pipe) in outputs {
+            let token = |place| Source::Stream(place).token();
+            self.logs.attach(id, service, channel, pipe, registry, token);
+        }
+        if let Some(crate::bundle::check::Readiness::Log(text)) = &service.readiness {
+            self.logs.watch(id, text);
+        }
+        self.children.runs(plan, id);
+        self.health.listen(id, notification, registry);
+        Ok(pid)
+    }
+
+    /// The poll has said that this child has got further.
+    fn start_went_on(&mut self, pid: Pid) {
+        if let Some(id) = self.children.executed(pid) {
+            self.executed(id, pid);
+        }
+    }
+
+    /// What is learnt of a service's program comes after that it runs.
+    fn learn_start_of(&mut self, id: ServiceId) {
+        if let Some(pid) = self.children.main(id) {
+            self.start_went_on(pid);
+        }
+    }
+
+    /// The service's program runs as this process.
+    fn executed(&mut self, id: ServiceId, pid: Pid) {
+        self.announcer.history.started(id, Instant::now());
+        if self.plan.is_one_command {
+            self.let_go(id);
+        }
+        // One that was asked to end and is gone may never have run its program: its end closes the
+        // pipe, too.
+        if matches!(self.supervisor.state(id), State::Spawning { .. }) || lives(pid) {
+            self.announce(&Announcement::Started(id, raw(pid)));
+        }
+        self.learnt.facts.push(Event::Spawned(id));
+    }
+
+    /// The start has come to nothing.
+    fn start_failed(&mut self, id: ServiceId, StartFailure { code, reason }: StartFailure) {
+        let text = match self.plan.is_one_command {
+            true => reason.clone(),
+            false => format!("service \"{}\": {reason}", self.plan.name(id)),
+        };
+        self.announce(&Announcement::StartFailed(id, code, text));
+        self.refusals.insert(id, reason);
+        self.learnt.facts.push(Event::SpawnFailed(id, code));
+    }
+
+    /// What was handed to the init is the command's now; holding it too would keep pipes open
+    /// and file systems busy (<https://github.com/openSUSE/catatonit/issues/28>).
+    fn let_go(&mut self, id: ServiceId) {
+        let pidfd = self.children.descriptor(id);
+        let terminal = self.launcher.terminal.as_ref().map(|terminal| terminal.as_fd().as_raw_fd());
+        let own = [self.event_loop.poll.as_raw_fd(), self.event_loop.signals.as_raw_fd()];
+        let logs = self.logs.descriptors();
+        // A command that takes its time to start has made a deadline.
+        let others = pidfd.into_iter().chain(terminal).chain(self.event_loop.timer.descriptor());
+        let mut keep: Vec<_> = own.into_iter().chain(others).chain(logs).collect();
+        descriptors::close_inherited(&mut keep);
+        // Stderr stays: it is for the record.
+        descriptors::empty_input_and_output();
+        leave_directory();
+    }
+
+    /// Does for checks what they ask for.
+    fn help_to_check(&mut self, requests: Vec<Request>) {
+        for request in requests {
+            match request {
+                Request::Run(id, purpose, probe) => {
+                    let started = self.try_in_child(id, purpose, &probe);
+                    let more = self.health.check_started(
+                        (id, purpose),
+                        started,
+                        &self.plan,
+                        &mut self.learnt,
+                    );
+                    self.help_to_check(more);
+                }
+                Request::Extend(id, span) => {
+                    if matches!(self.supervisor.state(id), State::Running { ready: false, .. }) {
+                        self.learnt.facts.push(Event::Extended(id, span));
+                    }
+                }
+            }
+        }
+        self.say_remarks();
+    }
+
+    fn try_in_child(
+        &mut self,
+        id: ServiceId,
+        purpose: Purpose,
+        probe: &Probe,
+    ) -> Result<Pid, String> {
+        let role = Role::Check(id, purpose);
+        match probe {
+            Probe::Exec(command) => self.run_helper(id, command, role),
+            // It may be on a file system that does not answer.
+            _ => self
+                .children
+                .fork_helper(role, &[], || probe::try_path(probe))
+                .map_err(|error| error_text(&error)),
+        }
+    }
+
+    /// Runs a command as the service is run, with its output thrown away.
+    fn run_helper(
+        &mut self,
+        id: ServiceId,
+        command: &[std::ffi::OsString],
+        role: Role,
+    ) -> Result<Pid, String> {
+        let nothing = self.launcher.nothing()?;
+        let launch = Launcher::helper(&self.plan, id, command, &nothing)?;
+        let program = command.first().map(|program| &**program).unwrap_or_default();
+        self.children.spawn_helper(role, launch, program)
+    }
+
+    fn run_stop_command(&mut self, id: ServiceId) {
+        if self.children.main(id).is_none() {
+            return;
+        }
+        let command = self.plan.bundle.services[id.0].stop_command.clone().unwrap_or_default();
+        if let Err(reason) = self.run_helper(id, &command, Role::StopCommand(id)) {
+            self.stop_command_failed(id, &format!("can't be run: {reason}"));
+        }
+    }
+
+    fn stop_command_failed(&mut self, id: ServiceId, how: &str) {
+        self.learnt.remark_of(id, format!("has a stop-command that {how}"));
+        self.learnt.facts.push(Event::StopCommandFailed(id));
+    }
+
+    fn read_notifications(&mut self, id: ServiceId) {
+        if self.health.listens_to(id) {
+            self.learn_start_of(id);
+            let (registry, children) = (self.event_loop.registry(), &mut self.children);
+            self.health.read(id, &self.plan, registry, children, &mut self.learnt);
+            self.say_remarks();
+        }
+    }
+
+    /// The pidfd says that the service's process has ended. Such reports come in the order of
+    /// the deaths, which a wait for any child does not keep: so the first to fail is known.
+    fn reap_service(&mut self, id: ServiceId) {
+        // Before it ended it may have said that another process is the main one now.
+        self.read_notifications(id);
+        let leave = if self.supervisor.ends_with_its_rest(id) {
+            Leave::Nothing
+        } else if self.plan.is_one_command || self.supervisor.shutdown_deadline().is_some() {
+            Leave::Alone
+        } else {
+            Leave::ForNow
+        };
+        if let Some(ended) = self.children.reap_service(&self.plan, id, leave, &mut self.learnt) {
+            self.child_ended(ended);
+        }
+        // Its own orphans came to us at its death.
+        self.unfinished.reaping = true;
+    }
+
+    /// Reaps what has ended, a batch of it.
+    fn reap(&mut self) {
+        self.unfinished.reaping |= std::mem::take(&mut self.learnt.may_be_the_end);
+        if !std::mem::take(&mut self.unfinished.reaping) {
+            return;
+        }
+        if let Some(terminal) = &self.launcher.terminal {
+            terminal.after_child_signal();
+        }
+        let mut has_polled = false;
+        for _ in 0..MOST_REAPED {
+            match self.children.reap_next(&self.plan, &mut self.learnt) {
+                Next::Ended(ended) => self.child_ended(*ended),
+                Next::Service(id) => {
+                    // It has ended since the poll, and perhaps another one before it: wait(2)
+                    // does not say in which order, but the poll does.
+                    if !std::mem::replace(&mut has_polled, true) {
+                        self.poll_again();
+                    }
+                    self.reap_service(id);
+                }
+                Next::Nothing => return,
+                Next::NoChildren => return self.tree_is_empty(),
+                // SIGCHLD, which has told of it, will not come again.
+                Next::Failed => {
+                    return self.event_loop.registry().look_again(Source::Signals.token());
+                }
+            }
+        }
+        self.unfinished.reaping = true;
+    }
+
+    /// Nothing is left below the init; unless an event is still to be told to the outside.
+    fn tree_is_empty(&mut self) {
+        self.unfinished.end = !self.announcer.is_due();
+    }
+
+    fn child_ended(&mut self, Ended { pid, owner, status, failure, had_started }: Ended) {
+        let now = Instant::now();
+        match owner {
+            Owner::Service(id) => {
+                if had_started {
+                    self.executed(id, pid);
+                }
+                self.service_ended(id, status, failure);
+            }
+            Owner::Helper(Role::Check(id, purpose)) => {
+                let requests = self.health.check_ended(
+                    (id, purpose),
+                    (pid, status, failure),
+                    &self.plan,
+                    &mut self.learnt,
+                );
+                self.help_to_check(requests);
+            }
+            Owner::Helper(Role::StopCommand(id)) if status != ExitStatus::Code(0) => {
+                let how = failure.map(|failure| format!("can't be run: {}", failure.reason));
+                self.stop_command_failed(id, &how.unwrap_or_else(|| status.to_string()));
+            }
+            Owner::Helper(Role::StopCommand(_)) => {}
+            Owner::Helper(Role::Hook) => {
+                self.announcer.hooks.ended(pid, status, failure, &mut self.learnt);
+            }
+            Owner::Helper(Role::EventWriter) => {
+                self.announcer.written(&self.plan.bundle.on_event, status, &mut self.learnt);
+            }
+            Owner::Helper(Role::PathLookup) => {
+                let (children, parent) = (&self.children, &mut self.announcer.parent);
+                parent.looked_up(status, children, now, &mut self.learnt);
+            }
+            Owner::Helper(Role::BundleReader) => self.reloads.reaped(pid),
+            Owner::Nobody => {}
+        }
+        self.say_remarks();
+    }
+
+    fn service_ended(&mut self, id: ServiceId, status: ExitStatus, failure: Option<StartFailure>) {
+        self.health.end(id);
+        self.launcher.ended(&self.plan, id);
+        self.logs.service_ended(id, self.event_loop.registry());
+        self.plan.replace(id);
+        match failure {
+            Some(failure) => self.start_failed(id, failure),
+            None => {
+                self.announcer.history.ended(id, Instant::now(), status);
+                self.learnt.facts.push(Event::Exited(id, status));
+            }
+        }
+    }
+
+    /// Says in the log what the components have found worth saying.
+    fn say_remarks(&mut self) {
+        for Remark { of, text, topic } in std::mem::take(&mut self.learnt.remarks) {
+            let text = match of {
+                Some(id) => format!("service \"{}\" {text}", self.plan.name(id)),
+                None => text,
+            };
+            match topic {
+                Some(Topic::MainProcess(_)) if self.options.quiet => {}
+                Some(topic) => self.say_in_turn(topic, text),
+                None => self.say(&text),
+            }
+        }
     }
 
     /// Something an operator wants to know in any case.
     fn say(&mut self, text: &str) {
-        self.logs.say(text, self.poll.registry());
+        self.logs.say(text, self.event_loop.registry());
     }
 
-    /// A step in the ordinary life of a bundle. One command has none to speak of.
-    fn tell(&mut self, text: &str) {
-        if !self.options.quiet && !self.plan.is_one_command {
-            self.say(text);
+    /// Says this now, or with others like it a little later.
+    fn say_in_turn(&mut self, topic: Topic, text: String) {
+        if let Some(text) = self.announcer.repeats.hear(topic, text, Instant::now()) {
+            self.say(&text);
         }
+    }
+
+    /// Says what has been held back for long enough.
+    fn say_repeats(&mut self, now: Instant) {
+        if self.announcer.repeats.deadline().is_some_and(|deadline| deadline <= now) {
+            let messages = self.announcer.repeats.take(Some(now));
+            messages.iter().for_each(|text| self.say(text));
+        }
+    }
+
+    /// Tells everybody who wants to know: the log, clients, hooks, and whoever asks later.
+    fn announce(&mut self, announcement: &Announcement) {
+        let now = Instant::now();
+        self.announcer.remember(announcement, now);
+        let reason = self.reason(announcement);
+        let spelled = announcement::spell(announcement, |id| self.plan.name(id), reason);
+        let listeners = self.control.as_ref().map_or_else(Vec::new, Control::event_listeners);
+        let on_event = &self.plan.bundle.on_event;
+        if let Some(event) = spelled.event
+            && (is_wanted(on_event, event) || !listeners.is_empty())
+        {
+            let time = TimeStamp::default();
+            let line = spelled.line(event, time.text(), |id| self.plan.name(id));
+            if is_wanted(on_event, event) {
+                self.announcer.hand_out(line.to_string(), on_event, &mut self.learnt);
+            }
+            for number in listeners {
+                self.give(number, &line, now);
+            }
+        }
+        let is_routine_left_out = self.options.quiet || self.plan.is_one_command;
+        match (spelled.text, spelled.weight) {
+            (Some(_), Weight::Routine) if is_routine_left_out => {}
+            (Some(text), Weight::Repeated) => self.say_in_turn(Topic::SignalDropped, text),
+            (Some(text), _) => self.say(&text),
+            (None, _) => {}
+        }
+    }
+
+    /// What is known of the reason for this beside what the core knows.
+    fn reason(&self, announcement: &Announcement) -> Option<String> {
+        let complaint = |id| self.health.complaint(id).or_else(|| self.health.blindness(id));
+        match announcement {
+            Announcement::Unready(id) if self.children.is_starting(*id) => {
+                Some("its command has not begun to run".to_owned())
+            }
+            Announcement::Unready(id) | Announcement::Unhealthy(id) => {
+                complaint(*id).map(str::to_owned)
+            }
+            _ => None,
+        }
+    }
+
+    /// Why the bundle comes down, in words.
+    fn cause(&self, cause: Cause) -> String {
+        announcement::cause_in_words(cause, |id| self.plan.name(id))
+    }
+
+    /// Runs the commands for events whose turn has come, and has events written.
+    fn tell_of_events(&mut self, now: Instant) {
+        let on_event = &self.plan.bundle.on_event;
+        self.announcer.run(on_event, &mut self.children, now, &mut self.learnt);
+        while let Some(event) = self.announcer.hooks.take_due() {
+            let started = self.run_hook(&event);
+            self.announcer.hooks.started(event, started, now, &mut self.learnt);
+        }
+        self.unfinished.reaping |= std::mem::take(&mut self.learnt.may_be_the_end);
+    }
+
+    fn run_hook(&mut self, event: &str) -> Result<Pid, String> {
+        let nothing = self.launcher.nothing()?;
+        let variable = (announcer::hooks::VARIABLE.into(), event.into());
+        let launch = Launcher::hook(&self.plan, variable, &nothing)?;
+        let command = &self.plan.bundle.on_event.command;
+        let program = command.first().map(|program| &**program).unwrap_or_default();
+        self.children.spawn_helper(Role::Hook, launch, program)
+    }
+
+    /// Tells whoever started the init how all is, if they want to know.
+    fn tell_parent(&mut self, now: Instant) {
+        if !self.announcer.parent.is_wanted() {
+            return;
+        }
+        let is_stopping = self.supervisor.shutdown_deadline().is_some();
+        let bundle = BundleState {
+            is_ready: !is_stopping && answer::is_healthy(self),
+            is_stopping,
+            is_over: self.supervisor.outcome().is_some(),
+        };
+        self.announcer.parent.update(bundle, &mut self.children, now, &mut self.learnt);
+    }
+
+    /// Somebody wants the bundle to be read again: a client, who is told what came of it, or a
+    /// signal.
+    ///
+    /// # Errors
+    /// If it can't be read now; the log says it, too.
+    fn ask_for_reload(&mut self, client: Option<usize>) -> Result<(), String> {
+        self.begin_reload(client).inspect_err(|reason| self.not_reloaded(reason))?;
+        if let Some(number) = client {
+            self.stream(number, Mode::Reload);
+        }
+        Ok(())
+    }
+
+    fn begin_reload(&mut self, client: Option<usize>) -> Result<(), String> {
+        if !self.reloads.is_under_way() && self.supervisor.shutdown_deadline().is_some() {
+            return Err("the bundle is shutting down".to_owned());
+        }
+        let (source, sockets) = (self.options.source.as_ref(), &self.launcher.sockets);
+        let registry = self.event_loop.registry();
+        self.reloads.ask(client, source, sockets, &mut self.children, registry)
+    }
+
+    /// Goes on by the new bundle when all of it is there. What is wrong with it leaves everything
+    /// as it was. All that was learnt before is told to the core by now, so that it and we mean
+    /// the same by each id.
+    fn go_on_with_reload(&mut self, now: Instant) {
+        if std::mem::take(&mut self.unfinished.reload) {
+            self.unfinished.reload = self.reloads.read();
+        }
+        let Some(((warnings, plan), asked)) = self.reloads.take_answer(now) else { return };
+        warnings.iter().for_each(|warning| self.say(warning));
+        let reloaded = plan.and_then(|plan| self.go_on_by(plan)).map(|changes| {
+            self.announce(&Announcement::Reloaded(changes.clone()));
+            announcement::changes_as_json(&changes, |id| self.plan.name(id))
+        });
+        if let Err(reason) = &reloaded {
+            self.not_reloaded(reason);
+        }
+        self.answer_reload(asked, &reloaded, now);
+        // Reading the plan took far more than what is kept of it.
+        memory::give_back();
+        if let Some(asked) = self.reloads.take_asked_again() {
+            match self.begin_reload(None) {
+                Ok(()) => self.reloads.asked(asked),
+                Err(reason) => {
+                    self.not_reloaded(&reason);
+                    self.answer_reload(asked, &Err(reason), now);
+                }
+            }
+        }
+    }
+
+    fn answer_reload(&mut self, asked: Vec<usize>, reloaded: &Result<Value, String>, now: Instant) {
+        let answer = match reloaded {
+            Ok(more) => {
+                let mut answer = more.clone();
+                answer["ok"] = true.into();
+                answer
+            }
+            Err(reason) => json!({"ok": false, "error": reason}),
+        };
+        for number in asked {
+            if let Some(control) = &mut self.control {
+                control.waited(number, now);
+            }
+            self.give(number, &answer, now);
+        }
+    }
+
+    fn not_reloaded(&mut self, reason: &str) {
+        self.say(&format!("bundle not reloaded: {reason}"));
+    }
+
+    fn go_on_by(&mut self, plan: Plan) -> Result<Changes, String> {
+        if self.supervisor.shutdown_deadline().is_some() {
+            return Err("the bundle is shutting down".to_owned());
+        }
+        let (children, supervisor) = (&self.children, &self.supervisor);
+        let is_alive = |id| children.main(id).is_some();
+        let is_gone =
+            |id| matches!(supervisor.state(id), State::Gone(End::Stopped)) && !is_alive(id);
+        self.launcher.sockets.open(&plan)?;
+        let changes = self.plan.reload(plan, is_alive, is_gone);
+        self.launcher.sockets.close_others(&self.plan);
+        for id in changes.started.iter().filter(|id| self.children.main(**id).is_none()) {
+            self.announcer.history.forget(*id);
+            self.health.forget(*id);
+            self.logs.forget(*id);
+        }
+        let names: BTreeSet<String> = self.plan.names().into_iter().collect();
+        self.children.keep_names(|name| names.contains(name));
+        if self.control.is_some() {
+            self.logs.keep(self.plan.bundle.services.len());
+        }
+        self.supervisor.reload(self.plan.policy.clone(), &changes, Instant::now());
+        Ok(changes)
+    }
+
+    /// Passes on what output is left, and says why it stopped.
+    fn finish(mut self) -> u8 {
+        if let Some(terminal) = &mut self.launcher.terminal {
+            terminal.take_back();
+        }
+        let messages = self.announcer.repeats.take(None);
+        messages.iter().for_each(|text| self.say(text));
+        let Some(outcome) = self.supervisor.outcome() else { return INIT_FAILED };
+        let code = self.options.remap.apply(outcome.code);
+        let end = self.supervisor.end_at_the_latest().unwrap_or_else(Instant::now);
+        let mut last = LastOutput::new(&mut self.event_loop, &mut self.logs, end);
+        last.flush();
+        if let Some(paths) = self.announcer.parent.rest() {
+            let look = || {
+                paths.iter().for_each(|path| look_at(path));
+                Ok(())
+            };
+            if paths.is_empty() || last.do_in_child(look).is_ok() {
+                self.announcer.parent.tell_rest(&mut self.learnt);
+            }
+        }
+        let written = self.announcer.take_rest(&self.plan.bundle.on_event);
+        let written =
+            written.and_then(|(file, write)| Some((file, last.do_in_child(write).err()?)));
+        self.announcer.rest_was_written(written, &mut self.learnt);
+        self.learnt.remarks.iter().for_each(|remark| last.say(&remark.text));
+        let service = match outcome.cause {
+            Cause::Exited(id, _) => Some(id),
+            _ => None,
+        };
+        let reason = match outcome.cause {
+            Cause::SpawnFailed(id, _) => self.refusals.remove(&id),
+            _ => None,
+        };
+        let mut record = Record {
+            bundle: (!self.plan.is_one_command).then(|| self.plan.bundle.name.clone()),
+            names: self.plan.names(),
+            is_one_command: self.plan.is_one_command,
+            ran: self.started.elapsed(),
+            service_ran: service.and_then(|id| self.announcer.history.last_lifetime(id)),
+            reason,
+            out_of_memory_kills: 0,
+            code,
+            outcome,
+        };
+        if record.is_worth_a_line() || self.options.termination_log.is_some() {
+            record.out_of_memory_kills = self.out_of_memory.kills();
+            let line = last.logs.voice_record(&record);
+            if record.is_worth_a_line() {
+                last.say_as_is(&line);
+                last.flush_words();
+            }
+            // Last, so that whatever happens to the file, the record is out.
+            if let Some(file) = &self.options.termination_log
+                && let Err(error) = last.do_in_child(|| termination_log::write(file, &line))
+            {
+                let (file, error) = (file.display(), error_text(&error));
+                last.say(&format!("can't write the termination log {file}: {error}"));
+                last.flush_words();
+            }
+        }
+        // The sockets leave the file system.
+        let own = self.control.as_mut().and_then(Control::take_file);
+        let files: Vec<OwnFile> =
+            own.into_iter().chain(self.launcher.sockets.take_files()).collect();
+        if !files.is_empty() {
+            let remove = || files.iter().map(OwnFile::remove).fold(Ok(()), io::Result::and);
+            // What stays there is replaced by the next one who listens.
+            let _ = last.do_in_child(remove);
+        }
+        code
+    }
+
+    /// How long the init has been running.
+    fn uptime(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+}
+
+fn interest(source: Source) -> Interest {
+    match source {
+        Source::Sink(_) => Interest::WRITABLE,
+        Source::Check(..) | Source::Client(_) => Interest::READABLE | Interest::WRITABLE,
+        _ => Interest::READABLE,
     }
 }
 

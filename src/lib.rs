@@ -28,6 +28,7 @@
 //! [`supervisor`] is the core alone, which decides everything and touches nothing: it can be
 //! driven with events and times of your own.
 
+mod announcement;
 pub mod bundle;
 mod cgroup;
 pub mod control;
@@ -45,6 +46,7 @@ pub mod plan;
 mod poll;
 mod privileges;
 pub mod probe;
+mod process_tree;
 pub mod record;
 pub mod signal;
 pub mod source;

@@ -30,9 +30,8 @@ mod start;
 mod state;
 mod stopping;
 
-pub use event::{Action, Announcement, Cause, Event, ServiceId, Target};
+pub use event::{Action, Announcement, Cause, Changes, Event, ServiceId, Target};
 pub use policy::{Otherwise, Policy, ServicePolicy, SignalRoute};
-pub use reload::Changes;
 pub use state::{End, State, StateKind};
 
 use std::collections::BTreeSet;

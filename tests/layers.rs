@@ -16,7 +16,7 @@ use document::{Document, begins_with};
 use modules::{Modules, cycle, modules};
 
 /// Imports that close a cycle, and are to go.
-const KNOWN: &[(&str, &str)] = &[("init/checks", "init/token"), ("init/launch", "init/starts")];
+const KNOWN: &[(&str, &str)] = &[];
 
 /// What may sleep. Of other system calls `poll_only.rs` sees to it that they do not.
 const WAITS: [&str; 22] = [

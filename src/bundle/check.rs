@@ -46,6 +46,15 @@ pub struct Check {
     pub failures: u32,
 }
 
+/// What a check is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Whether the service is ready; it ends with its first success.
+    Readiness,
+    /// Whether it is still well; it ends when it has failed too often.
+    Liveness,
+}
+
 /// How a service becomes ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {

@@ -7,10 +7,12 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::history::RELOADING;
-use super::{Init, tree};
+use super::Init;
+use super::children::raw;
+use super::health::RELOADING;
 use crate::exit::ExitStatus;
 use crate::plan::Plan;
+use crate::process_tree as tree;
 use crate::supervisor::{End, ServiceId, State};
 use crate::timeline::{self, Row, Span};
 use crate::words::Words;
@@ -25,8 +27,8 @@ fn problem(init: &Init, id: ServiceId) -> Option<String> {
     if init.supervisor.shutdown_deadline().is_some() {
         return Some("the bundle is shutting down".to_owned());
     }
-    let complaint = init.checks.complaint(id).map(str::to_owned);
-    let blindness = || init.checks.blindness(id).map(str::to_owned);
+    let complaint = init.health.complaint(id).map(str::to_owned);
+    let blindness = || init.health.blindness(id).map(str::to_owned);
     match init.supervisor.state(id) {
         State::Running { ready: true, .. } => complaint
             .or_else(|| doing(init, id).filter(|doing| *doing != RELOADING).map(Into::into)),
@@ -42,7 +44,7 @@ fn problem(init: &Init, id: ServiceId) -> Option<String> {
 
 /// What the service says that it is doing, sd_notify(3).
 fn doing(init: &Init, id: ServiceId) -> Option<&'static str> {
-    init.history.past(id)?.doing
+    init.health.doing(id)
 }
 
 pub(super) fn status(init: &Init, now: Instant) -> Value {
@@ -61,9 +63,9 @@ pub(super) fn status(init: &Init, now: Instant) -> Value {
 
 fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> Value {
     // That nobody can tell is not that it is not well.
-    let blindness = || init.checks.blindness(id).map(str::to_owned);
-    let run = init.history.running(id);
-    let (code, signal) = match init.history.last_exit(id) {
+    let blindness = || init.health.blindness(id).map(str::to_owned);
+    let run = init.announcer.history.running(id);
+    let (code, signal) = match init.announcer.history.last_exit(id) {
         Some(ExitStatus::Code(code)) => (Some(code), None),
         Some(ExitStatus::Signal(signal)) => (None, Some(signal.to_string())),
         None => (None, None),
@@ -71,7 +73,7 @@ fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> V
     json!({
         "name": init.plan.name(id),
         "state": state(init, id),
-        "pid": init.processes.get(id).map(|process| process.pid.as_raw_nonzero().get()),
+        "pid": init.children.main(id).map(raw),
         "uptime_seconds": run.map(|run| now.saturating_duration_since(run.started).as_secs_f64()),
         "restarts": init.supervisor.restarts(id),
         "last_exit_code": code,
@@ -80,7 +82,7 @@ fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> V
         "cpu_seconds": usage.map(|usage| usage.processor),
         "problem": problem(init, id).or_else(blindness),
         "doing": doing(init, id),
-        "says": init.history.past(id).and_then(|past| past.said.clone()),
+        "says": init.health.status(id),
     })
 }
 
@@ -128,7 +130,8 @@ pub(super) fn timeline(init: &Init, now: Instant) -> String {
         .plan
         .ids()
         .map(|id| {
-            let runs = init.history.past(id).map(|past| past.runs.iter()).into_iter().flatten();
+            let runs =
+                init.announcer.history.past(id).map(|past| past.runs.iter()).into_iter().flatten();
             let spans = runs.map(|run| Span {
                 started: since(run.started),
                 ready: run.ready.map(since),
@@ -149,7 +152,7 @@ pub(super) fn metrics(init: &Init, now: Instant) -> String {
     let usages = usages(init);
     type Figure<'a> = &'a dyn Fn(ServiceId) -> Option<f64>;
     let figures: [(&str, &str, Figure); 5] = [
-        ("service_up", "gauge", &|id| Some(f64::from(u8::from(init.processes.get(id).is_some())))),
+        ("service_up", "gauge", &|id| Some(f64::from(u8::from(init.children.main(id).is_some())))),
         ("service_healthy", "gauge", &|id| Some(f64::from(u8::from(problem(init, id).is_none())))),
         ("service_restarts_total", "counter", &|id| Some(init.supervisor.restarts(id).into())),
         ("service_memory_bytes", "gauge", &|id| Some(usages.get(&id)?.memory as f64)),
@@ -177,7 +180,7 @@ fn usages(init: &Init) -> BTreeMap<ServiceId, Usage> {
     if !tree::is_own_proc() {
         return BTreeMap::new();
     }
-    let usage_of = |id| usage(init.processes.get(id)?.pid.as_raw_nonzero().get());
+    let usage_of = |id| usage(raw(init.children.main(id)?));
     init.plan.ids().filter_map(|id| Some((id, usage_of(id)?))).collect()
 }
 

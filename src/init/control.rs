@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use rustix::event::PollFlags;
 
+use super::launch::sockets::bind_unix;
+use super::learnt::Scheduled;
 use super::own_file::OwnFile;
-use super::sockets::bind_unix;
 use super::token::Source;
 use super::waiting::Waiting;
 use crate::control::LONGEST_REQUEST;
@@ -301,8 +302,20 @@ impl Control {
         }
     }
 
+    /// Sends those away that have used up their time, but for the busy ones.
+    pub(super) fn expire(&mut self, now: Instant, busy: &[usize]) {
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        self.clients.retain(|number, client| {
+            client.deadline.is_none_or(|deadline| deadline > now) || busy.contains(number)
+        });
+    }
+}
+
+impl Scheduled for Control {
     /// When the next client has used up its time, or there is room for one more.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    fn deadline(&self) -> Option<Instant> {
         let until = |client: &Client| {
             let waiting = client.waiting.as_ref();
             let waits = waiting.map(|waiting| [waiting.until, waiting.look_again_at]);
@@ -313,21 +326,11 @@ impl Control {
         self.clients.values().filter_map(until).chain(room).min()
     }
 
-    /// Nobody ran for so long: silence meant nothing.
-    pub(super) fn put_off(&mut self, gap: Duration) {
+    /// Silence meant nothing.
+    fn put_off(&mut self, gap: Duration, _: Instant) {
         for client in self.clients.values_mut() {
             client.deadline = client.deadline.map(|deadline| deadline + gap);
         }
-    }
-
-    /// Sends those away that have used up their time, but for the busy ones.
-    pub(super) fn expire(&mut self, now: Instant, busy: &[usize]) {
-        if self.deadline().is_none_or(|deadline| deadline > now) {
-            return;
-        }
-        self.clients.retain(|number, client| {
-            client.deadline.is_none_or(|deadline| deadline > now) || busy.contains(number)
-        });
     }
 }
 

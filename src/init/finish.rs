@@ -5,20 +5,12 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mio::Events;
-use rustix::io::Errno;
-use rustix::process::{WaitOptions, waitpid};
 
-use super::Init;
-use super::control::Control;
-use super::own_file::OwnFile;
-use super::remnants::kill_session;
+use super::children::{fork_last, kill_session, reap_last};
+use super::event_loop::EventLoop;
 use super::token::Source;
-use crate::error_text::{errno_of, error_text};
-use crate::log::Channel;
-use crate::record::Record;
-use crate::supervisor::Cause;
-use crate::sys::fork::fork;
-use crate::termination_log;
+use crate::error_text::errno_of;
+use crate::log::{Channel, Logs};
 
 /// How long readers of our output are waited for that do not read at all. Slow ones have as
 /// long as they read, within the shutdown's time.
@@ -57,165 +49,102 @@ impl Patience {
     }
 }
 
-impl Init {
-    /// Passes on what output is left, and says why it stopped.
-    pub(super) fn finish(mut self, events: &mut Events) -> u8 {
-        if let Some(terminal) = &mut self.terminal {
-            terminal.take_back();
-        }
-        self.say_last_repeats();
-        let Some(outcome) = self.supervisor.outcome() else { return crate::exit::INIT_FAILED };
-        let code = self.options.remap.apply(outcome.code);
-        let now = Instant::now();
-        let end = self.supervisor.end_at_the_latest().unwrap_or(now);
-        let mut patience = Patience::new(self.logs.written(), now, end);
-        self.flush_output(&mut patience, events);
-        self.tell_the_rest_upward(events);
-        if let Some(append) = self.take_last_events()
-            && let Err(error) = self.do_in_child(append, events)
-        {
-            self.events_are_lost(&error);
-        }
-        self.tell_of_dropped_events();
-        let service = match outcome.cause {
-            Cause::Exited(id, _) => Some(id),
-            _ => None,
-        };
-        let service_ran = service.and_then(|id| self.history.last_lifetime(id));
-        let reason = match outcome.cause {
-            Cause::SpawnFailed(id, _) => self.refusals.remove(&id),
-            _ => None,
-        };
-        let record = Record {
-            bundle: (!self.plan.is_one_command).then(|| self.plan.bundle.name.clone()),
-            names: self.plan.names(),
-            is_one_command: self.plan.is_one_command,
-            ran: self.started.elapsed(),
-            service_ran,
-            reason,
-            out_of_memory_kills: 0,
-            code,
-            outcome,
-        };
-        self.close(record, &mut patience, events);
-        self.remove_sockets(events);
-        code
+/// The output of an init that has nothing else to do any more.
+pub(super) struct LastOutput<'init> {
+    event_loop: &'init mut EventLoop,
+    pub(super) logs: &'init mut Logs,
+    events: Events,
+    patience: Patience,
+}
+
+impl LastOutput<'_> {
+    /// Readers are waited for until `end` at the latest.
+    pub(super) fn new<'init>(
+        event_loop: &'init mut EventLoop,
+        logs: &'init mut Logs,
+        end: Instant,
+    ) -> LastOutput<'init> {
+        let patience = Patience::new(logs.written(), Instant::now(), end);
+        LastOutput { event_loop, logs, events: EventLoop::room(), patience }
     }
 
-    /// Takes the sockets out of the file system.
-    fn remove_sockets(&mut self, events: &mut Events) {
-        let own = self.control.as_mut().and_then(Control::take_file);
-        let files: Vec<OwnFile> = own.into_iter().chain(self.sockets.take_files()).collect();
-        if !files.is_empty() {
-            let remove = || files.iter().map(OwnFile::remove).fold(Ok(()), io::Result::and);
-            // What stays there is replaced by the next one who listens.
-            let _ = self.do_in_child(remove, events);
-        }
+    pub(super) fn say(&mut self, text: &str) {
+        self.logs.say(text, self.event_loop.registry());
     }
 
-    fn close(&mut self, mut record: Record, patience: &mut Patience, events: &mut Events) {
-        if !record.is_worth_a_line() && self.options.termination_log.is_none() {
-            return;
-        }
-        record.out_of_memory_kills = self.out_of_memory.kills();
-        let line = self.logs.voice_record(&record);
-        if record.is_worth_a_line() {
-            self.logs.say_as_is(&line, self.poll.registry());
-            self.flush_words(patience, events);
-        }
-        // Last, so that whatever happens to the file, the record is out.
-        let Some(file) = self.options.termination_log.clone() else { return };
-        if let Err(error) = self.do_in_child(|| termination_log::write(&file, &line), events) {
-            let error = error_text(&error);
-            self.say(&format!("can't write the termination log {}: {error}", file.display()));
-            self.flush_words(patience, events);
-        }
+    /// Says something that has its form already.
+    pub(super) fn say_as_is(&mut self, line: &str) {
+        self.logs.say_as_is(line, self.event_loop.registry());
     }
 
     /// Has a child do what a file system may not answer to, and waits for it as for a reader.
-    pub(super) fn do_in_child(
-        &mut self,
-        work: impl Fn() -> io::Result<()>,
-        events: &mut Events,
-    ) -> io::Result<()> {
+    pub(super) fn do_in_child(&mut self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
         // Without a process to be had, to try is better than to leave it.
-        let Ok(pid) = fork(&[], || errno_of(work())) else { return work() };
+        let Ok(pid) = fork_last(|| errno_of(work())) else { return work() };
         let give_up = Instant::now() + STALLED_READER_WAIT;
         loop {
             // A SIGCHLD that waits would be in the way of the next one, signal(7).
-            let _ = self.signals.read(&mut Vec::new());
-            match waitpid(Some(pid), WaitOptions::NOHANG) {
-                Ok(Some((_, status))) => {
-                    return match status.exit_status() {
-                        Some(0) => Ok(()),
-                        Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-                        None => Err(io::ErrorKind::TimedOut.into()),
-                    };
-                }
-                Ok(None) | Err(Errno::INTR) => {}
-                // Somebody has set SIGCHLD to be ignored: how it went is not known.
-                Err(_) => return Ok(()),
+            self.event_loop.read_signals();
+            if let Some(done) = reap_last(pid) {
+                return done;
             }
             let left = give_up.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 kill_session(pid);
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            self.poll_readers(left, events);
+            self.poll_readers(left);
         }
     }
 
     /// Passes on what the services have left in their pipes.
-    fn flush_output(&mut self, patience: &mut Patience, events: &mut Events) {
+    pub(super) fn flush(&mut self) {
         loop {
-            let more = self.logs.finish(self.poll.registry());
+            let more = self.logs.finish(self.event_loop.registry());
             let is_done = !more && self.logs.is_flushed(&Channel::BOTH);
-            if is_done || !self.wait_for_readers(more, patience, events) {
+            if is_done || !self.wait_for_readers(more) {
                 return;
             }
         }
     }
 
     /// Passes on what the init itself has said.
-    fn flush_words(&mut self, patience: &mut Patience, events: &mut Events) {
-        while !self.logs.is_flushed(&[Channel::Stderr])
-            && self.wait_for_readers(false, patience, events)
-        {}
+    pub(super) fn flush_words(&mut self) {
+        while !self.logs.is_flushed(&[Channel::Stderr]) && self.wait_for_readers(false) {}
     }
 
     /// Whether there was still time to.
-    fn wait_for_readers(
-        &mut self,
-        has_more: bool,
-        patience: &mut Patience,
-        events: &mut Events,
-    ) -> bool {
+    fn wait_for_readers(&mut self, has_more: bool) -> bool {
         let now = Instant::now();
-        if let Some(gap) = self.attendance.come_back(now) {
-            patience.put_off(gap);
+        if let Some(gap) = self.event_loop.gap(now) {
+            self.patience.put_off(gap);
         }
-        let Some(left) = patience.left(self.logs.written(), now) else { return false };
-        self.attendance.leave(Some(now + left));
-        let again = self.poll.deadline().map(|at| at.saturating_duration_since(now));
+        let Some(left) = self.patience.left(self.logs.written(), now) else { return false };
+        self.event_loop.expect(now + left);
+        let again = self.event_loop.poll.deadline().map(|at| at.saturating_duration_since(now));
         let timeout = if has_more { Duration::ZERO } else { again.map_or(left, |at| at.min(left)) };
-        self.poll_readers(timeout, events);
+        self.poll_readers(timeout);
         true
     }
 
     /// Waits for so long at the most, and passes on what readers have room for.
-    fn poll_readers(&mut self, timeout: Duration, events: &mut Events) {
-        // EINTR: it has not looked at all.
-        if self.poll.poll(events, Some(timeout)).is_err()
-            && self.poll.poll(events, Some(Duration::ZERO)).is_err()
-        {
-            events.clear();
-        }
-        for event in events.iter() {
+    fn poll_readers(&mut self, timeout: Duration) {
+        self.event_loop.wait_for(timeout, &mut self.events);
+        let registry = self.event_loop.registry();
+        for event in &self.events {
             if let Source::Sink(channel) = Source::of(event.token()) {
-                self.logs.writable(channel, self.poll.registry());
+                self.logs.writable(channel, registry);
             }
         }
-        self.look_at_sinks_again();
+        // What the kernel could not watch is looked at without a report.
+        for token in self.event_loop.poll.take_due(Instant::now()) {
+            if let Source::Sink(channel) = Source::of(token) {
+                if let Some(fd) = self.logs.sink_descriptor(channel) {
+                    registry.register(&fd, token, mio::Interest::WRITABLE);
+                }
+                self.logs.writable(channel, registry);
+            }
+        }
     }
 }
 

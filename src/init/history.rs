@@ -9,9 +9,6 @@ use crate::supervisor::ServiceId;
 /// How many runs of a service are remembered.
 const RUNS: usize = 16;
 
-/// What a service does that reads its configuration again; it goes on serving.
-pub(super) const RELOADING: &str = "reloading";
-
 /// One run of a service: when its process was made, when it was ready, asked to end, gone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
@@ -27,10 +24,6 @@ pub(super) struct Past {
     pub(super) runs: VecDeque<Run>,
     /// How many runs there were in all.
     pub(super) count: u32,
-    /// What the service says of itself (`STATUS=` of sd_notify(3)).
-    pub(super) said: Option<String>,
-    /// What it says that it is doing, beside being ready.
-    pub(super) doing: Option<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -46,8 +39,6 @@ impl History {
         past.runs.reserve_exact(1);
         past.runs.push_back(Run { started: now, ready: None, asked: None, ended: None });
         past.count += 1;
-        past.said = None;
-        past.doing = None;
     }
 
     pub(super) fn ready(&mut self, id: ServiceId, now: Instant) {
@@ -66,14 +57,6 @@ impl History {
         if let Some(run) = self.current(id) {
             run.ended = Some((now, status));
         }
-    }
-
-    pub(super) fn said(&mut self, id: ServiceId, text: String) {
-        self.past_mut(id).said = Some(text);
-    }
-
-    pub(super) fn does(&mut self, id: ServiceId, doing: Option<&'static str>) {
-        self.past_mut(id).doing = doing;
     }
 
     /// How long the last run took that has ended.

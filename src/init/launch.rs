@@ -1,306 +1,195 @@
-//! From a service of the plan to what [`spawn`](crate::sys::spawn) takes, and from its failure
-//! to words.
+//! What a service is started with: its descriptors, the terminal, the sockets that are held for it.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::ffi::{CStr, CString, OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
-use rustix::thread::CapabilitySet;
 
-use super::starts::{Refusal, Start};
-use crate::bundle::{ResourceLimit, environment, resource};
+use crate::bundle::LogMode;
+use crate::bundle::listen::FIRST_SOCKET;
 use crate::error_text::error_text;
-use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
+use crate::log::{self, Channel};
 use crate::plan::Plan;
-use crate::privileges::{groups_may_be_set, missing};
 use crate::supervisor::ServiceId;
-use crate::sys::entry;
-use crate::sys::spawn::{Failure, Launch, Spawned, Step, c_string, spawn};
+use crate::sys::spawn::Launch;
 
-/// Where programs are looked for if the environment does not say: what Docker sets.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What a program reads to find sockets that were opened for it, sd_listen_fds(3).
-const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
-/// What a program reads to find whom it is to notify, sd_notify(3) and sd_watchdog_enabled(3).
-const NOTIFY: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+mod command;
+pub(super) mod sockets;
+mod terminal;
 
-type Environment = Vec<Cow<'static, CStr>>;
+use sockets::Sockets;
+use terminal::Terminal;
 
-/// Everything that a child needs to know that runs this command as the service would be run, with
-/// `more` variables, and without descriptors. Fails with the
-/// reason if that can't be expressed, as with a NUL in an argument.
-pub(super) fn launch<'fd>(
-    plan: &Plan,
-    id: ServiceId,
-    command: &[OsString],
-    more: &[(OsString, OsString)],
-) -> Result<Launch<'fd>, String> {
-    let service = &plan.bundle.services[id.0];
-    let environment = match plan.is_one_command {
-        true => entry::environment().into_iter().map(Cow::Borrowed).collect(),
-        false => environment_of(plan, id, more)?,
-    };
-    let path = path_in(&environment);
-    let program = command.first().ok_or("its command is empty")?;
-    let directory = match &service.working_directory {
-        Some(directory) => Some(directory.clone()),
-        // One command starts where the init is; it has not moved yet.
-        None => (!plan.is_one_command).then(|| plan.directory.clone()),
-    };
-    Ok(Launch {
-        paths: paths(program, path).map(text).collect::<Result<_, _>>()?,
-        arguments: command.iter().cloned().map(text).collect::<Result<_, _>>()?,
-        rewrite_listen_pid: plan.is_one_command && listens_for_us(),
-        environment,
-        // The main command is where it would be without the init: in the session of its terminal.
-        own_session: plan.foreground != Some(id),
-        keeps_descriptors: plan.is_one_command,
-        limits: service.rlimits.iter().map(limit).collect(),
-        nice: service.nice,
-        oom_score_adj: service.oom_score_adj.and_then(|value| CString::new(value.to_string()).ok()),
-        umask: service.umask,
-        drop_capabilities: service.drop_capabilities,
-        credentials: plan.identities[id.0].as_ref().and_then(|who| who.credentials.clone()),
-        no_new_privileges: service.no_new_privileges,
-        working_directory: directory.map(|path| text(path.into_os_string())).transpose()?,
-        parent_death_signal: service.parent_death_signal,
-        ..Launch::default()
-    })
-}
-
-/// Everything that the command of a hook needs: it runs as the init does, with one more variable.
-pub(super) fn hook<'fd>(
-    plan: &Plan,
-    command: &[OsString],
-    more: (OsString, OsString),
-) -> Result<Launch<'fd>, String> {
-    let program = command.first().ok_or("its command is empty")?;
-    let mut environment: Environment = inherited(|name| *name != *more.0).collect();
-    environment.push(assignment(&more.0, &more.1)?);
-    Ok(Launch {
-        paths: paths(program, path_in(&environment)).map(text).collect::<Result<_, _>>()?,
-        arguments: command.iter().cloned().map(text).collect::<Result<_, _>>()?,
-        environment,
-        own_session: true,
-        working_directory: Some(text(plan.directory.clone().into_os_string())?),
-        ..Launch::default()
-    })
-}
-
-/// What of the init's environment is for those below it, too, and has a name that is wanted.
-fn inherited(is_wanted: impl Fn(&OsStr) -> bool) -> impl Iterator<Item = Cow<'static, CStr>> {
-    let is_for_them = move |variable: &&CStr| {
-        let name = name_and_value(variable).map(|(name, _)| name);
-        name.is_some_and(|name| !is_of_ours_alone(name) && is_wanted(name))
-    };
-    entry::environment().into_iter().filter(is_for_them).map(Cow::Borrowed)
-}
-
-/// Whether the variable is for the init, and for nobody below it: the sockets themselves are
-/// closed, and it is the init that notifies whoever has started it.
-fn is_of_ours_alone(name: &OsStr) -> bool {
-    LISTEN.iter().chain(&NOTIFY).any(|ours| name == *ours)
-}
-
-/// What a service of a bundle gets of the init's environment and of its own, and `more`.
-fn environment_of(
-    plan: &Plan,
-    id: ServiceId,
-    more: &[(OsString, OsString)],
-) -> Result<Environment, String> {
-    let service = &plan.bundle.services[id.0];
-    let mut own = environment::own(&service.environment, &plan.environment_files[id.0]);
-    let identity = plan.identities[id.0].as_ref().filter(|who| who.is_other_user);
-    let user = identity.map(|who| who.name.clone().unwrap_or_else(|| who.user.to_string()));
-    if let (Some(who), Some(user)) = (identity, &user) {
-        for (name, value) in [("HOME", &*who.home), ("USER", user), ("LOGNAME", user)] {
-            if own.iter().all(|(given, _)| *given != name) {
-                own.push((OsStr::new(name), OsStr::new(value)));
-            }
-        }
-    }
-    own.retain(|(name, _)| more.iter().all(|(given, _)| given != name));
-    own.extend(more.iter().map(|(name, value)| (&**name, &**value)));
-    let replaced: BTreeSet<&OsStr> = own.iter().map(|(name, _)| *name).collect();
-    let is_wanted = |name: &OsStr| {
-        environment::is_inherited(&service.environment, name) && !replaced.contains(name)
-    };
-    let own = own.into_iter().map(|(name, value)| assignment(name, value));
-    inherited(is_wanted).map(Ok).chain(own).collect()
-}
-
-/// `LISTEN_PID` is rewritten only if it named us: otherwise the sockets were for somebody else.
-fn listens_for_us() -> bool {
-    std::env::var_os("LISTEN_PID").is_some_and(|pid| *pid == *std::process::id().to_string())
-}
-
-fn assignment(name: &OsStr, value: &OsStr) -> Result<Cow<'static, CStr>, String> {
-    text([name, value].join(OsStr::new("="))).map(Cow::Owned)
-}
-
-fn text(text: OsString) -> Result<CString, String> {
-    c_string(text).map_err(|_| "a NUL byte in its command or environment".to_owned())
-}
-
-/// The two halves of `NAME=value`; a name may begin with `=`, as std has it.
-fn name_and_value(variable: &CStr) -> Option<(&OsStr, &OsStr)> {
-    let bytes = variable.to_bytes();
-    let middle = 1 + bytes.get(1..)?.iter().position(|byte| *byte == b'=')?;
-    Some((OsStr::from_bytes(&bytes[..middle]), OsStr::from_bytes(&bytes[middle + 1..])))
-}
-
-fn path_in(environment: &Environment) -> Option<OsString> {
-    let mut variables = environment.iter().filter_map(|variable| name_and_value(variable));
-    variables.find(|(name, _)| *name == "PATH").map(|(_, value)| value.to_owned())
-}
-
-/// Where the program may be, as execvp(3) looks for it, in the service's own `PATH`.
-fn paths(program: &OsStr, path: Option<OsString>) -> impl Iterator<Item = OsString> {
-    let has_directory = program.as_bytes().contains(&b'/');
-    let path = path.unwrap_or_else(|| DEFAULT_PATH.into());
-    let searched: Vec<OsString> = if has_directory {
-        vec![program.to_owned()]
-    } else {
-        std::env::split_paths(&path).map(|directory| directory.join(program).into()).collect()
-    };
-    searched.into_iter()
-}
-
-fn limit(limit: &ResourceLimit) -> (u32, u64, u64) {
-    (limit.resource, limit.soft.unwrap_or(u64::MAX), limit.hard.unwrap_or(u64::MAX))
-}
-
-/// What was to be executed: what there is to say when that fails.
 #[derive(Debug)]
-pub(super) struct Attempt {
-    program: OsString,
-    paths: Vec<CString>,
+pub(super) struct Launcher {
+    pub(super) terminal: Option<Terminal>,
+    pub(super) sockets: Sockets,
+    /// What services have as their standard input.
+    empty_input: Option<OwnedFd>,
 }
 
-/// Makes a child that executes what `launch` says; its program's name is for messages. Whether
-/// the program is executed is learnt later ([`Starts`](super::starts::Starts)).
-pub(super) fn start(mut launch: Launch, program: &OsStr) -> Result<(Pid, Start), Refusal> {
-    let spawned = spawn(&launch);
-    let paths = std::mem::take(&mut launch.paths);
-    let attempt = Attempt { program: program.to_owned(), paths };
-    match spawned {
-        Ok(Spawned { pid, report }) => Ok((pid, Start::new(report, attempt))),
-        Err(failure) => Err(attempt.explain(&failure)),
+/// The descriptors of a service that is about to be started.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    /// Our ends of its output pipes.
+    pub(super) outputs: Vec<(Channel, OwnedFd)>,
+    /// Its standard input, output and error; `None`: those of the init.
+    standard: [Option<OwnedFd>; 3],
+    /// Others, each with the number that it has there.
+    more: Vec<(RawFd, OwnedFd)>,
+    /// How many of those are sockets that are held for it.
+    sockets: usize,
+}
+
+impl Launcher {
+    /// Opens the sockets that services want to be held for them, and the terminal.
+    ///
+    /// # Errors
+    /// If there is a socket that can't be opened.
+    pub(super) fn new(plan: &Plan) -> io::Result<Launcher> {
+        let mut sockets = Sockets::default();
+        sockets.open(plan).map_err(io::Error::other)?;
+        let terminal = plan.foreground.and_then(|_| Terminal::open());
+        Ok(Launcher { terminal, sockets, empty_input: None })
     }
-}
 
-/// Names the capability if it is missing: setpriority(2), setrlimit(2) and proc(5) ask for it, but
-/// may also refuse for another reason.
-fn without(capability: CapabilitySet) -> String {
-    missing(capability).map_or_else(String::new, |missing| format!(" ({missing})"))
-}
-
-/// EINVAL says that there is no such id in the user namespace, setresuid(2) and setgroups(2).
-fn why_not_changed(step: Step, error: &std::io::Error) -> &'static str {
-    match (step, error.raw_os_error()) {
-        (Step::User, Some(libc::EINVAL)) => "this user namespace does not map the user",
-        (_, Some(libc::EINVAL)) => "this user namespace does not map one of the groups",
-        (Step::Groups, Some(libc::EPERM)) if !groups_may_be_set() => {
-            "this user namespace does not allow setgroups(2)"
+    /// Makes the descriptors for a service, `notification` among them. Fails with a reason.
+    pub(super) fn descriptors(
+        &mut self,
+        plan: &Plan,
+        id: ServiceId,
+        notification: Option<(RawFd, BorrowedFd)>,
+    ) -> Result<Descriptors, String> {
+        let refused =
+            |what: &'static str| move |error: io::Error| format!("{what}: {}", error_text(&error));
+        let sockets = self.sockets.of(plan, id);
+        let count = sockets.len();
+        let more = out_of_the_way((FIRST_SOCKET..).zip(sockets).chain(notification).collect())
+            .map_err(refused("can't copy its sockets"))?;
+        let (mut outputs, mut standard) = (Vec::new(), [None, None, None]);
+        if plan.bundle.services[id.0].log != LogMode::Inherit {
+            let owner = plan.identities[id.0].as_ref().map(|who| (who.user, who.group));
+            for channel in Channel::BOTH {
+                let (ours, theirs) =
+                    log::pipe(owner).map_err(refused("can't make its output pipes"))?;
+                outputs.push((channel, ours));
+                standard[1 + channel as usize] = Some(theirs);
+            }
         }
-        _ => "it takes CAP_SETUID and CAP_SETGID",
+        if plan.foreground != Some(id) {
+            standard[0] = Some(self.empty_input().map_err(refused("can't open /dev/null"))?);
+        }
+        Ok(Descriptors { outputs, standard, more, sockets: count })
     }
-}
 
-impl Attempt {
-    /// The exit code that a failed start means, and what to say about it.
-    pub(super) fn explain(&self, failure: &Failure) -> Refusal {
-        let Failure { step, error } = failure;
-        let kernel_says = error_text(error);
-        let doing = match step {
-            Step::Execute(index) => return self.explain_execute(*index, error),
-            Step::Interpreter(index) => {
-                let shown = self.shown(*index);
-                let text = format!(
-                    "{shown} is there, but the interpreter that it names (its #! line or ELF \
-                     loader) is not"
-                );
-                return (NOT_FOUND, text);
+    /// All that a service is started with.
+    pub(super) fn service<'fd>(
+        &'fd self,
+        plan: &Plan,
+        id: ServiceId,
+        descriptors: &'fd Descriptors,
+        more: Vec<(OsString, OsString)>,
+    ) -> Result<Launch<'fd>, String> {
+        let variables = [more, listen_variables(descriptors.sockets)].concat();
+        let command = &plan.bundle.services[id.0].command;
+        let mut launch = command::of_service(plan, id, command, &variables)?;
+        launch.more = descriptors.more.iter().map(|(target, fd)| (*target, fd.as_fd())).collect();
+        launch.rewrite_listen_pid |= descriptors.sockets > 0;
+        launch.standard = descriptors.standard.each_ref().map(|fd| fd.as_ref().map(OwnedFd::as_fd));
+        let is_foreground = plan.foreground == Some(id);
+        let lent = self.terminal.as_ref().filter(|terminal| is_foreground && terminal.is_ours());
+        launch.foreground_of = lent.map(AsFd::as_fd);
+        Ok(launch)
+    }
+
+    /// The service has been started as this process.
+    pub(super) fn started(&mut self, plan: &Plan, id: ServiceId, pid: Pid) {
+        if plan.foreground == Some(id)
+            && let Some(terminal) = &mut self.terminal
+        {
+            terminal.lent_to(pid);
+        }
+    }
+
+    /// The service has ended.
+    pub(super) fn ended(&mut self, plan: &Plan, id: ServiceId) {
+        if plan.foreground == Some(id)
+            && let Some(terminal) = &mut self.terminal
+        {
+            terminal.take_back();
+        }
+    }
+
+    /// What no output and no input is read from and written to, for a command that helps.
+    pub(super) fn nothing(&mut self) -> Result<[OwnedFd; 2], String> {
+        let both = self.empty_input().and_then(|input| Ok([input, no_output()?]));
+        both.map_err(|error| error_text(&error))
+    }
+
+    /// A command that is run as the service is, with its output thrown away.
+    pub(super) fn helper<'fd>(
+        plan: &Plan,
+        id: ServiceId,
+        command: &[OsString],
+        nothing: &'fd [OwnedFd; 2],
+    ) -> Result<Launch<'fd>, String> {
+        let launch = command::of_service(plan, id, command, &[])?;
+        Ok(Launch { standard: standard(nothing), ..launch })
+    }
+
+    /// The command of `on-event`, with the event in this variable.
+    pub(super) fn hook<'fd>(
+        plan: &Plan,
+        event: (OsString, OsString),
+        nothing: &'fd [OwnedFd; 2],
+    ) -> Result<Launch<'fd>, String> {
+        let launch = command::of_hook(plan, &plan.bundle.on_event.command, event)?;
+        Ok(Launch { standard: standard(nothing), ..launch })
+    }
+
+    /// `/dev/null`, or where there is none a pipe that has ended. Copied for each service.
+    fn empty_input(&mut self) -> io::Result<OwnedFd> {
+        let input = match self.empty_input.take() {
+            Some(input) => input,
+            None => {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                rustix::fs::open("/dev/null", flags, Mode::empty())
+                    .or_else(|_| pipe_with(PipeFlags::CLOEXEC).map(|(reader, _)| reader))?
             }
-            Step::Directory(index) => {
-                let text = format!("{} is a directory, not a program", self.shown(*index));
-                return (NOT_EXECUTABLE, text);
-            }
-            Step::Fork => "can't make a process",
-            Step::ProcessGroup => "can't give it a process group",
-            Step::Descriptors => "can't arrange its descriptors",
-            Step::Limit(number) => {
-                let name = resource::name(*number);
-                let without = without(CapabilitySet::SYS_RESOURCE);
-                let text = format!("can't set limit `{name}` (`rlimits`){without}: {kernel_says}");
-                return (INIT_FAILED, text);
-            }
-            Step::Nice => {
-                let without = without(CapabilitySet::SYS_NICE);
-                return (INIT_FAILED, format!("can't set `nice`{without}: {kernel_says}"));
-            }
-            Step::OomScore => {
-                let without = without(CapabilitySet::SYS_RESOURCE);
-                return (INIT_FAILED, format!("can't set `oom-score-adj`{without}: {kernel_says}"));
-            }
-            Step::Capabilities => {
-                "can't drop capabilities; it takes CAP_SETPCAP, or `no-new-privileges`"
-            }
-            Step::Groups | Step::Group | Step::User => {
-                let why = why_not_changed(*step, error);
-                let text = format!("can't change to its user and groups; {why}: {kernel_says}");
-                return (INIT_FAILED, text);
-            }
-            Step::NoNewPrivileges => "can't set `no-new-privileges`",
-            Step::WorkingDirectory => "can't enter its working directory",
-            Step::ParentDeathSignal => "can't set `parent-death-signal`",
         };
-        (INIT_FAILED, format!("{doing}: {kernel_says}"))
+        let copy = rustix::io::fcntl_dupfd_cloexec(&input, 3)?;
+        self.empty_input = Some(input);
+        Ok(copy)
     }
+}
 
-    fn explain_execute(&self, index: u32, error: &std::io::Error) -> Refusal {
-        let shown = self.shown(index);
-        match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR) if self.paths.len() != 1 => {
-                let places: Vec<_> = self
-                    .paths
-                    .iter()
-                    .filter_map(|path| Path::new(OsStr::from_bytes(path.as_bytes())).parent())
-                    .map(|directory| directory.display().to_string())
-                    .collect();
-                let (program, places) = (&self.program, places.join(":"));
-                (NOT_FOUND, format!("command {program:?} not found in PATH={places}"))
-            }
-            Some(libc::ENOENT | libc::ENOTDIR) => (NOT_FOUND, format!("command {shown} not found")),
-            // Processes, memory or descriptors lack at the moment, execve(2): that says nothing of
-            // the file.
-            Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
-                (INIT_FAILED, format!("can't execute {shown}: {}", error_text(error)))
-            }
-            Some(libc::EACCES) => (
-                NOT_EXECUTABLE,
-                format!(
-                    "{shown} can't be executed: permission denied; has it the x bit, and is it \
-                     not on a noexec mount?"
-                ),
-            ),
-            Some(libc::ENOEXEC) => (
-                NOT_EXECUTABLE,
-                format!(
-                    "{shown} can't be executed: it is neither a program for this machine nor a \
-                     script that begins with #!"
-                ),
-            ),
-            _ => (NOT_EXECUTABLE, format!("{shown} can't be executed: {}", error_text(error))),
-        }
-    }
+fn no_output() -> io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open("/dev/null", flags, Mode::empty())
+        .or_else(|_| pipe_with(PipeFlags::CLOEXEC).map(|(_, writer)| writer))?;
+    Ok(rustix::io::fcntl_dupfd_cloexec(&fd, 3)?)
+}
 
-    /// The path with this index, as people read it.
-    fn shown(&self, index: u32) -> String {
-        let path = self.paths.get(index as usize).map(|path| OsStr::from_bytes(path.as_bytes()));
-        Path::new(path.unwrap_or(&self.program)).display().to_string()
+fn standard([input, output]: &[OwnedFd; 2]) -> [Option<BorrowedFd<'_>>; 3] {
+    [Some(input.as_fd()), Some(output.as_fd()), Some(output.as_fd())]
+}
+
+/// Copies whose own numbers are out of the way of those that they are to have.
+fn out_of_the_way(all: Vec<(RawFd, BorrowedFd)>) -> io::Result<Vec<(RawFd, OwnedFd)>> {
+    let beyond = all.iter().map(|(target, _)| target + 1).max().unwrap_or(0);
+    all.into_iter()
+        .map(|(target, fd)| Ok((target, rustix::io::fcntl_dupfd_cloexec(fd, beyond)?)))
+        .collect()
+}
+
+/// What tells a service of its sockets, sd_listen_fds(3). The child puts in its own pid.
+fn listen_variables(sockets: usize) -> Vec<(OsString, OsString)> {
+    if sockets == 0 {
+        return Vec::new();
     }
+    let variable = |name: &str, value: String| (name.into(), value.into());
+    vec![variable("LISTEN_FDS", sockets.to_string()), variable("LISTEN_PID", String::new())]
 }

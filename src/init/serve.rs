@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::control::{Control, Mode};
+use super::control::Mode;
 use super::waiting::{Waiting, Wish};
-use super::{Init, answer, hooks};
+use super::{Init, answer};
 use crate::control::{self, Change, Request};
 use crate::error_text::error_text;
-use crate::log::TimeStamp;
 use crate::nearest::listed;
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId, State, Target};
@@ -27,7 +26,7 @@ impl Init {
     pub(super) fn serve(&mut self, now: Instant) {
         let Some(control) = &mut self.control else { return };
         if std::mem::take(&mut self.unfinished.clients) || control.has_room_again(now) {
-            self.unfinished.clients = control.accept(now, self.poll.registry());
+            self.unfinished.clients = control.accept(now, self.event_loop.registry());
         }
         let until = Instant::now() + SHARE;
         for number in std::mem::take(&mut self.busy_clients) {
@@ -101,7 +100,7 @@ impl Init {
                 None
             }
             Request::Shutdown(code) => {
-                self.facts.push(Event::Shutdown(code));
+                self.learnt.facts.push(Event::Shutdown(code));
                 self.wait_for(number, Waiting::for_shutdown(code));
                 None
             }
@@ -123,7 +122,7 @@ impl Init {
                         stopped or restarted by itself"
                 .to_owned());
         }
-        self.facts.extend(ids.iter().map(|id| wish.event(*id)));
+        self.learnt.facts.extend(ids.iter().map(|id| wish.event(*id)));
         let waiting = self.waiting_for(wish, &ids, change.wait, now);
         self.wait_for(number, waiting);
         Ok(None)
@@ -133,7 +132,7 @@ impl Init {
     fn signal_all(&self, ids: &[ServiceId], signal: Signal) -> Result<(), String> {
         let runs = |id: ServiceId| match self.supervisor.state(id) {
             State::Running { .. } | State::Draining { .. } | State::Stopping { .. } => {
-                self.processes.get(id).is_some()
+                self.children.main(id).is_some()
             }
             _ => false,
         };
@@ -144,7 +143,7 @@ impl Init {
         let (mut reached, mut refusals) = (Vec::new(), Vec::new());
         for id in ids {
             let name = self.plan.name(*id);
-            match self.processes.signal(*id, signal, Target::Process) {
+            match self.children.signal(*id, signal, Target::Process) {
                 Ok(()) => reached.push(name),
                 Err(error) => refusals.push(format!("{name}: {}", error_text(&error))),
             }
@@ -270,38 +269,5 @@ impl Init {
 
     pub(super) fn is_oneshot(&self, id: ServiceId) -> bool {
         self.plan.bundle.services[id.0].kind == crate::bundle::ServiceType::Oneshot
-    }
-
-    /// Tells everybody who wants to know that something has happened.
-    pub(super) fn publish(&mut self, event: &str, id: Option<ServiceId>, more: Value) {
-        let listeners = self.control.as_ref().map_or_else(Vec::new, Control::event_listeners);
-        let is_for_hooks = hooks::is_wanted(&self.plan.bundle.on_event, event);
-        if listeners.is_empty() && !is_for_hooks {
-            return;
-        }
-        let mut line = json!({"time": TimeStamp::default().text(), "event": event});
-        if let Some(id) = id {
-            line["service"] = Value::String(self.plan.name(id));
-        }
-        if let (Some(fields), Value::Object(more)) = (line.as_object_mut(), more) {
-            fields.extend(more);
-        }
-        let now = Instant::now();
-        for number in listeners {
-            self.give(number, &line, now);
-        }
-        if is_for_hooks {
-            self.hand_out(&line);
-        }
-    }
-
-    /// When a client has used up its time.
-    pub(super) fn control_deadline(&self) -> Option<Instant> {
-        self.control.as_ref().and_then(Control::deadline)
-    }
-
-    /// How long the init has been running.
-    pub(super) fn uptime(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.started)
     }
 }

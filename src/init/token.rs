@@ -2,7 +2,7 @@
 
 use mio::Token;
 
-use super::checks::Purpose;
+use crate::bundle::check::Purpose;
 use crate::log::Channel;
 use crate::supervisor::ServiceId;
 

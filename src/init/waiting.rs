@@ -92,7 +92,7 @@ impl Init {
     /// The answer to one who waits, once there is one.
     pub(super) fn came_of(&self, waiting: &Waiting, now: Instant) -> Option<Value> {
         // What was asked for is told to the core first.
-        if !self.facts.is_empty() {
+        if !self.learnt.facts.is_empty() {
             return None;
         }
         let refuse = |error: &str| Some(json!({"ok": false, "error": error}));

@@ -42,7 +42,7 @@ pub enum Event {
 
 /// An order to the reactor. Executing one may fail (the process may just have died); what
 /// became of it comes back as an [`Event`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Start this service; answered by `Spawned` or `SpawnFailed`, perhaps much later, or by
     /// `Exited` if it is killed before.
@@ -87,9 +87,34 @@ pub enum Target {
     Group,
 }
 
-/// Something that has happened to a service or to the bundle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a new policy differs from the old one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// New, or in the file again. They may have the id of a service that is retired and gone.
+    pub started: Vec<ServiceId>,
+    /// Something about them is different.
+    pub restarted: Vec<ServiceId>,
+    /// No longer in the file; retired in the new policy.
+    pub stopped: Vec<ServiceId>,
+}
+
+impl Changes {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.started.is_empty() && self.restarted.is_empty() && self.stopped.is_empty()
+    }
+}
+
+/// Something that has happened to a service or to the bundle. The first three are the reactor's:
+/// they say what the core does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
+    /// The service's program runs as this process.
+    Started(ServiceId, i32),
+    /// It could not be started: the code, and the reason.
+    StartFailed(ServiceId, u8, String),
+    /// Another bundle is in force.
+    Reloaded(Changes),
     /// The shutdown begins.
     ShutdownBegins(Cause),
     /// The service is asked to end by this signal.

@@ -5,28 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::census::Census;
-use super::event::ServiceId;
+use super::event::{Changes, ServiceId};
 use super::order::Order;
 use super::state::{End, Ending, Phase, State};
 use super::{Policy, Service, Supervisor};
-
-/// Where a new policy differs from the old one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// New, or in the file again. They may have the id of a service that is retired and gone.
-    pub started: Vec<ServiceId>,
-    /// Something about them is different.
-    pub restarted: Vec<ServiceId>,
-    /// No longer in the file; retired in the new policy.
-    pub stopped: Vec<ServiceId>,
-}
-
-impl Changes {
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.started.is_empty() && self.restarted.is_empty() && self.stopped.is_empty()
-    }
-}
 
 impl Supervisor {
     /// Goes on by another policy, in which every service has kept its id. Does nothing once the

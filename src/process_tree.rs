@@ -12,14 +12,14 @@ use crate::sys::{directory, signals};
 
 /// A process, told from a later one of the same number by the time of its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) pid: i32,
+pub(crate) struct Member {
+    pub(crate) pid: i32,
     /// In ticks since the machine's start.
-    pub(super) started: u64,
+    pub(crate) started: u64,
 }
 
 impl Member {
-    pub(super) fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         stat(self.pid).is_some_and(|stat| !stat.is_zombie && stat.started == self.started)
     }
 }
@@ -27,7 +27,7 @@ impl Member {
 /// Everything that lives below `root`, parents before children; `None` if `/proc` does not show it.
 ///
 /// The subtree below a pid that `skip` names is left out, and so is that pid.
-pub(super) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<Member>> {
+pub(crate) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<Member>> {
     let mut children = BTreeMap::<i32, Vec<Member>>::new();
     for (member, stat) in all()? {
         children.entry(stat.parent).or_default().push(member);
@@ -48,7 +48,7 @@ pub(super) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<M
 }
 
 /// All that live in this session; `None` if `/proc` does not show them.
-pub(super) fn members(session: i32) -> Option<Vec<Member>> {
+pub(crate) fn members(session: i32) -> Option<Vec<Member>> {
     let members = all()?.into_iter().filter(|(_, stat)| stat.session == session);
     Some(members.map(|(member, _)| member).collect())
 }
@@ -67,7 +67,7 @@ fn all() -> Option<Vec<(Member, Stat)>> {
 
 /// Our own children, dead or alive; `None` if the kernel does not tell (CONFIG_PROC_CHILDREN).
 /// Only we take any out of its list, so it is whole.
-pub(super) fn children() -> Option<Vec<i32>> {
+pub(crate) fn children() -> Option<Vec<i32>> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).ok()?;
     Some(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
@@ -75,7 +75,7 @@ pub(super) fn children() -> Option<Vec<i32>> {
 
 /// Signals the process, and never one that has got its number since: a pidfd holds it while it
 /// is looked at.
-pub(super) fn signal(member: Member, signal: Signal) {
+pub(crate) fn signal(member: Member, signal: Signal) {
     let Some(pid) = Pid::from_raw(member.pid) else { return };
     let pidfd = pidfd_open(pid, PidfdFlags::empty());
     let Some(stat) = stat(member.pid).filter(|stat| stat.started == member.started) else { return };
@@ -92,7 +92,7 @@ pub(super) fn signal(member: Member, signal: Signal) {
 
 /// The first of the process and its ancestors that `is_end` knows; `None` if there is none, or
 /// `/proc` does not show them.
-pub(super) fn ancestor(mut pid: i32, is_end: impl Fn(i32) -> bool) -> Option<i32> {
+pub(crate) fn ancestor(mut pid: i32, is_end: impl Fn(i32) -> bool) -> Option<i32> {
     let mut child_started = u64::MAX;
     // Pids may be reused while `/proc` is read, so that it shows a loop.
     for _ in 0..MOST_GENERATIONS {
@@ -111,7 +111,7 @@ pub(super) fn ancestor(mut pid: i32, is_end: impl Fn(i32) -> bool) -> Option<i32
 }
 
 /// The real and the saved user of a process.
-pub(super) fn users(pid: i32) -> Option<(u32, u32)> {
+pub(crate) fn users(pid: i32) -> Option<(u32, u32)> {
     if !is_own_proc() {
         return None;
     }
@@ -125,7 +125,7 @@ fn users_in(status: &str) -> Option<(u32, u32)> {
 }
 
 /// Whether there is a process of this number, dead or alive.
-pub(super) fn is_there(pid: i32) -> bool {
+pub(crate) fn is_there(pid: i32) -> bool {
     fs::exists(format!("/proc/{pid}")).unwrap_or(false)
 }
 
@@ -134,7 +134,7 @@ const MOST_GENERATIONS: usize = 1000;
 
 /// Whether `/proc` is mounted for our own PID namespace. By another's numbers we would meet
 /// strangers, pid_namespaces(7).
-pub(super) fn is_own_proc() -> bool {
+pub(crate) fn is_own_proc() -> bool {
     let status = fs::read("/proc/self/status").unwrap_or_default();
     shows_own_numbers(&String::from_utf8_lossy(&status), std::process::id())
 }
@@ -149,16 +149,16 @@ fn shows_own_numbers(status: &str, own: u32) -> bool {
 
 /// What `/proc/PID/stat` says of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// It has ended, and waits to be reaped.
-    pub(super) is_zombie: bool,
-    pub(super) parent: i32,
-    pub(super) session: i32,
+    pub(crate) is_zombie: bool,
+    pub(crate) parent: i32,
+    pub(crate) session: i32,
     /// In ticks since the machine's start.
-    pub(super) started: u64,
+    pub(crate) started: u64,
 }
 
-pub(super) fn stat(pid: i32) -> Option<Stat> {
+pub(crate) fn stat(pid: i32) -> Option<Stat> {
     stat_in(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 

@@ -23,7 +23,7 @@ use crate::sys::signals;
 
 /// The controlling terminal.
 #[derive(Debug)]
-pub(super) struct Terminal {
+pub(in crate::init) struct Terminal {
     fd: OwnedFd,
     /// Our process group; `None` if its leader is outside of our PID namespace, so that it has
     /// no number here.
@@ -34,7 +34,7 @@ pub(super) struct Terminal {
 
 impl Terminal {
     /// The init's terminal, if it has one.
-    pub(super) fn open() -> Option<Terminal> {
+    pub(in crate::init) fn open() -> Option<Terminal> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let fd = match rustix::fs::open("/dev/tty", flags, Mode::empty()) {
             Ok(fd) => fd,
@@ -56,17 +56,17 @@ impl Terminal {
 
     /// Whether it is ours to lend. A background job must not take it away from the shell that
     /// started it; it gets it when the shell brings it to the foreground.
-    pub(super) fn is_ours(&self) -> bool {
+    pub(in crate::init) fn is_ours(&self) -> bool {
         self.own_group.is_none_or(|own| tcgetpgrp(&self.fd) == Ok(own))
     }
 
     /// The group led by this process has become the foreground group, or will with us.
-    pub(super) fn lent_to(&mut self, pid: Pid) {
+    pub(in crate::init) fn lent_to(&mut self, pid: Pid) {
         self.borrower = Some(pid);
     }
 
     /// Looks whether the command was stopped, and deals with it.
-    pub(super) fn after_child_signal(&self) {
+    pub(in crate::init) fn after_child_signal(&self) {
         let Some(pid) = self.borrower else { return };
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         let Ok(Some(status)) = waitid(WaitId::Pid(pid), options) else { return };
@@ -81,7 +81,7 @@ impl Terminal {
     }
 
     /// The init was continued: if that was as a foreground job, the command gets the terminal.
-    pub(super) fn after_continue(&self) {
+    pub(in crate::init) fn after_continue(&self) {
         let Some(pid) = self.borrower else { return };
         if self.own_group.is_some() && self.is_ours() {
             let _ = tcsetpgrp(&self.fd, pid);
@@ -90,7 +90,7 @@ impl Terminal {
     }
 
     /// The command has ended: whoever started the init finds the terminal as it was.
-    pub(super) fn take_back(&mut self) {
+    pub(in crate::init) fn take_back(&mut self) {
         let Some(pid) = self.borrower.take() else { return };
         if let Some(own) = self.own_group
             && tcgetpgrp(&self.fd) == Ok(pid)
@@ -102,7 +102,7 @@ impl Terminal {
     /// Whether our parent is a shell with job control: it has put us into a group of our own
     /// within its session, and watches whether we stop. Another init above us (`docker run
     /// --init`) does the first and not the second; it is told by TSTP, which such a shell
-    /// ignores lest Ctrl-Z stop itself (the GNU C Library's manual, "Initializing the Shell").
+    /// ignores so that Ctrl-Z does not stop it (the GNU C Library's manual, "Initializing the Shell").
     fn is_job_of_a_shell(&self) -> bool {
         let (Some(own_group), Some(parent)) = (self.own_group, getppid()) else { return false };
         getpid() != Pid::INIT
@@ -114,7 +114,7 @@ impl Terminal {
 
 /// Whether the process ignores the signal, proc(5); `None` if `/proc` does not say.
 fn ignores(pid: Pid, signal: Signal) -> Option<bool> {
-    let file = super::tree::is_own_proc().then(|| format!("/proc/{pid}/status"))?;
+    let file = crate::process_tree::is_own_proc().then(|| format!("/proc/{pid}/status"))?;
     let status = std::fs::read_to_string(file).ok()?;
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     let mask = u64::from_str_radix(mask.trim(), 16).ok()?;

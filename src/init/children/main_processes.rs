@@ -26,7 +26,7 @@ pub(super) struct Process {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Processes {
+pub(super) struct MainProcesses {
     by_service: Vec<Option<Process>>,
     by_pid: BTreeMap<i32, ServiceId>,
     /// First main processes of runs that go on with another.
@@ -37,7 +37,7 @@ pub(super) struct Processes {
     refusal: Option<io::Error>,
 }
 
-impl Processes {
+impl MainProcesses {
     /// Another process is the service's main one from now on.
     pub(super) fn replace(
         &mut self,
@@ -113,6 +113,11 @@ impl Processes {
     /// Whose first main process it was, if another has replaced it.
     pub(super) fn was_main_of(&self, pid: Pid) -> Option<ServiceId> {
         self.replaced.get(&pid.as_raw_nonzero().get()).copied()
+    }
+
+    /// The services that have one.
+    pub(super) fn ids(&self) -> Vec<ServiceId> {
+        self.by_pid.values().copied().collect()
     }
 
     /// All of them.
@@ -219,7 +224,8 @@ mod tests {
     fn a_signal_for_a_group_reaches_a_process_that_has_not_made_it_yet() {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-        let (mut processes, poll, id) = (Processes::default(), Poll::new().unwrap(), ServiceId(0));
+        let (mut processes, poll, id) =
+            (MainProcesses::default(), Poll::new().unwrap(), ServiceId(0));
         processes.insert(id, pid, poll.registry(), Token(0));
         processes.signal(id, Signal::KILL, Target::Group).unwrap();
         let status = child.wait().unwrap();
@@ -231,8 +237,9 @@ mod tests {
         let own = std::process::id();
         let [own, other] = [own, std::os::unix::process::parent_id()]
             .map(|pid| Pid::from_raw(i32::try_from(pid).unwrap()).unwrap());
-        let (mut processes, poll, id) = (Processes::default(), Poll::new().unwrap(), ServiceId(0));
-        let replace = |processes: &mut Processes, pid| {
+        let (mut processes, poll, id) =
+            (MainProcesses::default(), Poll::new().unwrap(), ServiceId(0));
+        let replace = |processes: &mut MainProcesses, pid| {
             let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
             processes.replace(id, pid, pidfd, poll.registry(), Token(0));
         };

@@ -1,6 +1,6 @@
 //! What a run of a service has left behind: in its session, which nobody else can enter, and where
-//! the service has one, in its control group. No run begins before that is gone, lest the two
-//! meet.
+//! the service has one, in its control group. No run begins before that is gone, so that the two
+//! do not meet.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process_group};
 
-use super::tree::{self, Member};
+use super::raw;
 use crate::cgroup::{self, OwnGroup, ServiceGroup};
+use crate::process_tree::{self as tree, Member};
 use crate::signal::Signal;
 use crate::supervisor::ServiceId;
 use crate::sys::process_ids::session_of;
-use crate::sys::signals;
 
 /// A process in an uninterruptible sleep does not die of KILL; after this long it is left alone.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -25,8 +25,8 @@ const MOST_ROUNDS: usize = 4;
 /// By the services' names, which outlast their ids: a reload may take a service away, and another
 /// one bring it back.
 #[derive(Debug, Default)]
-pub(super) struct Remnants {
-    of: BTreeMap<String, Remains>,
+pub(super) struct Leftovers {
+    of: BTreeMap<String, OfService>,
     /// Where control groups are made, once it was looked for.
     own_group: Option<OwnGroup>,
     /// Such can't be made here.
@@ -36,7 +36,7 @@ pub(super) struct Remnants {
 }
 
 #[derive(Debug, Default)]
-struct Remains {
+struct OfService {
     sessions: Vec<Session>,
     control_group: Option<ServiceGroup>,
 }
@@ -52,7 +52,7 @@ struct Session {
     group: Option<Pid>,
 }
 
-impl Remnants {
+impl Leftovers {
     /// What the service is to be let into its control group by; `None` where there is none.
     pub(super) fn door(&mut self, name: &str) -> Option<OwnedFd> {
         let has_one = self.of.get(name).is_some_and(|of| of.control_group.is_some());
@@ -130,7 +130,7 @@ impl Remnants {
 
     /// The services that need not wait any longer.
     pub(super) fn take_free(&mut self, now: Instant) -> Vec<ServiceId> {
-        let Remnants { of, waiting, .. } = self;
+        let Leftovers { of, waiting, .. } = self;
         let mut free = Vec::new();
         waiting.retain(|(id, name, until)| {
             let Some(of) = of.get_mut(name) else {
@@ -165,7 +165,7 @@ impl Remnants {
     }
 }
 
-impl Remains {
+impl OfService {
     fn kill(&mut self) {
         self.sessions.iter_mut().for_each(Session::kill);
         if let Some(control_group) = &self.control_group {
@@ -202,20 +202,4 @@ impl Session {
         self.members.iter().all(|member| !member.is_alive())
             && self.group.is_none_or(|group| test_kill_process_group(group) == Err(Errno::SRCH))
     }
-}
-
-/// Kills the whole session of a process that has not been reaped, and so has its number and those
-/// of its session and its group for itself. One that was just forked may lead neither yet.
-pub(super) fn kill_session(leader: Pid) {
-    let _ = signals::kill(-raw(leader), Signal::KILL);
-    let _ = signals::kill(raw(leader), Signal::KILL);
-    if session_of(Some(leader)) == Some(leader) {
-        for member in tree::members(raw(leader)).unwrap_or_default() {
-            tree::signal(member, Signal::KILL);
-        }
-    }
-}
-
-fn raw(pid: Pid) -> i32 {
-    pid.as_raw_nonzero().get()
 }

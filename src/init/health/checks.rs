@@ -7,21 +7,12 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use rustix::process::Pid;
 
-use super::token::Source;
-use crate::bundle::check::{Check, Probe};
+use crate::bundle::check::{Check, Probe, Purpose};
+use crate::init::token::Source;
 use crate::poll::Registry;
 use crate::probe::{Attempt, Outcome, Progress};
 use crate::supervisor::ServiceId;
 use crate::time_limit::TimeLimit;
-
-/// What a check is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Purpose {
-    /// Whether the service is ready; it ends with its first success.
-    Readiness,
-    /// Whether it is still well; it ends when it has failed too often.
-    Liveness,
-}
 
 type Key = (ServiceId, Purpose);
 
@@ -56,7 +47,7 @@ pub(super) enum Verdict {
     Passed(ServiceId, Purpose),
     Failed(ServiceId, Purpose, String),
     /// It can't be tried at the moment, for this reason.
-    Blind(ServiceId, Blindness),
+    Blind(ServiceId, Purpose, Blindness),
     /// A child is to try it; `child_started` says with what success.
     Run(ServiceId, Purpose),
     /// This child has taken too long.
@@ -95,27 +86,22 @@ impl Checks {
         self.running.insert(key, running);
     }
 
-    /// Ends the checks of a service; what command is to be killed for it.
-    pub(super) fn end(&mut self, id: ServiceId) -> Vec<Pid> {
-        let keys = [(id, Purpose::Readiness), (id, Purpose::Liveness)];
-        keys.iter().for_each(|key| drop(self.complaints.remove(key)));
-        keys.iter().filter_map(|key| self.remove(*key)).collect()
+    /// Ends the checks of a service.
+    pub(super) fn end(&mut self, id: ServiceId) {
+        for key in [(id, Purpose::Readiness), (id, Purpose::Liveness)] {
+            self.complaints.remove(&key);
+            if let Some(running) = self.running.remove(&key) {
+                self.due.remove(&(running.until, key));
+            }
+        }
     }
 
     /// Ends all of them.
-    pub(super) fn end_all(&mut self) -> Vec<Pid> {
-        let keys: Vec<Key> = self.running.keys().copied().collect();
-        keys.into_iter().filter_map(|key| self.remove(key)).collect()
-    }
-
-    fn remove(&mut self, key: Key) -> Option<Pid> {
-        let running = self.running.remove(&key)?;
-        self.due.remove(&(running.until, key));
-        self.complaints.remove(&key);
-        match running.trying {
-            Trying::Child(pid) => Some(pid),
-            Trying::Nothing | Trying::Connection(_) => None,
+    pub(super) fn end_all(&mut self) {
+        for key in std::mem::take(&mut self.running).into_keys() {
+            self.complaints.remove(&key);
         }
+        self.due.clear();
     }
 
     /// When there is something to do next.
@@ -311,7 +297,7 @@ impl Checks {
                 running.blindness = Some(format!("could not be checked: {reason}"));
                 let (since, known_at) = (running.since, running.until + running.check.timeout);
                 let reason = Some(reason).filter(|_| !was_blind);
-                verdicts.push(Verdict::Blind(id, Blindness { reason, since, known_at }));
+                verdicts.push(Verdict::Blind(id, purpose, Blindness { reason, since, known_at }));
                 None
             }
         };
@@ -432,7 +418,7 @@ mod tests {
             let (reason, since) = (reason.map(str::to_owned), story.at(since));
             let known_at = since + Duration::from_millis(2400);
             let since = story.begin;
-            vec![Verdict::Blind(ID, Blindness { reason, since, known_at })]
+            vec![Verdict::Blind(ID, Purpose::Liveness, Blindness { reason, since, known_at })]
         };
         for (millis, reason) in [(2100, Some("no room")), (4100, None)] {
             assert_eq!(story.tick(millis), [Verdict::Run(ID, Purpose::Liveness)]);

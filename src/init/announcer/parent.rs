@@ -12,15 +12,13 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mio::Events;
 use rustix::process::Pid;
 
-use super::own_file::{OwnFile, look_at};
-use super::remnants::kill_session;
-use super::{Init, answer};
 use crate::error_text::error_text;
 use crate::exit::ExitStatus;
-use crate::sys::fork::fork;
+use crate::init::children::{Children, Role, kill_session};
+use crate::init::learnt::{Learnt, Scheduled};
+use crate::init::own_file::{OwnFile, look_at};
 
 /// How long it takes until what could not be told is tried again for the first time; twice as long
 /// each further time.
@@ -30,8 +28,19 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// How long a path may take to be looked up.
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
+/// How the bundle is.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::init) struct BundleState {
+    /// Every service is ready and well.
+    pub(in crate::init) is_ready: bool,
+    /// The shutdown has begun.
+    pub(in crate::init) is_stopping: bool,
+    /// It has ended.
+    pub(in crate::init) is_over: bool,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Upward {
+pub(in crate::init) struct Parent {
     notify_socket: Option<OsString>,
     ready_file: Option<PathBuf>,
     /// The ready file, while there is one of ours.
@@ -42,7 +51,7 @@ pub(super) struct Upward {
     is_stopping: bool,
     unsaid: Option<Unsaid>,
     /// The child that looks up the paths, and how long it may take.
-    scout: Option<(Pid, Instant)>,
+    lookup: Option<(Pid, Instant)>,
     /// Whether it was said that it took too long, since the last that did not.
     has_complained: bool,
 }
@@ -58,12 +67,12 @@ struct Unsaid {
     delay: Duration,
 }
 
-impl Upward {
+impl Parent {
     /// Takes away the ready file that an earlier run has left.
     ///
     /// # Errors
     /// If what is there can't be one.
-    pub(super) fn new(ready_file: Option<PathBuf>) -> io::Result<Upward> {
+    pub(in crate::init) fn new(ready_file: Option<PathBuf>) -> io::Result<Parent> {
         let notify_socket = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         if let Some(file) = &ready_file
             && let Ok(left) = left_over(file)
@@ -78,26 +87,12 @@ impl Upward {
             // If it can't be removed, that is said when it is to be made.
             let _ = left.remove();
         }
-        Ok(Upward { notify_socket, ready_file, ..Upward::default() })
+        Ok(Parent { notify_socket, ready_file, ..Parent::default() })
     }
 
-    fn is_wanted(&self) -> bool {
+    /// Whether anybody wants to know.
+    pub(in crate::init) fn is_wanted(&self) -> bool {
         self.notify_socket.is_some() || self.ready_file.is_some()
-    }
-
-    /// When it is tried again to tell what could not be told, or a look takes too long.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let unsaid = self.unsaid.as_ref().map(|unsaid| unsaid.at);
-        self.scout.map(|(_, until)| until).or(unsaid)
-    }
-
-    pub(super) fn is_scout(&self, pid: i32) -> bool {
-        self.scout.is_some_and(|(scout, _)| scout.as_raw_nonzero().get() == pid)
-    }
-
-    /// Nobody ran for so long.
-    pub(super) fn put_off(&mut self, gap: Duration) {
-        self.scout.iter_mut().for_each(|(_, until)| *until += gap);
     }
 
     /// Where something is to be done.
@@ -218,105 +213,110 @@ fn may_pass(error: &io::Error) -> bool {
         )
 }
 
-impl Init {
+impl Parent {
     /// Tells what has changed since the last time, and what could not be told then.
-    pub(super) fn tell_upward(&mut self) {
-        if !self.upward.is_wanted() {
-            return;
+    pub(in crate::init) fn update(
+        &mut self,
+        bundle: BundleState,
+        children: &mut Children,
+        now: Instant,
+        learnt: &mut Learnt,
+    ) {
+        if bundle.is_ready != self.is_ready {
+            self.tell_whether_ready(bundle.is_ready, now);
         }
-        let now = Instant::now();
-        let is_stopping = self.supervisor.shutdown_deadline().is_some();
-        let is_ready = !is_stopping && answer::is_healthy(self);
-        if is_ready != self.upward.is_ready {
-            self.upward.tell_whether_ready(is_ready, now);
+        if bundle.is_stopping && !self.is_stopping {
+            self.is_stopping = true;
+            self.tell("STOPPING=1", now);
         }
-        if is_stopping && !self.upward.is_stopping {
-            self.upward.is_stopping = true;
-            self.upward.tell("STOPPING=1", now);
-        }
-        if let Some((pid, until)) = &mut self.upward.scout {
+        if let Some((pid, until)) = &mut self.lookup {
             if *until <= now {
-                let pid = *pid;
                 // It is reaped soon, if KILL can end it.
                 *until = now + LONGEST_LOOK;
-                kill_session(pid);
+                kill_session(*pid);
             }
             return;
         }
-        let Some(unsaid) = self.upward.unsaid.as_mut().filter(|unsaid| unsaid.at <= now) else {
+        let Some(unsaid) = self.unsaid.as_mut().filter(|unsaid| unsaid.at <= now) else {
             return;
         };
-        if self.killing {
+        if children.is_killing() {
             // So would be who looks; what is left is told at the end.
             unsaid.at = now + LONGEST_DELAY;
-        } else if self.supervisor.outcome().is_none() {
-            let paths = self.upward.paths();
-            let scout =
-                if paths.is_empty() { None } else { fork(&[], || look_at_all(&paths)).ok() };
-            match scout {
-                Some(pid) => self.upward.scout = Some((pid, now + LONGEST_LOOK)),
+        } else if !bundle.is_over {
+            let paths = self.paths();
+            let look = || {
+                paths.iter().for_each(|path| look_at(path));
+                0
+            };
+            let lookup = match paths.is_empty() {
+                true => None,
+                false => children.fork_helper(Role::PathLookup, &[], look).ok(),
+            };
+            match lookup {
+                Some(pid) => self.lookup = Some((pid, now + LONGEST_LOOK)),
                 // Without a process to be had, to try is better than to leave it.
-                None => self.tell_what_is_due(now),
+                None => self.tell_what_is_due(now, learnt),
             }
         }
     }
 
-    /// Whether it was the child that looks up the paths that was just reaped.
-    pub(super) fn scout_ended(&mut self, pid: Pid, status: ExitStatus) -> bool {
-        if !self.upward.is_scout(pid.as_raw_nonzero().get()) {
-            return false;
-        }
-        self.upward.scout = None;
-        let now = Instant::now();
+    fn tell_what_is_due(&mut self, now: Instant, learnt: &mut Learnt) {
+        self.try_to_tell(now).into_iter().for_each(|text| learnt.remark(text));
+    }
+
+    /// The child that looks up the paths was reaped.
+    pub(in crate::init) fn looked_up(
+        &mut self,
+        status: ExitStatus,
+        children: &Children,
+        now: Instant,
+        learnt: &mut Learnt,
+    ) {
+        self.lookup = None;
         if status == ExitStatus::Code(0) {
-            self.upward.has_complained = false;
-            self.tell_what_is_due(now);
-            return true;
+            self.has_complained = false;
+            return self.tell_what_is_due(now, learnt);
         }
-        if let Some(unsaid) = &mut self.upward.unsaid {
+        if let Some(unsaid) = &mut self.unsaid {
             unsaid.at = now + LONGEST_DELAY;
         }
-        if !self.killing && !std::mem::replace(&mut self.upward.has_complained, true) {
-            let paths = self.upward.paths();
+        if !children.is_killing() && !std::mem::replace(&mut self.has_complained, true) {
+            let paths = self.paths();
             let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
             let paths = paths.join(", ");
-            self.say(&format!(
+            learnt.remark(format!(
                 "can't tell whether all is ready: no answer from {paths}; trying again"
             ));
         }
-        true
     }
 
-    /// What is left at the end.
-    pub(super) fn tell_the_rest_upward(&mut self, events: &mut Events) {
-        let paths = self.upward.paths();
-        let look = || {
-            paths.iter().for_each(|path| look_at(path));
-            Ok(())
-        };
-        // One that still looks has not got an answer, and nobody else would.
-        if self.upward.unsaid.is_some()
-            && self.upward.scout.is_none()
-            && (paths.is_empty() || self.do_in_child(look, events).is_ok())
-        {
-            let now = Instant::now();
-            if let Some(unsaid) = &mut self.upward.unsaid {
-                unsaid.at = now;
-            }
-            self.tell_what_is_due(now);
+    /// The paths by which what is left is to be told at the end, which have to be looked up before;
+    /// `None`: nothing is left, or a child still looks, and nobody else would get an answer.
+    pub(in crate::init) fn rest(&self) -> Option<Vec<PathBuf>> {
+        (self.unsaid.is_some() && self.lookup.is_none()).then(|| self.paths())
+    }
+
+    /// Tells what is left at the end.
+    pub(in crate::init) fn tell_rest(&mut self, learnt: &mut Learnt) {
+        let now = Instant::now();
+        if let Some(unsaid) = &mut self.unsaid {
+            unsaid.at = now;
         }
-    }
-
-    fn tell_what_is_due(&mut self, now: Instant) {
-        let words = self.upward.try_to_tell(now);
-        words.iter().for_each(|words| self.say(words));
+        self.tell_what_is_due(now, learnt);
     }
 }
 
-/// The child's work.
-fn look_at_all(paths: &[PathBuf]) -> u8 {
-    paths.iter().for_each(|path| look_at(path));
-    0
+impl Scheduled for Parent {
+    /// When it is tried again to tell what could not be told, or a look takes too long.
+    fn deadline(&self) -> Option<Instant> {
+        let unsaid = self.unsaid.as_ref().map(|unsaid| unsaid.at);
+        self.lookup.map(|(_, until)| until).or(unsaid)
+    }
+
+    fn put_off(&mut self, gap: Duration, _: Instant) {
+        self.lookup.iter_mut().for_each(|(_, until)| *until += gap);
+    }
 }
 
 #[cfg(test)]
@@ -335,10 +335,10 @@ mod tests {
         let path = directory.path().join("socket");
         let mut now = Instant::now();
         let notify_socket = Some(path.clone().into_os_string());
-        let mut upward = Upward { notify_socket, ..Upward::default() };
+        let mut parent = Parent { notify_socket, ..Parent::default() };
 
-        upward.tell("READY=1", now);
-        let words = upward.try_to_tell(now).concat();
+        parent.tell("READY=1", now);
+        let words = parent.try_to_tell(now).concat();
         assert!(words.ends_with("No such file or directory; trying again"), "{words}");
         let listener = UnixDatagram::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -347,21 +347,21 @@ mod tests {
         while filler.send_to(b"x", &path).is_ok() {}
         let mut delays = Vec::new();
         for _ in 0..10 {
-            let at = upward.deadline().unwrap();
-            assert!(upward.try_to_tell(at - Duration::from_nanos(1)).is_empty());
+            let at = parent.deadline().unwrap();
+            assert!(parent.try_to_tell(at - Duration::from_nanos(1)).is_empty());
             delays.push(at - now);
             now = at;
-            assert!(upward.try_to_tell(now).is_empty(), "it is said once");
+            assert!(parent.try_to_tell(now).is_empty(), "it is said once");
         }
         assert_eq!(
             (delays[0], delays[1], delays[9]),
             (FIRST_DELAY, 2 * FIRST_DELAY, LONGEST_DELAY)
         );
 
-        upward.tell("STOPPING=1", now);
+        parent.tell("STOPPING=1", now);
         while hear(&listener).is_some() {}
-        assert!(upward.try_to_tell(now).is_empty());
-        assert_eq!(upward.deadline(), None);
+        assert!(parent.try_to_tell(now).is_empty());
+        assert_eq!(parent.deadline(), None);
         assert_eq!(hear(&listener).unwrap(), "STOPPING=1");
         assert_eq!(hear(&listener), None, "what came before is not told any more");
     }
@@ -370,10 +370,10 @@ mod tests {
     fn a_refusal_that_lasts_is_told_once_and_not_tried_again() {
         let directory = tempfile::tempdir().unwrap();
         let notify_socket = Some(directory.path().join("x".repeat(200)).into_os_string());
-        let mut upward = Upward { notify_socket, ..Upward::default() };
-        upward.tell("READY=1", Instant::now());
-        assert_eq!(upward.try_to_tell(Instant::now()).len(), 1);
-        assert_eq!(upward.deadline(), None);
+        let mut parent = Parent { notify_socket, ..Parent::default() };
+        parent.tell("READY=1", Instant::now());
+        assert_eq!(parent.try_to_tell(Instant::now()).len(), 1);
+        assert_eq!(parent.deadline(), None);
     }
 
     #[test]
@@ -384,16 +384,16 @@ mod tests {
         std::os::unix::fs::symlink(path("empty"), path("link")).unwrap();
         std::os::unix::fs::symlink("/dev/null", path("device")).unwrap();
         for name in ["precious", "link", "device", "."] {
-            let refusal = Upward::new(Some(path(name))).unwrap_err().to_string();
+            let refusal = Parent::new(Some(path(name))).unwrap_err().to_string();
             assert!(refusal.contains("is not an empty file"), "{refusal}");
             assert!(path(name).symlink_metadata().is_ok());
         }
         std::fs::write(path("empty"), "").unwrap();
-        let mut upward = Upward::new(Some(path("empty"))).unwrap();
+        let mut parent = Parent::new(Some(path("empty"))).unwrap();
         assert!(!path("empty").exists(), "an earlier run has left it");
         let mut mark = |is_ready| {
-            upward.is_ready = is_ready;
-            upward.mark()
+            parent.is_ready = is_ready;
+            parent.mark()
         };
         mark(true).unwrap();
         assert_eq!(path("empty").metadata().unwrap().len(), 0);
@@ -411,25 +411,25 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let folder = directory.path().join("later");
         let path = folder.join("ready");
-        let mut upward = Upward::new(Some(path.clone())).unwrap();
+        let mut parent = Parent::new(Some(path.clone())).unwrap();
         let mut now = Instant::now();
-        let mut at_its_time = |upward: &mut Upward| {
-            now = upward.deadline().unwrap().max(now);
-            upward.try_to_tell(now)
+        let mut at_its_time = |parent: &mut Parent| {
+            now = parent.deadline().unwrap().max(now);
+            parent.try_to_tell(now)
         };
-        upward.tell_whether_ready(true, Instant::now());
-        let words = at_its_time(&mut upward).concat();
+        parent.tell_whether_ready(true, Instant::now());
+        let words = at_its_time(&mut parent).concat();
         assert!(words.contains("can't keep the ready file"), "{words}");
         assert!(words.ends_with("; trying again"), "{words}");
-        assert!(at_its_time(&mut upward).is_empty(), "it is said once");
+        assert!(at_its_time(&mut parent).is_empty(), "it is said once");
         std::fs::create_dir(&folder).unwrap();
-        at_its_time(&mut upward);
-        assert!(path.exists() && upward.deadline().is_none());
+        at_its_time(&mut parent);
+        assert!(path.exists() && parent.deadline().is_none());
 
         // What else is told does not put it aside.
-        upward.tell_whether_ready(false, Instant::now());
-        upward.tell("STOPPING=1", Instant::now());
-        at_its_time(&mut upward);
+        parent.tell_whether_ready(false, Instant::now());
+        parent.tell("STOPPING=1", Instant::now());
+        at_its_time(&mut parent);
         assert!(!path.exists());
     }
 }

@@ -19,7 +19,7 @@ const BATCH: usize = 16;
 
 /// Our end.
 #[derive(Debug)]
-pub(super) enum Channel {
+pub(in crate::init) enum Channel {
     Pipe(OwnedFd),
     Socket { socket: UnixDatagram, name: String },
 }
@@ -49,25 +49,25 @@ pub enum Said {
 
 /// What a service has said since the last look.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
-    pub(super) said: Vec<(Option<Peer>, Said)>,
+pub(in crate::init) struct Heard {
+    pub(in crate::init) said: Vec<(Option<Peer>, Said)>,
     /// There may be more.
-    pub(super) more: bool,
+    pub(in crate::init) more: bool,
     /// Nothing more will come.
-    pub(super) ended: bool,
+    pub(in crate::init) ended: bool,
     /// The kernel could not say; there may be something.
-    pub(super) failed: bool,
+    pub(in crate::init) failed: bool,
 }
 
 /// A pipe of which the service gets the other end.
-pub(super) fn pipe() -> io::Result<(Channel, OwnedFd)> {
+pub(in crate::init) fn pipe() -> io::Result<(Channel, OwnedFd)> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&ours, rustix::fs::OFlags::NONBLOCK)?;
     Ok((Channel::Pipe(ours), theirs))
 }
 
 /// A socket without a place in the file system, which may be read-only, unix(7).
-pub(super) fn socket(unique: &str) -> io::Result<Channel> {
+pub(in crate::init) fn socket(unique: &str) -> io::Result<Channel> {
     let name = format!("sidecar-init/{}/{unique}", std::process::id());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes())?)?;
     socket.set_nonblocking(true)?;
@@ -77,7 +77,7 @@ pub(super) fn socket(unique: &str) -> io::Result<Channel> {
 
 impl Channel {
     /// The value of `NOTIFY_SOCKET`, for a socket.
-    pub(super) fn variable(&self) -> Option<String> {
+    pub(in crate::init) fn variable(&self) -> Option<String> {
         match self {
             Channel::Pipe(_) => None,
             Channel::Socket { name, .. } => Some(format!("@{name}")),
@@ -85,7 +85,7 @@ impl Channel {
     }
 
     /// Takes what has come.
-    pub(super) fn read(&self) -> Heard {
+    pub(in crate::init) fn read(&self) -> Heard {
         match self {
             Channel::Pipe(fd) => read_pipe(fd),
             Channel::Socket { socket, .. } => read_socket(socket),

@@ -4,21 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Init;
-use crate::supervisor::ServiceId;
+use crate::init::learnt::{Scheduled, Topic};
 
 /// How often a message of one kind is said at the most.
 const PERIOD: Duration = Duration::from_secs(5);
-
-/// What a message is about. Two of the same kind differ in details only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Topic {
-    EventDropped,
-    HookFailed,
-    SignalDropped,
-    SignalRefused(ServiceId),
-    MainProcess(ServiceId),
-}
 
 #[derive(Debug)]
 struct Repeat {
@@ -30,11 +19,16 @@ struct Repeat {
 
 /// What was said a short while ago.
 #[derive(Debug, Default)]
-pub(super) struct Repeats(BTreeMap<Topic, Repeat>);
+pub(in crate::init) struct Repeats(BTreeMap<Topic, Repeat>);
 
 impl Repeats {
     /// The message, if it is to be said now.
-    fn hear(&mut self, topic: Topic, text: String, now: Instant) -> Option<String> {
+    pub(in crate::init) fn hear(
+        &mut self,
+        topic: Topic,
+        text: String,
+        now: Instant,
+    ) -> Option<String> {
         match self.0.get_mut(&topic) {
             Some(repeat) if repeat.until > now || repeat.count > 0 => {
                 repeat.count += 1;
@@ -49,14 +43,8 @@ impl Repeats {
         }
     }
 
-    /// When something is to be said that was held back.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let is_held_back = |repeat: &&Repeat| repeat.count > 0;
-        self.0.values().filter(is_held_back).map(|repeat| repeat.until).min()
-    }
-
     /// What has come since each was said; all of it, if `now` is `None`.
-    fn take(&mut self, now: Option<Instant>) -> Vec<String> {
+    pub(in crate::init) fn take(&mut self, now: Option<Instant>) -> Vec<String> {
         let mut messages = Vec::new();
         self.0.retain(|_, repeat| {
             if now.is_some_and(|now| repeat.until > now) {
@@ -76,32 +64,20 @@ impl Repeats {
     }
 }
 
-impl Init {
-    /// Says this now, or with others like it a little later.
-    pub(super) fn say_in_turn(&mut self, topic: Topic, text: String) {
-        if let Some(text) = self.repeats.hear(topic, text, Instant::now()) {
-            self.say(&text);
-        }
+impl Scheduled for Repeats {
+    /// When something is to be said that was held back.
+    fn deadline(&self) -> Option<Instant> {
+        let is_held_back = |repeat: &&Repeat| repeat.count > 0;
+        self.0.values().filter(is_held_back).map(|repeat| repeat.until).min()
     }
 
-    /// Says what has been held back for long enough.
-    pub(super) fn say_repeats(&mut self, now: Instant) {
-        if self.repeats.deadline().is_some_and(|deadline| deadline <= now) {
-            let messages = self.repeats.take(Some(now));
-            messages.iter().for_each(|text| self.say(text));
-        }
-    }
-
-    /// Says all that has been held back: nothing comes later.
-    pub(super) fn say_last_repeats(&mut self) {
-        let messages = self.repeats.take(None);
-        messages.iter().for_each(|text| self.say(text));
-    }
+    fn put_off(&mut self, _: Duration, _: Instant) {}
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::ServiceId;
 
     #[test]
     fn a_flood_is_said_in_a_few_lines_and_counted_to_its_end() {

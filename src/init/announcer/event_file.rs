@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use super::Init;
-use super::remnants::kill_session;
 use crate::error_text::{errno_of, error_text};
 use crate::exit::ExitStatus;
-use crate::sys::fork::fork;
+use crate::init::children::{Children, Role, kill_session};
+use crate::init::learnt::{Learnt, Scheduled};
 
 /// How many events wait to be written; more are dropped, and counted.
 const MOST_WAITING: usize = 256;
@@ -43,10 +42,6 @@ pub(super) struct EventFile {
 }
 
 impl EventFile {
-    pub(super) fn is_writer(&self, pid: i32) -> bool {
-        self.writer.is_some_and(|(writer, _)| writer.as_raw_nonzero().get() == pid)
-    }
-
     /// Whether a child is to be made that writes.
     pub(super) fn is_due(&self) -> bool {
         let is_held_up = self.writer.is_some() || self.retry_at.is_some() || self.is_paused;
@@ -60,118 +55,112 @@ impl EventFile {
         self.writer = self.writer.map(|(pid, limit)| (pid, limit.min(until)));
     }
 
-    /// When the child has taken too long, or is made after all.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.writer.map(|(_, until)| until).into_iter().chain(self.retry_at).min()
-    }
-
-    /// Nobody ran for so long.
-    pub(super) fn put_off(&mut self, gap: Duration) {
-        self.writer = self.writer.map(|(pid, until)| (pid, until + gap));
-    }
-
-    /// What is to be written, a line for each event.
-    pub(super) fn take_lines(&mut self) -> String {
-        std::mem::take(&mut self.waiting).concat()
-    }
-}
-
-impl Init {
     /// Has the event written when it is its turn.
-    pub(super) fn append_event(&mut self, event: &str) {
-        match self.event_file.waiting.len() < MOST_WAITING {
-            true => self.event_file.waiting.push(format!("{event}\n")),
-            false => self.event_file.dropped += 1,
+    pub(super) fn push(&mut self, event: &str) {
+        match self.waiting.len() < MOST_WAITING {
+            true => self.waiting.push(format!("{event}\n")),
+            false => self.dropped += 1,
         }
     }
 
     /// Has a child write what waits, and ends one that takes too long.
-    pub(super) fn write_events(&mut self, now: Instant) {
-        if let Some((pid, until)) = &mut self.event_file.writer
+    pub(super) fn run(
+        &mut self,
+        file: Option<&Path>,
+        children: &mut Children,
+        now: Instant,
+        learnt: &mut Learnt,
+    ) {
+        if let Some((pid, until)) = &mut self.writer
             && *until <= now
         {
-            let pid = *pid;
             // It is reaped soon, if KILL can end it.
             *until = now + LONGEST_WRITE;
-            kill_session(pid);
+            kill_session(*pid);
         }
-        self.event_file.retry_at = self.event_file.retry_at.filter(|at| *at > now);
-        let Some(file) = self.plan.bundle.on_event.file.clone() else {
-            self.event_file.waiting.clear();
+        self.retry_at = self.retry_at.filter(|at| *at > now);
+        // A reload may have taken it away.
+        let Some(file) = file else { return self.waiting.clear() };
+        if !self.is_due() {
             return;
-        };
-        if self.event_file.is_due() {
-            let lines = self.event_file.waiting.concat();
-            match fork(&[], || errno_of(append(&file, &lines))) {
-                Ok(pid) => {
-                    self.event_file.waiting.clear();
-                    self.event_file.writer = Some((pid, now + LONGEST_WRITE));
-                    self.event_file.in_hand = lines;
-                }
-                // Processes or memory lack at the moment, fork(2).
-                Err(error) => {
-                    self.complain_of_events(&format!("{}; trying again", error_text(&error)));
-                    self.event_file.retry_at = Some(now + RETRY);
-                    // At the end nobody waits for it.
-                    self.unfinished.reaping = true;
-                }
+        }
+        let lines = self.waiting.concat();
+        let write = || errno_of(append(file, &lines));
+        match children.fork_helper(Role::EventWriter, &[], write) {
+            Ok(pid) => {
+                self.waiting.clear();
+                self.writer = Some((pid, now + LONGEST_WRITE));
+                self.in_hand = lines;
+            }
+            // Processes or memory lack at the moment, fork(2).
+            Err(error) => {
+                self.complain(file, &format!("{}; trying again", error_text(&error)), learnt);
+                self.retry_at = Some(now + RETRY);
+                learnt.may_be_the_end = true;
             }
         }
     }
 
-    /// Whether it was the child that writes events that was just reaped.
-    pub(super) fn event_writer_ended(&mut self, pid: Pid, status: ExitStatus) -> bool {
-        if self.event_file.writer.is_none_or(|(writer, _)| writer != pid) {
-            return false;
-        }
-        self.event_file.writer = None;
-        let in_hand = std::mem::take(&mut self.event_file.in_hand);
+    /// The child that writes was reaped.
+    pub(super) fn ended(&mut self, file: &Path, status: ExitStatus, learnt: &mut Learnt) {
+        self.writer = None;
+        let in_hand = std::mem::take(&mut self.in_hand);
         match status {
             ExitStatus::Code(0) => {
-                self.event_file.has_complained = false;
-                self.tell_of_dropped_events();
+                self.has_complained = false;
+                self.tell_of_dropped(learnt);
             }
             ExitStatus::Code(number) => {
-                self.events_are_lost(&io::Error::from_raw_os_error(number.into()));
+                self.are_lost(file, &io::Error::from_raw_os_error(number.into()), learnt);
             }
             // Killed with all others. Rather twice than not at all.
-            ExitStatus::Signal(_) if self.event_file.is_paused => {
-                self.event_file.waiting.insert(0, in_hand);
-            }
-            ExitStatus::Signal(_) => self.events_are_lost(&ErrorKind::TimedOut.into()),
+            ExitStatus::Signal(_) if self.is_paused => self.waiting.insert(0, in_hand),
+            ExitStatus::Signal(_) => self.are_lost(file, &ErrorKind::TimedOut.into(), learnt),
         }
-        true
     }
 
-    /// The last ones, which came while everything was killed; there are no processes any more.
-    pub(super) fn take_last_events(&mut self) -> Option<impl Fn() -> io::Result<()> + use<>> {
-        let file = self.plan.bundle.on_event.file.clone()?;
-        let lines = Some(self.event_file.take_lines()).filter(|lines| !lines.is_empty())?;
-        Some(move || append(&file, &lines))
+    /// What is left when there are no processes any more.
+    pub(super) fn take_rest(&mut self, file: &Path) -> Option<impl Fn() -> io::Result<()> + use<>> {
+        let lines = std::mem::take(&mut self.waiting).concat();
+        let file = file.to_owned();
+        (!lines.is_empty()).then_some(move || append(&file, &lines))
     }
 
-    pub(super) fn events_are_lost(&mut self, error: &io::Error) {
+    /// These events could not be written.
+    pub(super) fn are_lost(&mut self, file: &Path, error: &io::Error, learnt: &mut Learnt) {
         let reason = match error.kind() {
             ErrorKind::TimedOut => "no answer".to_owned(),
             _ => error_text(error),
         };
-        self.complain_of_events(&reason);
-        // It may have been the last that was waited for.
-        self.unfinished.reaping = true;
+        self.complain(file, &reason, learnt);
+        learnt.may_be_the_end = true;
     }
 
-    fn complain_of_events(&mut self, reason: &str) {
-        if !std::mem::replace(&mut self.event_file.has_complained, true) {
-            let file = self.plan.bundle.on_event.file.clone().unwrap_or_default();
-            self.say(&format!("can't append to {} (`on-event`): {reason}", file.display()));
+    fn complain(&mut self, file: &Path, reason: &str, learnt: &mut Learnt) {
+        if !std::mem::replace(&mut self.has_complained, true) {
+            let file = file.display();
+            learnt.remark(format!("can't append to {file} (`on-event`): {reason}"));
         }
     }
 
-    pub(super) fn tell_of_dropped_events(&mut self) {
-        let dropped = std::mem::take(&mut self.event_file.dropped);
+    /// Says how many were dropped.
+    pub(super) fn tell_of_dropped(&mut self, learnt: &mut Learnt) {
+        let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
-            self.say(&format!("{dropped} events dropped: the file of `on-event` is too slow"));
+            let text = "events dropped: the file of `on-event` is too slow";
+            learnt.remark(format!("{dropped} {text}"));
         }
+    }
+}
+
+impl Scheduled for EventFile {
+    /// When the child has taken too long, or is made after all.
+    fn deadline(&self) -> Option<Instant> {
+        self.writer.map(|(_, until)| until).into_iter().chain(self.retry_at).min()
+    }
+
+    fn put_off(&mut self, gap: Duration, _: Instant) {
+        self.writer = self.writer.map(|(pid, until)| (pid, until + gap));
     }
 }
 

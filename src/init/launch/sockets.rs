@@ -16,9 +16,9 @@ use rustix::net::{
     sockopt,
 };
 
-use super::own_file::OwnFile;
 use crate::bundle::listen::Listen;
 use crate::error_text::error_text;
+use crate::init::own_file::OwnFile;
 use crate::plan::Plan;
 use crate::supervisor::ServiceId;
 
@@ -31,7 +31,7 @@ const UNIX_MODE: Mode = Mode::from_raw_mode(0o666);
 type Key = (Listen, Option<String>);
 
 #[derive(Debug, Default)]
-pub(super) struct Sockets(BTreeMap<Key, Held>);
+pub(in crate::init) struct Sockets(BTreeMap<Key, Held>);
 
 /// A socket, and its place in the file system, if it has one there.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ struct Held {
 
 impl Sockets {
     /// Opens all that the plan has and this has not; or says what is wrong, and has what it had.
-    pub(super) fn open(&mut self, plan: &Plan) -> Result<(), String> {
+    pub(in crate::init) fn open(&mut self, plan: &Plan) -> Result<(), String> {
         let mut opened = Sockets::default();
         for id in plan.ids() {
             for key in keys(plan, id) {
@@ -61,7 +61,7 @@ impl Sockets {
     }
 
     /// Closes what the plan has no more.
-    pub(super) fn close_others(&mut self, plan: &Plan) {
+    pub(in crate::init) fn close_others(&mut self, plan: &Plan) {
         let wanted: BTreeSet<Key> = plan.ids().flat_map(|id| keys(plan, id)).collect();
         let (kept, closed) =
             std::mem::take(&mut self.0).into_iter().partition(|(key, _)| wanted.contains(key));
@@ -70,17 +70,17 @@ impl Sockets {
     }
 
     /// Where it has sockets in the file system.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub(in crate::init) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.values().filter_map(|held| Some(held.file.as_ref()?.path()))
     }
 
     /// What is to be taken away when nobody listens any more, which is for the caller to do.
-    pub(super) fn take_files(&mut self) -> Vec<OwnFile> {
+    pub(in crate::init) fn take_files(&mut self) -> Vec<OwnFile> {
         self.0.values_mut().filter_map(|held| held.file.take()).collect()
     }
 
     /// Those of the service, in the order of its file.
-    pub(super) fn of(&self, plan: &Plan, id: ServiceId) -> Vec<BorrowedFd<'_>> {
+    pub(in crate::init) fn of(&self, plan: &Plan, id: ServiceId) -> Vec<BorrowedFd<'_>> {
         keys(plan, id).filter_map(|key| self.0.get(&key).map(|held| held.socket.as_fd())).collect()
     }
 }
@@ -95,7 +95,7 @@ impl Drop for Sockets {
 }
 
 /// Where a plan has sockets in the file system.
-pub(super) fn paths_of(plan: &Plan) -> impl Iterator<Item = &Path> {
+pub(in crate::init) fn paths_of(plan: &Plan) -> impl Iterator<Item = &Path> {
     let all = plan.bundle.services.iter().flat_map(|service| &service.listen);
     all.filter_map(|listen| match listen {
         Listen::Unix(path) => Some(path.as_path()),
@@ -142,7 +142,7 @@ fn open_tcp(address: SocketAddr, is_shared: bool) -> rustix::io::Result<OwnedFd>
 
 /// Binds a Unix socket, in place of one that nobody listens at any more. What else is at its path
 /// stays there.
-pub(super) fn bind_unix(path: &Path, mode: Mode) -> io::Result<(UnixListener, OwnFile)> {
+pub(in crate::init) fn bind_unix(path: &Path, mode: Mode) -> io::Result<(UnixListener, OwnFile)> {
     // The file's mode is 0777 less the umask, unix(7). To change the mode of the file is to change
     // that of whatever is at its path by then.
     let umask = rustix::process::umask(Mode::from_raw_mode(0o777).difference(mode));

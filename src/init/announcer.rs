@@ -1,0 +1,150 @@
+//! Tells the outside of what happens: hooks, the file of `on-event`, and whoever started the init;
+//! and remembers it for whoever asks later.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::children::Children;
+use super::history::History;
+use super::learnt::{Learnt, Scheduled};
+use crate::bundle::OnEvent;
+use crate::event_kind::EventKind;
+use crate::supervisor::Announcement;
+
+mod event_file;
+pub(super) mod hooks;
+pub(super) mod parent;
+mod repeats;
+
+use event_file::EventFile;
+use hooks::Hooks;
+use parent::Parent;
+use repeats::Repeats;
+
+#[derive(Debug)]
+pub(super) struct Announcer {
+    pub(super) history: History,
+    pub(super) hooks: Hooks,
+    pub(super) parent: Parent,
+    pub(super) repeats: Repeats,
+    event_file: EventFile,
+}
+
+impl Announcer {
+    pub(super) fn new(parent: Parent) -> Announcer {
+        Announcer {
+            history: History::default(),
+            hooks: Hooks::default(),
+            parent,
+            repeats: Repeats::default(),
+            event_file: EventFile::default(),
+        }
+    }
+
+    /// Remembers what has happened.
+    pub(super) fn remember(&mut self, announcement: &Announcement, now: Instant) {
+        let history = &mut self.history;
+        match *announcement {
+            Announcement::Ready(id) | Announcement::ReadyAtOnce(id) => history.ready(id, now),
+            Announcement::Stopping(id, _)
+            | Announcement::StopCommand(id)
+            | Announcement::Draining(id, _) => history.asked(id, now),
+            _ => {}
+        }
+    }
+
+    /// Has the line told to the command and the file of `on-event`, when it is its turn.
+    pub(super) fn hand_out(&mut self, line: String, on_event: &OnEvent, learnt: &mut Learnt) {
+        if on_event.file.is_some() {
+            self.event_file.push(&line);
+        }
+        if !on_event.command.is_empty() {
+            self.hooks.push(line, learnt);
+        }
+    }
+
+    /// Whether children are to be made that tell of events.
+    pub(super) fn is_due(&self) -> bool {
+        self.hooks.are_due() || self.event_file.is_due()
+    }
+
+    /// Ends children that take too long, and has events written that wait.
+    pub(super) fn run(
+        &mut self,
+        on_event: &OnEvent,
+        children: &mut Children,
+        now: Instant,
+        learnt: &mut Learnt,
+    ) {
+        self.hooks.look_after(on_event.command.is_empty(), now);
+        self.event_file.run(on_event.file.as_deref(), children, now, learnt);
+    }
+
+    /// The child that writes events was reaped.
+    pub(super) fn written(
+        &mut self,
+        on_event: &OnEvent,
+        status: crate::exit::ExitStatus,
+        learnt: &mut Learnt,
+    ) {
+        let file = on_event.file.clone().unwrap_or_default();
+        self.event_file.ended(&file, status, learnt);
+    }
+
+    /// Nothing but the children of the file is left: what is not written yet is written at the
+    /// very end.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.event_file.pause(now);
+    }
+
+    /// Everything is killed: no more commands are run.
+    pub(super) fn give_up(&mut self, now: Instant, learnt: &mut Learnt) {
+        self.hooks.give_up(learnt);
+        self.event_file.pause(now);
+    }
+
+    /// How the last events are written, which came while everything was killed.
+    pub(super) fn take_rest(
+        &mut self,
+        on_event: &OnEvent,
+    ) -> Option<(PathBuf, impl Fn() -> io::Result<()> + use<>)> {
+        let file = on_event.file.clone()?;
+        let write = self.event_file.take_rest(&file)?;
+        Some((file, write))
+    }
+
+    /// What became of the last events.
+    pub(super) fn rest_was_written(
+        &mut self,
+        written: Option<(PathBuf, io::Error)>,
+        learnt: &mut Learnt,
+    ) {
+        if let Some((file, error)) = written {
+            self.event_file.are_lost(&file, &error, learnt);
+        }
+        self.event_file.tell_of_dropped(learnt);
+    }
+
+    fn parts(&self) -> [&dyn Scheduled; 4] {
+        [&self.hooks, &self.event_file, &self.parent, &self.repeats]
+    }
+}
+
+impl Scheduled for Announcer {
+    fn deadline(&self) -> Option<Instant> {
+        self.parts().into_iter().filter_map(Scheduled::deadline).min()
+    }
+
+    fn put_off(&mut self, gap: Duration, now: Instant) {
+        self.hooks.put_off(gap, now);
+        self.event_file.put_off(gap, now);
+        self.parent.put_off(gap, now);
+    }
+}
+
+/// Whether hooks are told of this event.
+pub(super) fn is_wanted(on_event: &OnEvent, event: EventKind) -> bool {
+    let is_named = on_event.events.is_empty() || on_event.events.contains(&event);
+    is_named && (on_event.file.is_some() || !on_event.command.is_empty())
+}

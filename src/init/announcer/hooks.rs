@@ -1,0 +1,134 @@
+//! Runs a command for each event. The init does not wait for it, and remembers no more than it
+//! must.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+
+use super::event_file::RETRY;
+use crate::exit::ExitStatus;
+use crate::init::children::{StartFailure, kill_session, raw};
+use crate::init::learnt::{Learnt, Scheduled, Topic};
+
+/// The variable in which a command finds the event.
+pub(in crate::init) const VARIABLE: &str = "SIDECAR_INIT_EVENT";
+/// How many commands run at once.
+const MOST_RUNNING: usize = 4;
+/// How many events wait for their command; more are dropped, and counted.
+const MOST_WAITING: usize = 256;
+/// How long a command may take.
+const LONGEST_RUN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(in crate::init) struct Hooks {
+    waiting: VecDeque<String>,
+    /// Each command's pid, and until when it may run.
+    running: BTreeMap<i32, Instant>,
+    /// When it is tried again to make a process, after the kernel has refused one.
+    retry_at: Option<Instant>,
+}
+
+impl Hooks {
+    /// Has the event's command wait for its turn.
+    pub(super) fn push(&mut self, event: String, learnt: &mut Learnt) {
+        if self.waiting.len() < MOST_WAITING {
+            return self.waiting.push_back(event);
+        }
+        let text = "an event was dropped: the command of `on-event` is too slow";
+        learnt.remark_in_turn(Topic::EventDropped, None, text.to_owned());
+    }
+
+    /// The events that wait are told to nobody; says how many those are.
+    pub(super) fn give_up(&mut self, learnt: &mut Learnt) {
+        let lost = std::mem::take(&mut self.waiting).len();
+        if lost > 0 {
+            let text = "events were not told to the command of `on-event` in time";
+            learnt.remark(format!("{lost} {text}"));
+        }
+    }
+
+    /// Whether a command waits that may be started now.
+    pub(super) fn are_due(&self) -> bool {
+        let is_held_up = self.running.len() >= MOST_RUNNING || self.retry_at.is_some();
+        !self.waiting.is_empty() && !is_held_up
+    }
+
+    /// Ends the commands that take too long. Those that wait have none any more, if there
+    /// `is_none`: a reload may have taken it away.
+    pub(super) fn look_after(&mut self, is_none: bool, now: Instant) {
+        for (pid, until) in &mut self.running {
+            if *until <= now
+                && let Some(pid) = Pid::from_raw(*pid)
+            {
+                kill_session(pid);
+                // It is reaped soon.
+                *until = now + LONGEST_RUN;
+            }
+        }
+        self.retry_at = self.retry_at.filter(|at| *at > now);
+        if is_none {
+            self.waiting.clear();
+        }
+    }
+
+    /// The event whose command may be started now; [`Hooks::started`] takes what came of it.
+    pub(in crate::init) fn take_due(&mut self) -> Option<String> {
+        self.are_due().then(|| self.waiting.pop_front())?
+    }
+
+    /// This command was started for an event, or could not be.
+    pub(in crate::init) fn started(
+        &mut self,
+        event: String,
+        started: Result<Pid, String>,
+        now: Instant,
+        learnt: &mut Learnt,
+    ) {
+        match started {
+            Ok(pid) => drop(self.running.insert(raw(pid), now + LONGEST_RUN)),
+            // Processes, memory or descriptors lack at the moment.
+            Err(reason) => {
+                refused(&reason, learnt);
+                self.waiting.push_front(event);
+                self.retry_at = Some(now + RETRY);
+                learnt.may_be_the_end = true;
+            }
+        }
+    }
+
+    /// A command was reaped.
+    pub(in crate::init) fn ended(
+        &mut self,
+        pid: Pid,
+        status: ExitStatus,
+        failure: Option<StartFailure>,
+        learnt: &mut Learnt,
+    ) {
+        self.running.remove(&raw(pid));
+        match failure {
+            _ if status == ExitStatus::Code(0) => {}
+            Some(failure) => refused(&failure.reason, learnt),
+            None => {
+                let text = format!("the command of `on-event` {status}");
+                learnt.remark_in_turn(Topic::HookFailed, None, text);
+            }
+        }
+    }
+}
+
+impl Scheduled for Hooks {
+    /// When a command has taken too long, or is started after all.
+    fn deadline(&self) -> Option<Instant> {
+        self.running.values().copied().chain(self.retry_at).min()
+    }
+
+    fn put_off(&mut self, gap: Duration, _: Instant) {
+        self.running.values_mut().for_each(|until| *until += gap);
+    }
+}
+
+fn refused(reason: &str, learnt: &mut Learnt) {
+    let text = format!("can't run the command of `on-event`: {reason}");
+    learnt.remark_in_turn(Topic::HookFailed, None, text);
+}

@@ -1,0 +1,94 @@
+//! Children that were made, and are on their way to their program. Most are there in less than a
+//! millisecond; one whose program is on a file system that does not answer may stay for ever, and
+//! nobody waits for it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use mio::Interest;
+use rustix::process::Pid;
+
+use super::raw;
+use super::start_failure::{Attempt, StartFailure};
+use crate::init::token::Source;
+use crate::poll::Registry;
+use crate::sys::spawn::{Failure, Launch, Progress, Report, Spawned, spawn};
+
+/// One child, and what it was told to do.
+#[derive(Debug)]
+pub(super) struct Start {
+    report: Report,
+    attempt: Attempt,
+    /// Its last word, after which it only ends.
+    failure: Option<Failure>,
+}
+
+/// By pid.
+#[derive(Debug, Default)]
+pub(super) struct Starts(BTreeMap<i32, Start>);
+
+/// Makes a child that executes what `launch` says; its program's name is for messages.
+pub(super) fn start(mut launch: Launch, program: &OsStr) -> Result<(Pid, Start), StartFailure> {
+    let spawned = spawn(&launch);
+    let paths = std::mem::take(&mut launch.paths);
+    let attempt = Attempt { program: program.to_owned(), paths };
+    match spawned {
+        Ok(Spawned { pid, report }) => Ok((pid, Start { report, attempt, failure: None })),
+        Err(failure) => Err(attempt.explain(&failure)),
+    }
+}
+
+impl Starts {
+    /// Enters a child of which only its end matters.
+    pub(super) fn insert(&mut self, pid: Pid, start: Start) {
+        self.0.insert(raw(pid), start);
+    }
+
+    /// Enters a child of which it is to be told when its program runs.
+    pub(super) fn watch(&mut self, pid: Pid, start: Start, registry: &Registry) {
+        let token = Source::Start(raw(pid)).token();
+        registry.register(&start.report.as_raw_fd(), token, Interest::READABLE);
+        self.insert(pid, start);
+    }
+
+    /// Whether its program is not known to run.
+    pub(super) fn is_under_way(&self, pid: Pid) -> bool {
+        self.0.contains_key(&raw(pid))
+    }
+
+    /// Looks how far it has got; whether its program runs, which is told once.
+    pub(super) fn has_executed(&mut self, pid: Pid) -> bool {
+        let Some(start) = self.0.get_mut(&raw(pid)) else { return false };
+        if start.failure.is_some() {
+            return false;
+        }
+        match start.report.read() {
+            Progress::Pending => false,
+            Progress::Failed(failure) => {
+                start.failure = Some(failure);
+                false
+            }
+            Progress::Executed => {
+                self.remove(pid);
+                true
+            }
+        }
+    }
+
+    /// It was reaped: why its program was not executed, if it was not.
+    pub(super) fn ended(&mut self, pid: Pid) -> Option<StartFailure> {
+        self.has_executed(pid);
+        let Start { attempt, failure, .. } = self.remove(pid)?;
+        failure.map(|failure| attempt.explain(&failure))
+    }
+
+    fn remove(&mut self, pid: Pid) -> Option<Start> {
+        self.0.remove(&raw(pid))
+    }
+
+    /// What the poll watches for this child.
+    pub(super) fn descriptor(&self, pid: i32) -> Option<RawFd> {
+        self.0.get(&pid).map(|start| start.report.as_raw_fd())
+    }
+}

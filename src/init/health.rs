@@ -1,0 +1,483 @@
+//! How the init learns that services are ready, or no longer well: it runs their checks, and hears
+//! what they say of themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use rustix::process::Pid;
+
+use super::children::{Belonging, Children, StartFailure, kill_session};
+use super::learnt::{Learnt, Scheduled, Topic};
+use super::token::Source;
+use crate::bundle::check::{Probe, Purpose, Readiness};
+use crate::exit::{ExitStatus, NOT_EXECUTABLE, NOT_FOUND};
+use crate::plan::Plan;
+use crate::poll::Registry;
+use crate::probe::{self, Outcome};
+use crate::supervisor::{Event, ServiceId};
+use crate::sys::peer::Peer;
+
+mod checks;
+mod notification;
+mod watchdogs;
+
+// For the fuzz target and `tests/parsers.rs` alone, which see only what is public.
+pub use notification::{Said, parse as parse_notification};
+
+use checks::{Blindness, Checks, Verdict};
+use notification::Channel;
+use watchdogs::Watchdogs;
+
+/// What a service does that reads its configuration again; it goes on serving.
+pub(super) const RELOADING: &str = "reloading";
+/// How often a service's messages are read before others have their turn, whatever they say.
+const MOST_READS: usize = 64;
+/// How many processes that are said to be its main one are looked at in one go; of more it is the
+/// last. Each takes the kernel a while, and a service may name as many as it likes.
+const MOST_PROOFS: usize = 16;
+
+/// What somebody else has to do for a check.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Have a child try this; [`Health::check_started`] takes what came of it.
+    Run(ServiceId, Purpose, Probe),
+    /// A start takes so much longer, if it goes on.
+    Extend(ServiceId, Duration),
+}
+
+/// What a service that is being started gets to notify us by.
+#[derive(Debug, Default)]
+pub(super) struct Notification {
+    channel: Option<Channel>,
+    /// How often the service has to say that it is alive.
+    watchdog: Option<Duration>,
+    /// The service's end, and the number under which it expects it.
+    pub(super) theirs: Option<(RawFd, OwnedFd)>,
+}
+
+impl Notification {
+    pub(super) fn variables(&self) -> Vec<(OsString, OsString)> {
+        let socket = self.channel.as_ref().and_then(Channel::variable);
+        let socket = socket.map(|name| ("NOTIFY_SOCKET".into(), name.into()));
+        let span = self.watchdog.map(|span| span.as_micros().to_string());
+        let span = span.map(|span| ("WATCHDOG_USEC".into(), span.into()));
+        socket.into_iter().chain(span).collect()
+    }
+}
+
+/// What a service says of itself in its run.
+#[derive(Debug, Default)]
+struct SelfReport {
+    /// `STATUS=` of sd_notify(3).
+    status: Option<String>,
+    /// What it does beside being ready.
+    doing: Option<&'static str>,
+    /// The log has said already that something was not believed.
+    was_doubted: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Health {
+    began: Instant,
+    checks: Checks,
+    watchdogs: Watchdogs,
+    /// By which services notify us.
+    channels: BTreeMap<ServiceId, Channel>,
+    reports: BTreeMap<ServiceId, SelfReport>,
+    /// Services that have said more than was read in one turn.
+    unread: BTreeSet<ServiceId>,
+}
+
+impl Health {
+    pub(super) fn new(now: Instant) -> Health {
+        Health {
+            began: now,
+            checks: Checks::default(),
+            watchdogs: Watchdogs::default(),
+            channels: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            unread: BTreeSet::new(),
+        }
+    }
+
+    /// Makes what the service notifies us by, if it does.
+    pub(super) fn notification(&self, plan: &Plan, id: ServiceId) -> io::Result<Notification> {
+        let service = &plan.bundle.services[id.0];
+        match service.readiness {
+            Some(Readiness::Descriptor(target)) => {
+                let (channel, theirs) = notification::pipe()?;
+                let theirs = Some((target, theirs));
+                Ok(Notification { channel: Some(channel), theirs, watchdog: None })
+            }
+            Some(Readiness::Systemd) => {
+                // Other inits with the same number may share our network namespace.
+                let unique = format!("{}-{}", id.0, self.began.elapsed().as_nanos());
+                let channel = Some(notification::socket(&unique)?);
+                Ok(Notification { channel, theirs: None, watchdog: service.watchdog })
+            }
+            Some(Readiness::Check(_) | Readiness::Log(_)) | None => Ok(Notification::default()),
+        }
+    }
+
+    /// A new run of the service begins: what it says by this is for us.
+    pub(super) fn listen(
+        &mut self,
+        id: ServiceId,
+        notification: Notification,
+        registry: &Registry,
+    ) {
+        self.reports.remove(&id);
+        if let Some(channel) = notification.channel {
+            registry.register(&channel, Source::Notification(id).token(), Interest::READABLE);
+            self.channels.insert(id, channel);
+        }
+    }
+
+    /// Begins to ask whether the service is ready, if there is a check for that.
+    pub(super) fn check_readiness(&mut self, plan: &Plan, id: ServiceId, now: Instant) {
+        if let Some(Readiness::Check(check)) = &plan.bundle.services[id.0].readiness {
+            self.checks.begin(id, Purpose::Readiness, check, now);
+        }
+    }
+
+    /// Begins to ask whether the service is well, and to miss its signs of life.
+    pub(super) fn check_liveness(&mut self, plan: &Plan, id: ServiceId, now: Instant) {
+        let service = &plan.bundle.services[id.0];
+        if let Some(check) = &service.liveness {
+            self.checks.begin(id, Purpose::Liveness, check, now + check.period);
+        }
+        if let Some(span) = service.watchdog {
+            self.watchdogs.begin(id, span, now);
+        }
+    }
+
+    /// The service has ended: nothing is to be asked of it any more.
+    pub(super) fn end(&mut self, id: ServiceId) {
+        self.checks.end(id);
+        self.watchdogs.end(id);
+        self.channels.remove(&id);
+    }
+
+    /// Nobody is asked any more.
+    pub(super) fn end_checks(&mut self) {
+        self.checks.end_all();
+        self.watchdogs.end_all();
+    }
+
+    /// Another service has this id from now on.
+    pub(super) fn forget(&mut self, id: ServiceId) {
+        self.reports.remove(&id);
+    }
+
+    /// Why the service's checks fail at the moment, if they do.
+    pub(super) fn complaint(&self, id: ServiceId) -> Option<&str> {
+        self.checks.complaint(id)
+    }
+
+    /// Why nobody knows at the moment how the service is, if that is so.
+    pub(super) fn blindness(&self, id: ServiceId) -> Option<&str> {
+        self.checks.blindness(id)
+    }
+
+    /// What the service says that it is doing, sd_notify(3).
+    pub(super) fn doing(&self, id: ServiceId) -> Option<&'static str> {
+        self.reports.get(&id)?.doing
+    }
+
+    /// How the service is in its own words, sd_notify(3).
+    pub(super) fn status(&self, id: ServiceId) -> Option<&str> {
+        self.reports.get(&id)?.status.as_deref()
+    }
+
+    /// What the poll watches for a check.
+    pub(super) fn check_descriptor(&self, id: ServiceId, purpose: Purpose) -> Option<RawFd> {
+        self.checks.descriptor(id, purpose)
+    }
+
+    /// What the service notifies us by, while it can.
+    pub(super) fn notification_descriptor(&self, id: ServiceId) -> Option<RawFd> {
+        self.channels.get(&id).map(AsRawFd::as_raw_fd)
+    }
+
+    /// The poll has said that the connection of a check has got further.
+    pub(super) fn check_went_on(
+        &mut self,
+        (id, purpose): (ServiceId, Purpose),
+        plan: &Plan,
+        learnt: &mut Learnt,
+    ) -> Vec<Request> {
+        let mut verdicts = Vec::new();
+        self.checks.advance(id, purpose, Instant::now(), &mut verdicts);
+        self.judge(verdicts, plan, learnt)
+    }
+
+    /// Begins the attempts that are due, and ends those that take too long.
+    pub(super) fn run_due_checks(
+        &mut self,
+        plan: &Plan,
+        registry: &Registry,
+        now: Instant,
+        learnt: &mut Learnt,
+    ) -> Vec<Request> {
+        for (id, span) in self.watchdogs.take_silent(now) {
+            let span = humantime::format_duration(span);
+            self.checks.complain(id, format!("no WATCHDOG=1 within {span}"));
+            learnt.facts.push(Event::Unhealthy(id));
+        }
+        let verdicts = self.checks.tick(now, registry);
+        self.judge(verdicts, plan, learnt)
+    }
+
+    /// The child that tries a check was made, or not for this reason.
+    pub(super) fn check_started(
+        &mut self,
+        check: (ServiceId, Purpose),
+        started: Result<Pid, String>,
+        plan: &Plan,
+        learnt: &mut Learnt,
+    ) -> Vec<Request> {
+        let (started, mut verdicts) = (started.map_err(Outcome::NoResult), Vec::new());
+        self.checks.child_started(check, started, Instant::now(), &mut verdicts);
+        self.judge(verdicts, plan, learnt)
+    }
+
+    /// The child that tries a check was reaped; its program may not even have been executed.
+    pub(super) fn check_ended(
+        &mut self,
+        (id, purpose): (ServiceId, Purpose),
+        (pid, status, failure): (Pid, ExitStatus, Option<StartFailure>),
+        plan: &Plan,
+        learnt: &mut Learnt,
+    ) -> Vec<Request> {
+        let Some(probe) = self.checks.probe(id, purpose) else { return Vec::new() };
+        let (outcome, mut verdicts) = (outcome(probe, status, failure), Vec::new());
+        self.checks.child_ended((id, purpose), pid, outcome, Instant::now(), &mut verdicts);
+        self.judge(verdicts, plan, learnt)
+    }
+
+    fn judge(&mut self, verdicts: Vec<Verdict>, plan: &Plan, learnt: &mut Learnt) -> Vec<Request> {
+        let mut requests = Vec::new();
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Passed(id, _) => learnt.facts.push(Event::Ready(id)),
+                Verdict::Failed(id, ..) => learnt.facts.push(Event::Unhealthy(id)),
+                Verdict::Kill(pid) => kill_session(pid),
+                Verdict::Blind(id, purpose, blindness) => {
+                    requests.extend(could_not_check((id, purpose), blindness, plan, learnt));
+                }
+                Verdict::Run(id, purpose) => {
+                    let probe = self.checks.probe(id, purpose).cloned();
+                    requests.extend(probe.map(|probe| Request::Run(id, purpose, probe)));
+                }
+            }
+        }
+        requests
+    }
+
+    /// Whether the service notifies us.
+    pub(super) fn listens_to(&self, id: ServiceId) -> bool {
+        self.channels.contains_key(&id)
+    }
+
+    /// Whether a service has said more than was read.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    pub(super) fn take_unread(&mut self) -> BTreeSet<ServiceId> {
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Reads what the service has said. That its program runs is to be known before.
+    pub(super) fn read(
+        &mut self,
+        id: ServiceId,
+        plan: &Plan,
+        registry: &Registry,
+        children: &mut Children,
+        learnt: &mut Learnt,
+    ) {
+        let Some(channel) = self.channels.get(&id) else { return };
+        let mut heard = channel.read();
+        // The poll is edge-triggered: what is left would never be reported again.
+        for _ in 0..MOST_READS {
+            if !heard.more {
+                break;
+            }
+            let next = channel.read();
+            heard.said.extend(next.said);
+            heard.more = next.more;
+            heard.ended |= next.ended;
+            heard.failed |= next.failed;
+        }
+        if heard.failed {
+            registry.look_again(Source::Notification(id).token());
+        }
+        if heard.more {
+            self.unread.insert(id);
+        }
+        if heard.ended {
+            self.channels.remove(&id);
+        }
+        // Whoever says much is looked at once.
+        let mut known = BTreeMap::new();
+        let (mut proofs, mut last_main) = (0, None);
+        for (sender, said) in heard.said {
+            // Whoever has the other end of the pipe may write into it.
+            let Some(sender) = sender else {
+                self.believe(id, said, learnt);
+                continue;
+            };
+            let belonging = sender.pid.map_or(Belonging::Foreign, |pid| {
+                *known.entry(pid).or_insert_with(|| children.belonging(plan, id, pid))
+            });
+            if !may_say(children, plan, id, (sender, belonging), &said) {
+                let pid = sender.pid.map(|pid| pid.to_string());
+                let pid = pid.unwrap_or_else(|| "without a number here".to_owned());
+                let text =
+                    format!("is spoken for by process {pid}, which is not known to be its own");
+                self.doubt(id, &text, learnt);
+                continue;
+            }
+            match said {
+                Said::MainProcess(pid) if proofs < MOST_PROOFS => {
+                    proofs += 1;
+                    self.main_is((id, pid, sender), plan, registry, children, learnt);
+                }
+                Said::MainProcess(pid) => last_main = Some((id, pid, sender)),
+                said => self.believe(id, said, learnt),
+            }
+        }
+        if let Some(last) = last_main {
+            self.main_is(last, plan, registry, children, learnt);
+        }
+    }
+
+    /// The service says that this process is its main one.
+    fn main_is(
+        &mut self,
+        (id, pid, sender): (ServiceId, i32, Peer),
+        plan: &Plan,
+        registry: &Registry,
+        children: &mut Children,
+        learnt: &mut Learnt,
+    ) {
+        match children.replace_main(plan, id, pid, sender, registry) {
+            Ok(true) => {
+                let text = format!("says that its main process is {pid}");
+                learnt.remark_in_turn(Topic::MainProcess(id), Some(id), text);
+            }
+            Ok(false) => {}
+            Err(reason) => self.doubt(id, &format!("says MAINPID={pid}, {reason}"), learnt),
+        }
+    }
+
+    /// Says it once in a run, since whoever speaks may do so without end.
+    fn doubt(&mut self, id: ServiceId, what: &str, learnt: &mut Learnt) {
+        let report = self.reports.entry(id).or_default();
+        if !std::mem::replace(&mut report.was_doubted, true) {
+            learnt.remark_of(id, format!("{what}: not heeded"));
+        }
+    }
+
+    fn believe(&mut self, id: ServiceId, said: Said, learnt: &mut Learnt) {
+        let now = Instant::now();
+        let report = self.reports.entry(id).or_default();
+        match said {
+            Said::Ready => {
+                report.doing = None;
+                learnt.facts.push(Event::Ready(id));
+            }
+            Said::Extend(span) => learnt.facts.push(Event::Extended(id, span)),
+            Said::Dead => {
+                self.checks.complain(id, "it says so itself".to_owned());
+                learnt.facts.push(Event::Unhealthy(id));
+            }
+            Said::Status(text) => report.status = Some(text),
+            Said::Alive => self.watchdogs.is_alive(id, now),
+            Said::Watchdog(span) => self.watchdogs.change(id, span, now),
+            Said::Reloading => report.doing = Some(RELOADING),
+            Said::Stopping => report.doing = Some("stopping by itself"),
+            // Only a sender whom the kernel names can say that.
+            Said::MainProcess(_) => {}
+        }
+    }
+}
+
+impl Scheduled for Health {
+    fn deadline(&self) -> Option<Instant> {
+        self.checks.deadline().into_iter().chain(self.watchdogs.deadline()).min()
+    }
+
+    fn put_off(&mut self, gap: Duration, now: Instant) {
+        self.checks.put_off(gap, now);
+        self.watchdogs.put_off(gap, now);
+    }
+}
+
+/// How the service is can't be told, which is not its fault. So its start may take longer, until
+/// it can be told; but not for ever, for what lacks may be what the check itself names.
+fn could_not_check(
+    (id, purpose): (ServiceId, Purpose),
+    Blindness { reason, since, known_at }: Blindness,
+    plan: &Plan,
+    learnt: &mut Learnt,
+) -> Option<Request> {
+    if let Some(reason) = reason {
+        let text = format!("could not be checked, which counts for nothing: {reason}");
+        learnt.remark_of(id, text);
+    }
+    let start_timeout = plan.policy.services[id.0].start_timeout.unwrap_or_default();
+    let is_extended = purpose == Purpose::Readiness && known_at < since + 2 * start_timeout;
+    let span = known_at.saturating_duration_since(Instant::now());
+    is_extended.then_some(Request::Extend(id, span))
+}
+
+/// Whether what a process says is for the service. One that is gone can't be asked whose it
+/// was (programs that say one thing and end are common): what it says is heeded if it can do
+/// no harm.
+fn may_say(
+    children: &Children,
+    plan: &Plan,
+    id: ServiceId,
+    (sender, belonging): (Peer, Belonging),
+    said: &Said,
+) -> bool {
+    let is_only = || children.is_only(plan, id, sender.user);
+    match belonging {
+        Belonging::Own => true,
+        Belonging::Foreign => false,
+        Belonging::Orphan => is_only(),
+        Belonging::Gone => {
+            is_only() || children.is_own_user(plan, id, sender.user) && is_harmless(said)
+        }
+    }
+}
+
+/// Whether this can't get a service ended or blamed.
+fn is_harmless(said: &Said) -> bool {
+    match said {
+        Said::Ready | Said::Extend(_) | Said::Status(_) | Said::Alive | Said::Reloading => true,
+        Said::Dead | Said::Watchdog(_) | Said::Stopping | Said::MainProcess(_) => false,
+    }
+}
+
+/// What an attempt of a child's came to.
+fn outcome(probe: &Probe, status: ExitStatus, failure: Option<StartFailure>) -> Outcome {
+    match (probe, status, failure) {
+        // The program is not there, or can't be executed; everything else is about us.
+        (_, _, Some(StartFailure { code: NOT_FOUND | NOT_EXECUTABLE, reason })) => {
+            Outcome::Failed(reason)
+        }
+        (_, _, Some(failure)) => Outcome::NoResult(failure.reason),
+        (Probe::Exec(_), ExitStatus::Code(0), None) => Outcome::Passed,
+        (Probe::Exec(_), status, None) => Outcome::Failed(format!("its command {status}")),
+        (probe, ExitStatus::Code(number), None) => probe::outcome_of_path(probe, number),
+        // It was our own child, which ends by no signal unless somebody sends one.
+        (_, status, None) => Outcome::NoResult(format!("the process that looked {status}")),
+    }
+}

@@ -1,0 +1,61 @@
+//! What the components give back: facts for the core, and what is to be said; and when they want to
+//! be asked again.
+
+use std::time::{Duration, Instant};
+
+use crate::supervisor::{Event, ServiceId};
+
+/// What a component has learnt. Both are in the order in which they became known.
+#[derive(Debug, Default)]
+pub(super) struct Learnt {
+    /// For the core.
+    pub(super) facts: Vec<Event>,
+    /// For the log.
+    pub(super) remarks: Vec<Remark>,
+    /// What was waited for may have been the last of all; nothing else will tell.
+    pub(super) may_be_the_end: bool,
+}
+
+/// A line for the log that is no announcement.
+#[derive(Debug)]
+pub(super) struct Remark {
+    /// The service that it is about: its name comes first.
+    pub(super) of: Option<ServiceId>,
+    pub(super) text: String,
+    /// Of what kind it is, if somebody may cause very many of them.
+    pub(super) topic: Option<Topic>,
+}
+
+/// What a message is about. Two of the same kind differ in details only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Topic {
+    EventDropped,
+    HookFailed,
+    SignalDropped,
+    SignalRefused(ServiceId),
+    MainProcess(ServiceId),
+}
+
+impl Learnt {
+    pub(super) fn remark(&mut self, text: String) {
+        self.remarks.push(Remark { of: None, text, topic: None });
+    }
+
+    pub(super) fn remark_of(&mut self, id: ServiceId, text: impl Into<String>) {
+        self.remarks.push(Remark { of: Some(id), text: text.into(), topic: None });
+    }
+
+    pub(super) fn remark_in_turn(&mut self, topic: Topic, of: Option<ServiceId>, text: String) {
+        self.remarks.push(Remark { of, text, topic: Some(topic) });
+    }
+}
+
+/// Something that has deadlines of its own.
+pub(super) trait Scheduled {
+    /// When it is to be asked again, whatever happens until then.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// The init did not run for so long until `now`, and most likely nobody else did: what anybody
+    /// was given time for takes so much longer.
+    fn put_off(&mut self, gap: Duration, now: Instant);
+}

@@ -1,0 +1,37 @@
+//! How the init is to behave, apart from what it runs.
+
+use std::path::PathBuf;
+
+use crate::exit::Remap;
+use crate::source::Source;
+
+/// How the init is to behave, apart from what it runs.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Exit codes to be replaced.
+    pub remap: Remap,
+    /// Where the closing record goes besides stderr; absolute, since the init leaves its working
+    /// directory.
+    pub termination_log: Option<PathBuf>,
+    /// What is there while every service is ready and well.
+    pub ready_file: Option<PathBuf>,
+    /// Say only what went wrong, and the closing record.
+    pub quiet: bool,
+    /// Whether colours are welcome where the output is a terminal.
+    pub colour: bool,
+    /// What to read again at a reload; without it there is none.
+    pub source: Option<Source>,
+    /// What is odd about the plan, a line each, to be said first.
+    pub warnings: Vec<String>,
+    /// Where to open a control socket, for a bundle.
+    pub socket: Option<Socket>,
+}
+
+/// Where the control socket is to be.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    /// In the file system; the first at which it can be made.
+    pub places: Vec<PathBuf>,
+    /// Whether somebody asked for it; if not, it is no pity if it can't be made.
+    pub is_wanted: bool,
+}
