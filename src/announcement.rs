@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use strict_toml::listed;
 
 use crate::event_kind::EventKind;
 use crate::exit::ExitStatus;
-use crate::nearest::listed;
 use crate::supervisor::{Announcement, Cause, Changes, ServiceId};
 use crate::words::Words;
 

@@ -7,7 +7,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use crate::diagnostics::Place;
+pub use strict_toml::Place;
+
 use crate::event_kind::EventKind;
 use crate::signal::Signal;
 use crate::words::Words;

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use strict_toml::{ConfigError, Place};
+
 use crate::bundle::{Account, Identity};
-use crate::diagnostics::{ConfigError, Place};
 use crate::file::Files;
 use crate::sys::spawn::Credentials;
 

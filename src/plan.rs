@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
 use crate::bundle::{Bundle, Identity, LogMode, MAIN, OnEvent, Route, Service, selection};
-use crate::diagnostics::{ConfigError, Place};
 use crate::file::Files;
 use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
@@ -19,6 +18,7 @@ mod reload;
 mod wire;
 
 use reload::Definition;
+use strict_toml::{ConfigError, Place};
 
 /// A bundle that is ready to run.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set};
+use strict_toml::listed;
 
-use crate::nearest::listed;
 use crate::plan::Plan;
 use crate::sys::spawn::Credentials;
 

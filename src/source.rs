@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::toml::Overrides;
 use crate::bundle::{Bundle, instances, selection, toml};
-use crate::diagnostics::{ConfigError, ConfigErrors, MOST_SHOWN};
 use crate::exit::{CONFIG, NOTHING_SELECTED};
 use crate::file::Files;
-use crate::nearest::listed;
 use crate::plan::Plan;
 use crate::privileges;
+use strict_toml::listed;
+use strict_toml::{ConfigError, ConfigErrors, MOST_SHOWN};
 
 /// A bundle's file, and what the command line says about it.
 #[derive(Clone, Debug, Default)]

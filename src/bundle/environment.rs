@@ -5,8 +5,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use strict_toml::MOST_SHOWN;
+
 use super::{EnvironmentPlan, pattern};
-use crate::diagnostics::MOST_SHOWN;
 
 /// A list of variables and their values.
 pub type Variables = Vec<(OsString, OsString)>;

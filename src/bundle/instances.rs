@@ -5,10 +5,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use strict_toml::{ConfigError, Place};
+
 use super::check::{Check, Probe, Readiness};
 use super::listen::Listen;
 use super::{Bundle, MOST_SERVICES, Service};
-use crate::diagnostics::{ConfigError, Place};
 
 /// More of one service are a mistake.
 pub const MOST_INSTANCES: u32 = 1000;

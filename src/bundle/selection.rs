@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use strict_toml::listed;
+
 use super::{Bundle, Route, Service, ServiceType};
-use crate::nearest::listed;
 
 /// What a text such as `egress, pipelock` selects.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,23 +3,21 @@
 mod life;
 mod on_event;
 mod order;
-mod section;
 mod service;
 mod signals;
+mod values;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use ::toml::Spanned;
-use ::toml::de::{DeTable, DeValue};
-
-pub use crate::diagnostics::{ConfigError, ConfigErrors};
+pub use strict_toml::{ConfigError, ConfigErrors};
+use strict_toml::{DeTable, Diagnostics, Section};
 
 use super::{Bundle, DEFAULT_GRACE, LogFull, LogMode, MOST_SERVICES, NO_SOCKET, OnExit, Service};
-use crate::diagnostics::Diagnostics;
 use crate::duration::LONGEST_GRACE;
-use section::Section;
+use crate::words::Words;
+use values::{check_socket_path, duration_up_to};
 
 const TOP_KEYS: [&str; 3] = ["bundle", "service", "signals"];
 const BUNDLE_KEYS: [&str; 8] =
@@ -68,30 +66,7 @@ pub fn parse(file: &str, text: &str) -> Result<Bundle, ConfigErrors> {
 /// # Errors
 /// Everything that is wrong with it then, each with its place and the fix.
 pub fn parse_with(file: &str, text: &str, overrides: Overrides) -> Result<Bundle, ConfigErrors> {
-    let mut diagnostics = Diagnostics::new(text);
-    let (table, syntax_errors) = DeTable::parse_recoverable(text);
-    for error in &syntax_errors {
-        let span = error.span().unwrap_or_default();
-        let hint = syntax_hint(text, span.start, error.message());
-        diagnostics.add(span, format!("{}{hint}", error.message()));
-    }
-    // What else is wrong may follow from a broken line, and would only hide it.
-    diagnostics.verdict(file)?;
-    let bundle = bundle(file, table.get_ref(), overrides, &mut diagnostics);
-    diagnostics.verdict(file)?;
-    Ok(bundle)
-}
-
-/// The parser takes a bare word for a number or a date, and says so.
-fn syntax_hint(text: &str, place: usize, message: &str) -> &'static str {
-    let rest = text.get(place..).unwrap_or_default();
-    if message == "duplicate key" {
-        "; each key is there once"
-    } else if rest.starts_with(|first: char| first.is_alphabetic() || first == '/') {
-        "; text goes in quotes, like name = \"web\""
-    } else {
-        ""
-    }
+    strict_toml::read(file, text, |table, diagnostics| bundle(file, table, overrides, diagnostics))
 }
 
 fn bundle<'text>(
@@ -103,20 +78,20 @@ fn bundle<'text>(
     let mut section = Section::new(top, "the file", diagnostics);
     section.only(&TOP_KEYS, &[("services", "each service is a [[service]]")]);
     let empty = DeTable::new();
-    let table = table(&mut section, "bundle").unwrap_or(&empty);
-    let services = tables(&mut section, "service");
-    let signals = self::table(&mut section, "signals").unwrap_or(&empty);
+    let table = section.table("bundle").unwrap_or(&empty);
+    let services = section.tables("service");
+    let signals = section.table("signals").unwrap_or(&empty);
 
     let mut section = Section::new(table, "[bundle]", diagnostics);
     section.only(&BUNDLE_KEYS, &[("services", "each service is a [[service]]")]);
-    let grace = section.duration_up_to("grace", LONGEST_GRACE).map(|grace| grace.value);
-    let log = section.word("log");
+    let grace = duration_up_to(&mut section, "grace", LONGEST_GRACE).map(|grace| grace.value);
+    let log = section.word("log", LogMode::TABLE);
     let defaults = Defaults {
         overrides,
         grace: overrides.grace.or(grace).unwrap_or(DEFAULT_GRACE),
         log: overrides.log.or(log).unwrap_or_default(),
-        log_full: section.word("log-full").unwrap_or_default(),
-        on_exit: section.word("on-exit").unwrap_or_default(),
+        log_full: section.word("log-full", LogFull::TABLE).unwrap_or_default(),
+        on_exit: section.word("on-exit", OnExit::TABLE).unwrap_or_default(),
     };
     let name = section.string("name").map_or_else(|| stem(file), |name| name.value.to_owned());
     let select_env = section.string("select-env").map(|name| name.value.to_owned());
@@ -139,9 +114,9 @@ fn bundle<'text>(
 fn socket(section: &mut Section) -> Option<String> {
     let socket = section.string("socket")?;
     if !socket.value.starts_with('/') && socket.value != NO_SOCKET {
-        section.complain(socket.span, "`socket` is an absolute path, or \"none\"");
+        section.report(socket.span, "`socket` is an absolute path, or \"none\"");
     } else {
-        section.check_socket_path(socket.value, socket.span);
+        check_socket_path(section, socket.value, socket.span);
     }
     Some(socket.value.to_owned())
 }
@@ -181,36 +156,6 @@ fn services_of<'text>(
     }
     order::check(&services, &named, diagnostics);
     services
-}
-
-fn table<'a, 'text>(section: &mut Section<'a, '_, 'text>, key: &str) -> Option<&'a DeTable<'text>> {
-    let value = section.get(key)?;
-    match value.get_ref() {
-        DeValue::Table(table) => Some(table),
-        _ => section.wrong(value, key, &format!("a table: [{key}]")),
-    }
-}
-
-fn tables<'a, 'text>(
-    section: &mut Section<'a, '_, 'text>,
-    key: &str,
-) -> Vec<(&'a DeTable<'text>, std::ops::Range<usize>)> {
-    let Some(value) = section.get(key) else { return Vec::new() };
-    let wrong = |section: &mut Section, value: &Spanned<DeValue>| {
-        section.wrong::<()>(value, key, &format!("double brackets for each one: [[{key}]]"));
-    };
-    let DeValue::Array(items) = value.get_ref() else {
-        wrong(section, value);
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for item in items.iter() {
-        match item.get_ref() {
-            DeValue::Table(table) => found.push((table, item.span())),
-            _ => wrong(section, item),
-        }
-    }
-    found
 }
 
 /// A bundle without a name is called like its file.

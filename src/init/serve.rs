@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use strict_toml::listed;
 
 use super::control::Mode;
 use super::waiting::{Waiting, Wish};
 use super::{Init, answer};
 use crate::control::{self, Change, Request};
 use crate::error_text::error_text;
-use crate::nearest::listed;
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId, State, Target};
 

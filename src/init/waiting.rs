@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use strict_toml::listed;
 
 use super::{Init, answer};
 use crate::control::Goal;
-use crate::nearest::listed;
 use crate::supervisor::{Cause, End, Event, ServiceId, State};
 
 const SHUTTING_DOWN: &str = "the bundle is shutting down";

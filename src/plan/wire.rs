@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use strict_toml::Place;
+
 use super::Plan;
 use crate::bundle::check::{Check, HttpTarget, Probe, Readiness};
 use crate::bundle::environment::Variables;
@@ -13,7 +15,6 @@ use crate::bundle::{
     Account, Bundle, EnvironmentPlan, Identity, LogFull, LogMode, OnEvent, OnExit, ResourceLimit,
     RestartPolicy, RestartWhen, Route, Service, ServiceType, WhenRequiredExits,
 };
-use crate::diagnostics::Place;
 use crate::event_kind::EventKind;
 use crate::identity::Resolved;
 use crate::signal::Signal;

@@ -2,12 +2,11 @@
 //! makes it from the text of a file.
 
 mod address;
-mod complaints;
 mod gate;
 mod read;
-mod section;
 mod size;
 mod upstream;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -10,12 +10,12 @@ use sidecar_init::bundle::toml::Overrides;
 use sidecar_init::bundle::{DEFAULT_GRACE, LogMode};
 use sidecar_init::duration::{self, LONGEST_GRACE};
 use sidecar_init::exit::Remap;
-use sidecar_init::nearest::nearest;
 use sidecar_init::plan::CommandOptions;
 use sidecar_init::signal::Signal;
 use sidecar_init::source::Source;
 use sidecar_init::supervisor::Target;
 use sidecar_init::words::Words;
+use strict_toml::nearest;
 
 use crate::client_arguments::{self, ClientRequest, SUBCOMMANDS};
 

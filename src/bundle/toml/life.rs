@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use ::toml::de::{DeTable, DeValue};
+use strict_toml::{DeValue, Placed, Section};
 
-use super::section::{Placed, Section};
+use super::values::{check_socket_path, command, duration};
 use crate::bundle::check::{self, Check, Probe, Readiness};
 use crate::bundle::instances::{Instances, MOST_INSTANCES};
 use crate::bundle::listen::{FIRST_SOCKET, Listen};
-use crate::bundle::{RestartPolicy, RestartWhen, Service, ServiceType};
+use crate::bundle::{LogMode, RestartPolicy, RestartWhen, Service, ServiceType, WhenRequiredExits};
+use crate::words::Words;
 
 const RESTART_KEYS: [&str; 5] = ["policy", "max", "within", "delay", "max-delay"];
 const PROBES: [&str; 5] = ["tcp", "unix", "http", "exec", "file"];
@@ -43,18 +44,19 @@ pub(super) struct Named {
 
 /// Reads them into `service`, of which the rest has been read.
 pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
-    service.kind = section.word("type").unwrap_or_default();
-    service.when_required_exits = section.word("when-required-exits").unwrap_or_default();
+    service.kind = section.word("type", ServiceType::TABLE).unwrap_or_default();
+    service.when_required_exits =
+        section.word("when-required-exits", WhenRequiredExits::TABLE).unwrap_or_default();
     service.readiness = readiness(section, service);
-    let start_timeout = section.duration("start-timeout").map(|timeout| timeout.value);
+    let start_timeout = duration(section, "start-timeout").map(|timeout| timeout.value);
     service.start_timeout = start_timeout.or(service.readiness.as_ref().map(|_| START_TIMEOUT));
     service.liveness = live(section);
     service.watchdog = watchdog(section, service.readiness.as_ref());
     service.restart = restart(section);
-    service.stop_command = section.get("stop-command").map(|_| section.command("stop-command"));
+    service.stop_command = section.get("stop-command").map(|_| command(section, "stop-command"));
     service.listen = listen(section, service.readiness.as_ref());
     service.instances = instances(section);
-    service.drain = section.duration("drain").map_or(Duration::ZERO, |drain| drain.value);
+    service.drain = duration(section, "drain").map_or(Duration::ZERO, |drain| drain.value);
     let named = Named { after: names(section, "after"), requires: names(section, "requires") };
     service.after = named.after.iter().map(|(name, _)| name.clone()).collect();
     service.requires = named.requires.iter().map(|(name, _)| name.clone()).collect();
@@ -71,15 +73,15 @@ fn listen(section: &mut Section, readiness: Option<&Readiness>) -> Vec<Listen> {
     for Placed { value, span } in section.strings("listen").unwrap_or_default() {
         match Listen::parse(value) {
             Some(socket) if !seen.insert(socket.clone()) => {
-                section.complain(span, format!("\"{value}\" is in the list already"));
+                section.report(span, format!("\"{value}\" is in the list already"));
             }
             Some(socket) => {
                 if let Some(path) = value.strip_prefix("unix:") {
-                    section.check_socket_path(path, span);
+                    check_socket_path(section, path, span);
                 }
                 sockets.push(socket);
             }
-            None => section.complain(
+            None => section.report(
                 span,
                 format!(
                     "\"{value}\" is nothing to listen on; write \"tcp:0.0.0.0:80\", \
@@ -96,7 +98,7 @@ fn listen(section: &mut Section, readiness: Option<&Readiness>) -> Vec<Listen> {
             "descriptors {FIRST_SOCKET} to {} are the sockets of `listen`; write \"fd:{free}\"",
             free - 1
         );
-        section.complain(value.span(), message);
+        section.report(value.span(), message);
     }
     sockets
 }
@@ -117,19 +119,22 @@ fn restart(section: &mut Section) -> RestartPolicy {
     let defaults = RestartPolicy::default();
     // restart = "always" says all that most people want to say.
     if let Some(DeValue::String(_)) = section.get("restart").map(|value| value.get_ref()) {
-        let when = section.word("restart").unwrap_or_default();
+        let when = section.word("restart", RestartWhen::TABLE).unwrap_or_default();
         return RestartPolicy { when, ..defaults };
     }
-    let Some(table) = table(section, "restart", "policy = \"on-failure\"") else { return defaults };
+    let Some(table) = section.table_like("restart", "a table, like { policy = \"on-failure\" }")
+    else {
+        return defaults;
+    };
     let section = &mut Section::new(table, "restart", section.diagnostics);
     section.only(&RESTART_KEYS, &[("delay-max", "it is called `max-delay`")]);
     let number = section.integer("max", 0..=i64::from(u32::MAX));
     let span = |section: &mut Section, key, default| {
-        section.duration(key).map_or(default, |span| span.value)
+        duration(section, key).map_or(default, |span| span.value)
     };
     let delay = span(section, "delay", defaults.delay);
     RestartPolicy {
-        when: section.word("policy").unwrap_or(RestartWhen::OnFailure),
+        when: section.word("policy", RestartWhen::TABLE).unwrap_or(RestartWhen::OnFailure),
         max: number.and_then(|number| u32::try_from(number).ok()).unwrap_or(defaults.max),
         within: span(section, "within", defaults.within),
         delay,
@@ -143,12 +148,12 @@ fn readiness(section: &mut Section, service: &Service) -> Option<Readiness> {
     if let Some(value) = section.get("notify")
         && ready.is_some()
     {
-        section.complain(value.span(), "a service has `notify` or `ready`, not both");
+        section.report(value.span(), "a service has `notify` or `ready`, not both");
     }
     if service.kind == ServiceType::Oneshot
         && let Some(value) = section.get("notify").or(section.get("ready"))
     {
-        section.complain(value.span(), "a oneshot is ready when it has succeeded; leave this out");
+        section.report(value.span(), "a oneshot is ready when it has succeeded; leave this out");
     }
     notify.or(ready)
 }
@@ -160,10 +165,8 @@ fn notify(section: &mut Section) -> Option<Readiness> {
         ("systemd", _) => Some(Readiness::Systemd),
         (_, Some(number)) => Some(Readiness::Descriptor(number)),
         _ => {
-            section.complain(
-                span,
-                "`notify` is \"systemd\", or \"fd:3\" with a number from 3 to 1023",
-            );
+            section
+                .report(span, "`notify` is \"systemd\", or \"fd:3\" with a number from 3 to 1023");
             None
         }
     }
@@ -171,16 +174,16 @@ fn notify(section: &mut Section) -> Option<Readiness> {
 
 fn ready(section: &mut Section, service: &Service) -> Option<Readiness> {
     let span = section.get("ready")?.span();
-    let table = table(section, "ready", "tcp = \"127.0.0.1:80\"")?;
+    let table = section.table_like("ready", "a table, like { tcp = \"127.0.0.1:80\" }")?;
     let section = &mut Section::new(table, "ready", section.diagnostics);
     section.only(&READY_KEYS, &[("within", "it is the service's key `start-timeout`")]);
     if let Some(log) = section.string("log") {
-        if service.log == crate::bundle::LogMode::Inherit {
+        if service.log == LogMode::Inherit {
             let message =
                 "in log mode \"inherit\" (`log`, or --log) the init does not see its lines";
-            section.complain(log.span, message);
+            section.report(log.span, message);
         } else if log.value.is_empty() || PROBES.iter().any(|probe| section.get(probe).is_some()) {
-            section.complain(log.span, "`log` is a part of a line, and stands alone");
+            section.report(log.span, "`log` is a part of a line, and stands alone");
         }
         return Some(Readiness::Log(log.value.to_owned()));
     }
@@ -189,7 +192,8 @@ fn ready(section: &mut Section, service: &Service) -> Option<Readiness> {
 
 fn live(section: &mut Section) -> Option<Check> {
     let span = section.get("live")?.span();
-    let table = table(section, "live", "http = \"http://127.0.0.1:80/health\"")?;
+    let table =
+        section.table_like("live", "a table, like { http = \"http://127.0.0.1:80/health\" }")?;
     let section = &mut Section::new(table, "live", section.diagnostics);
     section.only(&LIVE_KEYS, &[("threshold", "it is called `failures`")]);
     let failures = section.integer("failures", 1..=1000);
@@ -200,36 +204,24 @@ fn live(section: &mut Section) -> Option<Check> {
 }
 
 fn watchdog(section: &mut Section, readiness: Option<&Readiness>) -> Option<Duration> {
-    let Placed { value, span } = section.duration("watchdog")?;
+    let Placed { value, span } = duration(section, "watchdog")?;
     if readiness != Some(&Readiness::Systemd) {
         let message = "`watchdog` goes with notify = \"systemd\"; others have `live`";
-        section.complain(span, message);
+        section.report(span, message);
     } else if value < SHORTEST_PERIOD {
-        section.complain(span, "`watchdog` is at least \"10ms\"");
+        section.report(span, "`watchdog` is at least \"10ms\"");
     }
     Some(value)
-}
-
-fn table<'a, 'text>(
-    section: &mut Section<'a, '_, 'text>,
-    key: &str,
-    example: &str,
-) -> Option<&'a DeTable<'text>> {
-    let value = section.get(key)?;
-    match value.get_ref() {
-        DeValue::Table(table) => Some(table),
-        _ => section.wrong(value, key, &format!("a table, like {{ {example} }}")),
-    }
 }
 
 fn one_check(section: &mut Section, span: Range<usize>, period: Duration) -> Option<Check> {
     let given = PROBES.iter().filter(|probe| section.get(probe).is_some()).count();
     if given != 1 {
-        section.complain(span, format!("a check has one of {}", PROBES.join(", ")));
+        section.report(span, format!("a check has one of {}", PROBES.join(", ")));
         return None;
     }
-    let period = section.duration("period").map_or(period, |period| period.value);
-    let timeout = section.duration("timeout").map_or(PROBE_TIMEOUT, |timeout| timeout.value);
+    let period = duration(section, "period").map_or(period, |period| period.value);
+    let timeout = duration(section, "timeout").map_or(PROBE_TIMEOUT, |timeout| timeout.value);
     Some(Check {
         probe: probe(section)?,
         period: period.max(SHORTEST_PERIOD),
@@ -243,7 +235,7 @@ fn probe(section: &mut Section) -> Option<Probe> {
     if let Some(Placed { value, span }) = section.string("tcp") {
         let address = check::address(value);
         if address.is_none() {
-            section.complain(
+            section.report(
                 span,
                 "`tcp` is an address like 127.0.0.1:80 or [::1]:80; names are not looked up",
             );
@@ -253,7 +245,7 @@ fn probe(section: &mut Section) -> Option<Probe> {
     if let Some(Placed { value, span }) = section.string("http") {
         let target = check::http_target(value);
         if target.is_none() {
-            section.complain(
+            section.report(
                 span,
                 "`http` is a URL like http://127.0.0.1:8080/health; names are not looked up",
             );
@@ -261,10 +253,10 @@ fn probe(section: &mut Section) -> Option<Probe> {
         return target.map(|target| Probe::Http(check::HttpTarget { status, ..target }.into()));
     }
     if section.get("exec").is_some() {
-        return Some(Probe::Exec(section.command("exec")));
+        return Some(Probe::Exec(command(section, "exec")));
     }
     if let Some(Placed { value, span }) = section.string("unix") {
-        section.check_socket_path(value, span);
+        check_socket_path(section, value, span);
     }
     let file = section.path("unix").map(Probe::Unix);
     file.or_else(|| section.path("file").map(Probe::File))

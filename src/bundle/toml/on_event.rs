@@ -1,11 +1,10 @@
 //! Reads `on-event` of `[bundle]`.
 
-use ::toml::de::DeValue;
+use strict_toml::{DeValue, Placed, Section, nearest};
 
-use super::section::{Placed, Section};
+use super::values;
 use crate::bundle::OnEvent;
 use crate::event_kind::EventKind;
-use crate::nearest::nearest;
 use crate::words::Words;
 
 pub(super) const KEYS: [&str; 3] = ["command", "file", "events"];
@@ -19,10 +18,10 @@ pub(super) fn on_event(section: &mut Section) -> OnEvent {
     let section = &mut Section::new(table, "on-event", section.diagnostics);
     section.only(&KEYS, &[]);
     if section.get("command").is_none() && section.get("file").is_none() {
-        section.complain(value.span(), "`on-event` has a `command`, a `file`, or both");
+        section.report(value.span(), "`on-event` has a `command`, a `file`, or both");
     }
     let command = match section.get("command") {
-        Some(_) => section.command("command"),
+        Some(_) => values::command(section, "command"),
         None => Vec::new(),
     };
     OnEvent { command, file: section.path("file"), events: events(section) }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use strict_toml::{Diagnostics, listed, nearest};
+
 use super::life::Named;
 use crate::bundle::Service;
-use crate::diagnostics::Diagnostics;
-use crate::nearest::{listed, nearest};
 
-/// Complains of names that no service has, and of a cycle, all of it.
+/// Reports names that no service has, and of a cycle, all of it.
 pub(super) fn check(services: &[Service], named: &[Named], diagnostics: &mut Diagnostics) {
     let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
     // The first of a name that is there twice, which is an error of its own.

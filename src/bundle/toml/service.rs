@@ -3,17 +3,17 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use ::toml::Spanned;
-use ::toml::de::{DeTable, DeValue};
+use strict_toml::{DeTable, DeValue, Diagnostics, Place, Placed, Section, Spanned, integer_in};
 
 use super::Defaults;
 use super::life::{self, Named};
-use super::section::{Placed, Section, integer_in};
+use super::values::{self, duration};
 use crate::bundle::{
-    Account, EnvironmentPlan, Identity, MAIN, ResourceLimit, Service, capability, resource,
+    Account, EnvironmentPlan, Identity, LogFull, LogMode, MAIN, OnExit, ResourceLimit, Service,
+    capability, resource,
 };
-use crate::diagnostics::{Diagnostics, Place};
 use crate::signal::Signal;
+use crate::words::Words;
 
 pub(super) const KEYS: [&str; 38] = [
     "name",
@@ -89,7 +89,7 @@ pub(super) fn service<'text>(
     section.only(&KEYS, &HINTS);
     let name = name(section, span.clone());
     let command = command(section, span);
-    let grace = section.duration("grace");
+    let grace = duration(section, "grace");
     if let Some(grace) = &grace
         && grace.value > defaults.grace
     {
@@ -99,9 +99,9 @@ pub(super) fn service<'text>(
             None => "",
         };
         let message = format!("`grace` of a service lies within the bundle's, which is {most}{by}");
-        section.complain(grace.span.clone(), message);
+        section.report(grace.span.clone(), message);
     }
-    let log = section.word("log");
+    let log = section.word("log", LogMode::TABLE);
     let mut service = Service {
         name: name.unwrap_or_default(),
         command,
@@ -119,10 +119,10 @@ pub(super) fn service<'text>(
         parent_death_signal: section.parsed("parent-death-signal").map(|signal| signal.value),
         stop_signal: stop_signal(section),
         grace: grace.map(|grace| grace.value),
-        on_exit: section.word("on-exit").unwrap_or(defaults.on_exit),
+        on_exit: section.word("on-exit", OnExit::TABLE).unwrap_or(defaults.on_exit),
         success_codes: success_codes(section),
         log: defaults.overrides.log.or(log).unwrap_or(defaults.log),
-        log_full: section.word("log-full").unwrap_or(defaults.log_full),
+        log_full: section.word("log-full", LogFull::TABLE).unwrap_or(defaults.log_full),
         ..Service::default()
     };
     let named = life::read(section, &mut service);
@@ -131,7 +131,7 @@ pub(super) fn service<'text>(
 
 fn name(section: &mut Section, span: Range<usize>) -> Option<String> {
     if section.get("name").is_none() {
-        section.complain(span, "this [[service]] has no `name`");
+        section.report(span, "this [[service]] has no `name`");
     }
     let Placed { value, span } = section.string("name")?;
     let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -141,13 +141,13 @@ fn name(section: &mut Section, span: Range<usize>) -> Option<String> {
             "\"{value}\" is no name for a service; a letter or digit, then letters, digits, \
              `.`, `_` and `-`, {LONGEST_NAME} in all at the most"
         );
-        section.complain(span, message);
+        section.report(span, message);
         return None;
     }
     if value == MAIN {
         let message =
             format!("\"{MAIN}\" is the name of the command given after `--`; choose another");
-        section.complain(span, message);
+        section.report(span, message);
         return None;
     }
     Some(value.to_owned())
@@ -155,9 +155,9 @@ fn name(section: &mut Section, span: Range<usize>) -> Option<String> {
 
 fn command(section: &mut Section, span: Range<usize>) -> Vec<std::ffi::OsString> {
     if section.get("command").is_none() {
-        section.complain(span, "this [[service]] has no `command`");
+        section.report(span, "this [[service]] has no `command`");
     }
-    section.command("command")
+    values::command(section, "command")
 }
 
 fn environment(section: &mut Section) -> EnvironmentPlan {
@@ -193,7 +193,7 @@ fn variables(section: &mut Section) -> Vec<(String, String)> {
     for (name, value) in table.iter() {
         let known = name.get_ref().as_ref();
         if known.is_empty() || known.contains(['=', '\0']) {
-            section.complain(name.span(), format!("{known:?} is no name for a variable"));
+            section.report(name.span(), format!("{known:?} is no name for a variable"));
         }
         match value.get_ref() {
             DeValue::String(text) if !text.contains('\0') => {
@@ -201,7 +201,7 @@ fn variables(section: &mut Section) -> Vec<(String, String)> {
             }
             _ => {
                 let message = format!("variable `{known}` takes text in quotes");
-                section.complain(value.span(), message);
+                section.report(value.span(), message);
             }
         }
     }
@@ -272,16 +272,14 @@ fn rlimits(section: &mut Section) -> Vec<ResourceLimit> {
         let known = name.get_ref().as_ref();
         let Some(resource) = resource::number(known) else {
             let message = format!("unknown limit `{known}`; it is one of {}", resource::names());
-            section.complain(name.span(), message);
+            section.report(name.span(), message);
             continue;
         };
         match limit(value.get_ref()) {
             Some((soft, hard)) if soft.unwrap_or(u64::MAX) <= hard.unwrap_or(u64::MAX) => {
                 limits.push(ResourceLimit { resource, soft, hard });
             }
-            Some(_) => {
-                section.complain(value.span(), format!("limit `{known}`: soft is above hard"))
-            }
+            Some(_) => section.report(value.span(), format!("limit `{known}`: soft is above hard")),
             None => {
                 let expected = "a number, \"unlimited\", or { soft = …, hard = … }";
                 section.wrong::<()>(value, known, expected);
@@ -313,7 +311,7 @@ fn capabilities(section: &mut Section) -> u64 {
     for Placed { value, span } in section.strings("drop-capabilities").unwrap_or_default() {
         match capability::bits(value) {
             Some(bits) => dropped |= bits,
-            None => section.complain(
+            None => section.report(
                 span,
                 format!("\"{value}\" is no capability; write a name such as NET_RAW, or ALL"),
             ),
@@ -325,7 +323,7 @@ fn capabilities(section: &mut Section) -> u64 {
 fn stop_signal(section: &mut Section) -> Signal {
     let Some(Placed { value, span }) = section.parsed("stop-signal") else { return Signal::TERM };
     if matches!(value, Signal::STOP | Signal::CONT | Signal::CHLD) {
-        section.complain(span, format!("`stop-signal`: {value} ends no process"));
+        section.report(span, format!("`stop-signal`: {value} ends no process"));
     }
     value
 }

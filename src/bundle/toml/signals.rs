@@ -2,12 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ::toml::de::{DeTable, DeValue};
+use strict_toml::{DeTable, DeValue, Diagnostics, Placed, Section, listed};
 
-use super::section::{Placed, Section};
 use crate::bundle::{MAIN, Route, Service};
-use crate::diagnostics::Diagnostics;
-use crate::nearest::listed;
 use crate::signal::Signal;
 
 pub(super) const KEYS: [&str; 5] = ["to", "as", "restart", "reload", "drop"];
@@ -74,14 +71,14 @@ fn route(section: &mut Section, span: std::ops::Range<usize>, services: &Known) 
             return Some(Route::Restart(targets(section, restart, &span, services)));
         }
         Some(_) => {
-            section.complain(span, "`restart` stands alone in a route");
+            section.report(span, "`restart` stands alone in a route");
             return None;
         }
         None => {}
     }
     if section.boolean("reload").unwrap_or(false) {
         if to.is_some() || as_signal.is_some() || drop {
-            section.complain(span, "reload = true stands alone in a route");
+            section.report(span, "reload = true stands alone in a route");
         }
         return Some(Route::Reload);
     }
@@ -95,18 +92,17 @@ fn route(section: &mut Section, span: std::ops::Range<usize>, services: &Known) 
                 let message = format!(
                     "who is to get {value}? add to = [\"web\"]; without it only TERM and INT mean something to the init"
                 );
-                section.complain(span, message);
+                section.report(span, message);
             }
             Some(Route::Become(value))
         }
         (None, None, true) => Some(Route::Drop),
         (None, None, false) => {
-            section
-                .complain(span, "a route has `to`, `as`, `restart`, reload = true or drop = true");
+            section.report(span, "a route has `to`, `as`, `restart`, reload = true or drop = true");
             None
         }
         _ => {
-            section.complain(span, "drop = true stands alone: what is dropped goes nowhere");
+            section.report(span, "drop = true stands alone: what is dropped goes nowhere");
             None
         }
     }
@@ -119,7 +115,7 @@ fn targets(
     services: &Known,
 ) -> Vec<String> {
     if to.is_empty() {
-        section.complain(span.clone(), "`to` is empty; write drop = true to drop the signal");
+        section.report(span.clone(), "`to` is empty; write drop = true to drop the signal");
     }
     let mut names = Vec::<String>::new();
     let mut seen = BTreeSet::new();
@@ -130,7 +126,7 @@ fn targets(
                 format!("there is no service \"{value}\"; the bundle has {known}")
             });
         } else if !seen.insert(value) {
-            section.complain(span, format!("\"{value}\" is in the list already"));
+            section.report(span, format!("\"{value}\" is in the list already"));
         } else {
             names.push(value.to_owned());
         }

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use toml::de::DeTable;
+use strict_toml::{DeTable, Diagnostics, Placed, Section};
 
-use super::complaints::Complaints;
-use super::section::{Placed, Section};
+use super::values::{duration, line, path, size};
 use super::{Gate, Limits, Protocol, Times};
 
 pub(super) const KEYS: [&str; 18] = [
@@ -36,18 +35,18 @@ const LEAST_MEMORY: u64 = 256 << 20;
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Ssh, Protocol::Https, Protocol::File];
 
-pub(super) fn gate<'text>(table: &DeTable<'text>, complaints: &mut Complaints<'text>) -> Gate {
-    let mut section = Section::new(table, "[gate]", complaints);
-    section.only(&KEYS);
+pub(super) fn gate<'text>(table: &DeTable<'text>, diagnostics: &mut Diagnostics<'text>) -> Gate {
+    let mut section = Section::new(table, "[gate]", diagnostics);
+    section.only(&KEYS, &[]);
     Gate {
-        root: section.path("root").unwrap_or_else(|| PathBuf::from("/git")),
+        root: path(&mut section, "root").unwrap_or_else(|| PathBuf::from("/git")),
         listen: listen(&mut section, "listen", ([0, 0, 0, 0], 9418)),
         http_listen: listen(&mut section, "http-listen", ([0, 0, 0, 0], 9420)),
         health_listen: listen(&mut section, "health-listen", ([127, 0, 0, 1], 9421)),
-        gitleaks: section.path("gitleaks").unwrap_or_else(|| PathBuf::from("/usr/bin/gitleaks")),
-        gitleaks_config: section.path("gitleaks-config"),
-        approved: section
-            .path("approved-fingerprints")
+        gitleaks: path(&mut section, "gitleaks")
+            .unwrap_or_else(|| PathBuf::from("/usr/bin/gitleaks")),
+        gitleaks_config: path(&mut section, "gitleaks-config"),
+        approved: path(&mut section, "approved-fingerprints")
             .unwrap_or_else(|| PathBuf::from("/etc/git-gate/approved-fingerprints")),
         protocols: protocols(&mut section),
         times: times(&mut section),
@@ -56,7 +55,7 @@ pub(super) fn gate<'text>(table: &DeTable<'text>, complaints: &mut Complaints<'t
 }
 
 fn listen(section: &mut Section, key: &str, default: ([u8; 4], u16)) -> Option<SocketAddr> {
-    let Some(text) = section.string(key) else { return Some(default.into()) };
+    let Some(text) = line(section, key) else { return Some(default.into()) };
     if text.value == "off" {
         return None;
     }
@@ -64,7 +63,7 @@ fn listen(section: &mut Section, key: &str, default: ([u8; 4], u16)) -> Option<S
     if address.is_err() {
         let message =
             format!("`{key}` is an address and a port, like \"0.0.0.0:9418\", or \"off\"");
-        section.complain(text.span, message);
+        section.report(text.span, message);
     }
     address.ok()
 }
@@ -75,7 +74,7 @@ fn protocols(section: &mut Section) -> Vec<Protocol> {
     for word in words {
         match PROTOCOLS.iter().find(|protocol| protocol.name() == word.value) {
             Some(protocol) => protocols.push(*protocol),
-            None => section.complain(word.span, "`protocols` are \"ssh\", \"https\" and \"file\""),
+            None => section.report(word.span, "`protocols` are \"ssh\", \"https\" and \"file\""),
         }
     }
     protocols
@@ -83,11 +82,11 @@ fn protocols(section: &mut Section) -> Vec<Protocol> {
 
 fn times(section: &mut Section) -> Times {
     let seconds = Duration::from_secs;
-    let request = section.duration("request-timeout");
-    let idle = section.duration("idle-timeout");
-    let session = section.duration("session-timeout");
-    let fetch = section.duration("fetch-timeout");
-    let push = section.duration("push-timeout");
+    let request = duration(section, "request-timeout");
+    let idle = duration(section, "idle-timeout");
+    let session = duration(section, "session-timeout");
+    let fetch = duration(section, "fetch-timeout");
+    let push = duration(section, "push-timeout");
     let value = |placed: &Option<Placed<Duration>>, default| {
         placed.as_ref().map_or(seconds(default), |placed| placed.value)
     };
@@ -105,14 +104,14 @@ fn times(section: &mut Section) -> Times {
         ("push-timeout", push, times.push),
     ] {
         if value > times.session {
-            let place = placed.or_else(|| section.duration("session-timeout"));
+            let place = placed.or_else(|| duration(section, "session-timeout"));
             let span = place.map_or(0..0, |placed| placed.span);
             let message = format!(
                 "`{key}` ({}) is longer than `session-timeout` ({}), which would never let it end",
                 humantime::format_duration(value),
                 humantime::format_duration(times.session)
             );
-            section.complain(span, message);
+            section.report(span, message);
         }
     }
     times
@@ -120,12 +119,12 @@ fn times(section: &mut Section) -> Times {
 
 fn limits(section: &mut Section) -> Limits {
     let sessions = section.integer("max-sessions", 1..=1000).unwrap_or(16);
-    let file = section.size("max-file-size").unwrap_or(50 << 20);
+    let file = size(section, "max-file-size").unwrap_or(50 << 20);
     Limits {
         sessions: usize::try_from(sessions).unwrap_or(1),
-        push: section.size("max-push-size").unwrap_or(512 << 20),
+        push: size(section, "max-push-size").unwrap_or(512 << 20),
         file,
-        scan: section.size("max-scan-size").unwrap_or(2 << 30),
+        scan: size(section, "max-scan-size").unwrap_or(2 << 30),
         memory: memory(section, file),
     }
 }
@@ -133,7 +132,7 @@ fn limits(section: &mut Section) -> Limits {
 /// gitleaks takes eight times a file's size for its diff, and git three times for its changes.
 fn memory(section: &mut Section, file: u64) -> u64 {
     let least = file.saturating_mul(3).max(LEAST_MEMORY);
-    let Some(memory) = section.size("max-memory") else {
+    let Some(memory) = size(section, "max-memory") else {
         return file.saturating_mul(10).max(512 << 20);
     };
     if memory < least
@@ -143,7 +142,7 @@ fn memory(section: &mut Section, file: u64) -> u64 {
             "`max-memory` is too little; with this `max-file-size` it is at least \"{}MiB\"",
             least.div_ceil(1 << 20)
         );
-        section.complain(value.span(), message);
+        section.report(value.span(), message);
     }
     memory
 }

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use toml::de::DeTable;
+use strict_toml::{DeTable, Diagnostics, Placed, Section};
 
-use super::complaints::Complaints;
-use super::section::{Placed, Section};
+use super::values::{line, path};
 use super::{Protocol, Ssh, Upstream, address};
 
 pub(super) const KEYS: [&str; 5] = ["name", "url", "key", "known-hosts", "default-branch"];
@@ -13,18 +12,18 @@ pub(super) const KEYS: [&str; 5] = ["name", "url", "key", "known-hosts", "defaul
 pub(super) fn upstreams<'text>(
     tables: &[(&DeTable<'text>, Range<usize>)],
     protocols: &[Protocol],
-    complaints: &mut Complaints<'text>,
+    diagnostics: &mut Diagnostics<'text>,
 ) -> Vec<Upstream> {
     let mut upstreams = Vec::<Upstream>::new();
     for (table, span) in tables {
-        let mut section = Section::new(table, "[[upstream]]", complaints);
+        let mut section = Section::new(table, "[[upstream]]", diagnostics);
         let Some((upstream, name)) = upstream(&mut section, span.clone(), protocols) else {
             continue;
         };
         // Where names differ only in case, a file system may give both the same mirror.
         if upstreams.iter().any(|other| other.name.eq_ignore_ascii_case(&upstream.name)) {
             let message = format!("a second upstream with the name \"{}\"", upstream.name);
-            section.complain(name, message);
+            section.report(name, message);
         }
         upstreams.push(upstream);
     }
@@ -36,17 +35,17 @@ fn upstream(
     span: Range<usize>,
     protocols: &[Protocol],
 ) -> Option<(Upstream, Range<usize>)> {
-    section.only(&KEYS);
+    section.only(&KEYS, &[]);
     for key in ["name", "url"] {
         if section.get(key).is_none() {
-            section.complain(span.clone(), format!("this [[upstream]] has no `{key}`"));
+            section.report(span.clone(), format!("this [[upstream]] has no `{key}`"));
         }
     }
     let name = name(section);
     let url = url(section, protocols);
     let branch = default_branch(section);
-    let key = section.path("key");
-    let known_hosts = section.path("known-hosts");
+    let key = path(section, "key");
+    let known_hosts = path(section, "known-hosts");
     let (url, protocol) = url?;
     let ssh = match (protocol, key, known_hosts) {
         (Protocol::Ssh, Some(key), Some(known_hosts)) => Some(Ssh { key, known_hosts }),
@@ -54,14 +53,14 @@ fn upstream(
             for key in ["key", "known-hosts"] {
                 if section.get(key).is_none() {
                     let message = format!("this [[upstream]] has no `{key}`, which ssh needs");
-                    section.complain(span.clone(), message);
+                    section.report(span.clone(), message);
                 }
             }
             return None;
         }
         (_, None, None) => None,
         (_, _, _) => {
-            section.complain(span, "`key` and `known-hosts` are for ssh upstreams only");
+            section.report(span, "`key` and `known-hosts` are for ssh upstreams only");
             return None;
         }
     };
@@ -72,7 +71,7 @@ fn upstream(
 
 /// It becomes the name of a folder, and a word in the file of approved fingerprints.
 fn name<'a>(section: &mut Section<'a, '_, '_>) -> Option<Placed<&'a str>> {
-    let name = section.string("name")?;
+    let name = line(section, "name")?;
     let is_fine = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let fits = name.value.chars().all(is_fine)
         && name.value.starts_with(|first: char| first.is_ascii_alphanumeric())
@@ -84,23 +83,23 @@ fn name<'a>(section: &mut Section<'a, '_, '_>) -> Option<Placed<&'a str>> {
     }
     let message = "`name` begins with a letter or a digit and goes on with those, - _ and .; \
                    it does not end in .git, which the gate adds";
-    section.complain(name.span, message);
+    section.report(name.span, message);
     None
 }
 
 fn url(section: &mut Section, protocols: &[Protocol]) -> Option<(String, Protocol)> {
-    let url = section.string("url")?;
+    let url = line(section, "url")?;
     match address::protocol(url.value) {
         Ok(protocol) if protocols.contains(&protocol) => Some((url.value.to_owned(), protocol)),
         Ok(protocol) => {
             let name = protocol.name();
             let message =
                 format!("`url` is a {name} one, and `protocols` does not have \"{name}\"");
-            section.complain(url.span, message);
+            section.report(url.span, message);
             None
         }
         Err(problem) => {
-            section.complain(url.span, format!("`url` {problem}"));
+            section.report(url.span, format!("`url` {problem}"));
             None
         }
     }
@@ -108,11 +107,11 @@ fn url(section: &mut Section, protocols: &[Protocol]) -> Option<(String, Protoco
 
 /// Of git's rules for names (git-check-ref-format(1)) those that people meet; git has the others.
 fn default_branch(section: &mut Section) -> Option<String> {
-    let branch = section.string("default-branch")?;
+    let branch = line(section, "default-branch")?;
     let name = branch.value;
     let is_bad = |letter: char| letter.is_whitespace() || "~^:?*[\\".contains(letter);
     if name.contains(is_bad) || name.starts_with(['-', '/']) || name.contains("..") {
-        section.complain(branch.span, "`default-branch` is the name of a branch, like \"main\"");
+        section.report(branch.span, "`default-branch` is the name of a branch, like \"main\"");
         return None;
     }
     Some(name.strip_prefix("refs/heads/").unwrap_or(name).to_owned())

@@ -1,39 +1,40 @@
-//! Reads one table of the file: each value by its key and kind, every wrong one a complaint.
+//! Reads one table of the file: each value by its key and kind, every wrong one a diagnostic.
 
-use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
-use ::toml::Spanned;
-use ::toml::de::{DeTable, DeValue};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-use crate::bundle::listen::LONGEST_SOCKET_PATH;
 use crate::diagnostics::{Diagnostics, Place};
-use crate::duration::{self, LONGEST};
 use crate::nearest::nearest;
-use crate::words::Words;
 
 /// What a value takes beside its text.
 const VALUE_BYTES: usize = 32;
 
 /// A value and where it stands.
-pub(super) struct Placed<T> {
-    pub(super) value: T,
-    pub(super) span: Range<usize>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed<T> {
+    /// What it says.
+    pub value: T,
+    /// Its bytes in the text.
+    pub span: Range<usize>,
 }
 
 /// A table, and the list that diagnostics go to.
-pub(super) struct Section<'a, 'c, 'text> {
+#[derive(Debug)]
+pub struct Section<'a, 'c, 'text> {
     table: &'a DeTable<'text>,
     /// What people call it: `[bundle]`.
     title: &'a str,
-    pub(super) diagnostics: &'c mut Diagnostics<'text>,
+    /// What is wrong so far.
+    pub diagnostics: &'c mut Diagnostics<'text>,
 }
 
 impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
-    pub(super) fn new(
+    /// The table, by the title that people have for it.
+    pub fn new(
         table: &'a DeTable<'text>,
         title: &'a str,
         diagnostics: &'c mut Diagnostics<'text>,
@@ -42,7 +43,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
     }
 
     /// Refuses every key that is not in `known`; `hints` are for those that other programs have.
-    pub(super) fn only(&mut self, known: &[&str], hints: &[(&str, &str)]) {
+    pub fn only(&mut self, known: &[&str], hints: &[(&str, &str)]) {
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
             if known.contains(&name) {
@@ -61,24 +62,28 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'text>>> {
+    /// The value of this key.
+    pub fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'text>>> {
         self.table.get(key)
     }
 
     /// About how much memory it takes what the table says.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         bytes_of(self.table)
     }
 
-    pub(super) fn complain(&mut self, span: Range<usize>, message: impl Into<String>) {
+    /// Something is wrong at this place of the text.
+    pub fn report(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.diagnostics.add(span, message);
     }
 
-    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+    /// Where this part of the text begins.
+    pub fn place(&self, span: &Range<usize>) -> Place {
         self.diagnostics.place(span)
     }
 
-    pub(super) fn string(&mut self, key: &str) -> Option<Placed<&'a str>> {
+    /// A text.
+    pub fn string(&mut self, key: &str) -> Option<Placed<&'a str>> {
         let value = self.get(key)?;
         match value.get_ref() {
             DeValue::String(text) if !text.contains('\0') => {
@@ -92,34 +97,17 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         }
     }
 
-    /// A program and its arguments.
-    pub(super) fn command(&mut self, key: &str) -> Vec<OsString> {
-        let Some(value) = self.get(key) else { return Vec::new() };
-        if let DeValue::String(text) = value.get_ref() {
-            let words: Vec<String> =
-                text.split_whitespace().map(|word| format!("{word:?}")).collect();
-            let message =
-                format!("`{key}` is a list, one item an argument: [{}]", words.join(", "));
-            self.complain(value.span(), message);
-            return Vec::new();
-        }
-        let words = self.strings(key).unwrap_or_default();
-        if words.first().is_none_or(|program| program.value.is_empty()) {
-            self.complain(value.span(), format!("`{key}` names no program"));
-        }
-        words.into_iter().map(|word| word.value.into()).collect()
-    }
-
     /// An absolute path.
-    pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
+    pub fn path(&mut self, key: &str) -> Option<PathBuf> {
         let Placed { value, span } = self.string(key)?;
         if !value.starts_with('/') {
-            self.complain(span, format!("`{key}` is an absolute path, one that begins with /"));
+            self.report(span, format!("`{key}` is an absolute path, one that begins with /"));
         }
         Some(value.into())
     }
 
-    pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &str) -> Option<bool> {
         let value = self.get(key)?;
         match value.get_ref() {
             DeValue::Boolean(value) => Some(*value),
@@ -127,11 +115,8 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         }
     }
 
-    pub(super) fn integer(
-        &mut self,
-        key: &str,
-        range: std::ops::RangeInclusive<i64>,
-    ) -> Option<i64> {
+    /// A whole number within the range.
+    pub fn integer(&mut self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
         let value = self.get(key)?;
         match integer_in(value.get_ref()).filter(|number| range.contains(number)) {
             Some(number) => Some(number),
@@ -142,71 +127,50 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         }
     }
 
-    pub(super) fn duration(&mut self, key: &str) -> Option<Placed<Duration>> {
-        self.duration_up_to(key, LONGEST)
-    }
-
-    pub(super) fn duration_up_to(
-        &mut self,
-        key: &str,
-        longest: Duration,
-    ) -> Option<Placed<Duration>> {
-        let value = self.get(key)?;
-        let DeValue::String(text) = value.get_ref() else {
-            let expected = "a duration in quotes, like \"8s\", \"500ms\" or \"1m 30s\"";
-            return self.wrong(value, key, expected);
-        };
-        match duration::parse(text, longest) {
-            Ok(duration) => Some(Placed { value: duration, span: value.span() }),
-            Err(reason) => {
-                self.complain(value.span(), format!("`{key}`: {reason}"));
-                None
-            }
-        }
-    }
-
-    /// Complains of the path of a Unix socket that the kernel would not take.
-    pub(super) fn check_socket_path(&mut self, path: &str, span: Range<usize>) {
-        if path.len() > LONGEST_SOCKET_PATH {
-            let bytes = path.len();
-            let message = format!(
-                "the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes, and this one \
-                 has {bytes}"
-            );
-            self.complain(span, message);
-        }
-    }
-
     /// A text of which the type itself says whether it is right.
-    pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(
-        &mut self,
-        key: &str,
-    ) -> Option<Placed<T>> {
+    pub fn parsed<T: FromStr<Err: std::fmt::Display>>(&mut self, key: &str) -> Option<Placed<T>> {
         let text = self.string(key)?;
         match text.value.parse() {
             Ok(value) => Some(Placed { value, span: text.span }),
             Err(error) => {
-                self.complain(text.span, format!("`{key}`: {error}"));
+                self.report(text.span, format!("`{key}`: {error}"));
                 None
             }
         }
     }
 
-    /// One of a few words.
-    pub(super) fn word<T: Words>(&mut self, key: &str) -> Option<T> {
-        let text = self.string(key)?;
-        let found = T::from_word(text.value);
-        if found.is_none() {
-            let words: Vec<String> =
-                T::all_words().iter().map(|word| format!("\"{word}\"")).collect();
-            let message = format!("`{key}` is one of {}, not \"{}\"", words.join(", "), text.value);
-            self.complain(text.span, message);
+    /// A text that `read` understands; `example` is one, for those who write something else.
+    pub fn text_as<T>(
+        &mut self,
+        key: &str,
+        example: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Placed<T>> {
+        let value = self.get(key)?;
+        let DeValue::String(text) = value.get_ref() else { return self.wrong(value, key, example) };
+        match read(text) {
+            Ok(read) => Some(Placed { value: read, span: value.span() }),
+            Err(reason) => {
+                self.report(value.span(), format!("`{key}`: {reason}"));
+                None
+            }
         }
-        found
+    }
+
+    /// One of a few words, by the value that each stands for.
+    pub fn word<T: Copy>(&mut self, key: &str, words: &[(T, &str)]) -> Option<T> {
+        let text = self.string(key)?;
+        let found = words.iter().find(|(_, word)| *word == text.value);
+        if found.is_none() {
+            let words: Vec<String> = words.iter().map(|(_, word)| format!("\"{word}\"")).collect();
+            let message = format!("`{key}` is one of {}, not \"{}\"", words.join(", "), text.value);
+            self.report(text.span, message);
+        }
+        found.map(|(value, _)| *value)
     }
 
     /// A list of texts. What is wrong with one of them does not hide the others.
-    pub(super) fn strings(&mut self, key: &str) -> Option<Vec<Placed<&'a str>>> {
+    pub fn strings(&mut self, key: &str) -> Option<Vec<Placed<&'a str>>> {
         let value = self.get(key)?;
         let expected = "a list of texts, like [\"one\", \"two\"]";
         let DeValue::Array(items) = value.get_ref() else {
@@ -226,13 +190,40 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         Some(texts)
     }
 
-    pub(super) fn wrong<T>(
-        &mut self,
-        value: &Spanned<DeValue>,
-        key: &str,
-        expected: &str,
-    ) -> Option<T> {
-        self.complain(value.span(), format!("`{key}` takes {expected}"));
+    /// The table of this key, like `[bundle]`.
+    pub fn table(&mut self, key: &str) -> Option<&'a DeTable<'text>> {
+        self.table_like(key, &format!("a table: [{key}]"))
+    }
+
+    /// The table of this key; `expected` is what it is to be.
+    pub fn table_like(&mut self, key: &str, expected: &str) -> Option<&'a DeTable<'text>> {
+        let value = self.get(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(table),
+            _ => self.wrong(value, key, expected),
+        }
+    }
+
+    /// The tables of this key, like `[[service]]`, and where each of them stands.
+    pub fn tables(&mut self, key: &str) -> Vec<(&'a DeTable<'text>, Range<usize>)> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let expected = format!("double brackets for each one: [[{key}]]");
+        let DeValue::Array(items) = value.get_ref() else {
+            return self.wrong(value, key, &expected).unwrap_or_default();
+        };
+        let mut found = Vec::new();
+        for item in items.iter() {
+            match item.get_ref() {
+                DeValue::Table(table) => found.push((table, item.span())),
+                _ => self.wrong::<()>(item, key, &expected).unwrap_or_default(),
+            }
+        }
+        found
+    }
+
+    /// Says what a value takes, and that this is not it.
+    pub fn wrong<T>(&mut self, value: &Spanned<DeValue>, key: &str, expected: &str) -> Option<T> {
+        self.report(value.span(), format!("`{key}` takes {expected}"));
         None
     }
 }
@@ -250,7 +241,8 @@ fn bytes_of(table: &DeTable) -> usize {
     table.iter().map(|(key, value)| key.get_ref().len() + of(value.get_ref())).sum()
 }
 
-pub(super) fn integer_in(value: &DeValue) -> Option<i64> {
+/// The whole number that the value is.
+pub fn integer_in(value: &DeValue) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }

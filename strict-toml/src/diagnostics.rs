@@ -72,24 +72,25 @@ impl std::error::Error for ConfigErrors {}
 
 /// Collects what is wrong while a file is read.
 #[derive(Debug)]
-pub(crate) struct Diagnostics<'text> {
+pub struct Diagnostics<'text> {
     lines: Lines<'text>,
     found: Vec<ConfigError>,
     more: Option<(usize, Place)>,
 }
 
 impl<'text> Diagnostics<'text> {
-    pub(crate) fn new(text: &'text str) -> Diagnostics<'text> {
+    /// Nothing is wrong with the text so far.
+    pub fn new(text: &'text str) -> Diagnostics<'text> {
         Diagnostics { lines: Lines::of(text), found: Vec::new(), more: None }
     }
 
     /// Something is wrong at this place of the text.
-    pub(crate) fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
+    pub fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.add_with(span, || message.into());
     }
 
     /// The same with a message that takes some work, which is saved if it is not shown.
-    pub(crate) fn add_with(&mut self, span: Range<usize>, message: impl FnOnce() -> String) {
+    pub fn add_with(&mut self, span: Range<usize>, message: impl FnOnce() -> String) {
         if self.found.len() < MOST_SHOWN {
             let place = self.place(&span);
             self.found.push(ConfigError { place, message: message() });
@@ -102,12 +103,12 @@ impl<'text> Diagnostics<'text> {
     }
 
     /// Where this part of the text begins.
-    pub(crate) fn place(&self, span: &Range<usize>) -> Place {
+    pub fn place(&self, span: &Range<usize>) -> Place {
         self.lines.place(span.start)
     }
 
     /// What is wrong so far.
-    pub(crate) fn verdict(&mut self, file: &str) -> Result<(), ConfigErrors> {
+    pub fn verdict(&mut self, file: &str) -> Result<(), ConfigErrors> {
         if self.found.is_empty() {
             return Ok(());
         }
