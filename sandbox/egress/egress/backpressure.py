@@ -9,13 +9,15 @@ from collections.abc import Iterable
 from weakref import WeakKeyDictionary
 
 from mitmproxy.connection import Client
-from mitmproxy.proxy import events, layer, server
+from mitmproxy.proxy import commands, events, layer, server
 from mitmproxy.proxy.layers import http as http_layer
 from mitmproxy.proxy.layers.http._events import RequestData
 from mitmproxy.proxy.layers.http._http2 import Http2Client
 
 # Bytes of one client's that may wait; beside them, what the upstream's window and sockets hold.
 _MOST = 1024 * 1024
+# What a piece of a body takes beside its bytes, of which it may have one.
+_PIECE = 256
 
 
 class Backlog:
@@ -42,7 +44,11 @@ class Backlog:
         await self._small.wait()
 
 
+# All that waits; and that part of it which upstreams have not taken.
 _backlogs: WeakKeyDictionary[Client, Backlog] = WeakKeyDictionary()
+_sent: WeakKeyDictionary[Client, Backlog] = WeakKeyDictionary()
+# So that a client with many requests has one turn at a time, as others have.
+_turns: WeakKeyDictionary[Client, asyncio.Lock] = WeakKeyDictionary()
 
 
 class MeasuredHttp2Client(Http2Client):
@@ -52,8 +58,7 @@ class MeasuredHttp2Client(Http2Client):
         try:
             yield from super()._handle_event(event)
         finally:
-            backlog = _backlogs.setdefault(self.context.client, Backlog())
-            backlog.update(self.conn.id, sum(self._held_back()))
+            is_held_back(self.context.client, self.conn.id, sum(self._held_back()))
 
     def close_connection(self, msg: str) -> layer.CommandGenerator[None]:
         """Nobody waits for what can't be sent any more."""
@@ -63,17 +68,36 @@ class MeasuredHttp2Client(Http2Client):
 
     def _held_back(self) -> Iterable[int]:
         for chunks in self.h2_conn.stream_buffers.values():
-            yield from (len(chunk.data) for chunk in chunks)
+            yield from (size_of(chunk.data) for chunk in chunks)
         for queued in self.stream_queue.values():
-            yield from (len(e.data) for e in queued if isinstance(e, RequestData))
+            yield from (size_of(e.data) for e in queued if isinstance(e, RequestData))
+
+
+def size_of(data: bytes) -> int:
+    """What a piece of a body takes in memory."""
+    return len(data) + _PIECE
 
 
 def waits(client: Client, what: str, size: int) -> None:
-    """So much of this client's waits for something else than an HTTP/2 upstream."""
+    """So much of this client's waits, for whatever."""
     _backlogs.setdefault(client, Backlog()).update(what, size)
 
 
+def is_held_back(client: Client, upstream: str, size: int) -> None:
+    """So much of this client's waits for an HTTP/2 upstream."""
+    _sent.setdefault(client, Backlog()).update(upstream, size)
+    waits(client, upstream, size)
+
+
+class Room(commands.RequestWakeup):
+    """Asks to be woken in this client's turn, once upstreams have taken what they were sent."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+
 _drain_writers = server.ConnectionHandler.drain_writers
+_wakeup = server.ConnectionHandler.wakeup
 
 
 async def drain_writers(handler: server.ConnectionHandler) -> None:
@@ -87,7 +111,24 @@ async def drain_writers(handler: server.ConnectionHandler) -> None:
             await backlog.small()
 
 
+async def wakeup(handler: server.ConnectionHandler, request: commands.RequestWakeup) -> None:
+    """What mitmproxy does for those who ask to be woken."""
+    if not isinstance(request, Room):
+        await _wakeup(handler, request)
+        return
+    async with _turns.setdefault(handler.client, asyncio.Lock()):
+        await asyncio.sleep(0)
+        await _drain_writers(handler)  # type: ignore[no-untyped-call]
+        # Not for all that waits: that is what its own body waits for.
+        await _sent.setdefault(handler.client, Backlog()).small()
+        task = asyncio.current_task()
+        if task is not None:
+            handler.wakeup_timer.discard(task)
+        await handler.server_event(events.Wakeup(request))
+
+
 def install() -> None:
     """Applies it to every connection from now on."""
     http_layer.Http2Client = MeasuredHttp2Client  # type: ignore[attr-defined]
     server.ConnectionHandler.drain_writers = drain_writers  # type: ignore[method-assign]
+    server.ConnectionHandler.wakeup = wakeup  # type: ignore[assignment, method-assign]

@@ -9,11 +9,9 @@ import zstandard
 
 # What egress can look into; also what it lets a server answer with where it has to.
 CODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd"})
-# Decoded at once; and the most that one piece of a body may become.
+# Decoded at once; and the most that one piece of a body that is only searched may become.
 _PIECE = 1 << 18
 _MOST = 1 << 26
-# The most that one piece of a request's body may become: what the next proxy takes slowly is kept.
-_MOST_SENT = 1 << 23
 # A block of zstd's can become 128 KiB and take 4 bytes.
 _ZSTD_INPUT = 64
 
@@ -134,17 +132,12 @@ class Gunzip:
     def __init__(self) -> None:
         self._zlib = _Zlib(16 + zlib.MAX_WBITS)
 
-    def feed(self, data: bytes) -> bytes:
-        """What this piece becomes; raises Undecodable."""
-        found = bytearray()
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What this piece becomes, unpacked no further than it is asked for; raises Undecodable."""
         try:
-            for piece in self._zlib.decode(data):
-                found += piece
-                if len(found) > _MOST_SENT:
-                    raise Undecodable
+            yield from self._zlib.decode(data)
         except zlib.error:
             raise Undecodable from None
-        return bytes(found)
 
     def finish(self) -> None:
         """Raises Undecodable if more should have come, for what has left would look whole."""

@@ -81,19 +81,20 @@ class GuardedHttpStream(InspectedStream):
     _received = 0
     # What the head says of the body's length; of an unpacked one it is not sent on.
     _declared: int | None = None
-    # Bytes that wait for the connection to the upstream.
-    _waiting = 0
+    # Bytes that wait for the connection to the upstream; and that were last said to wait for it.
+    _waiting = _counted = 0
 
     def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Counts what mitmproxy keeps while it waits."""
+        """Counts what is kept while it waits."""
         yield from super().handle_event(event)
-        waiting = self._waiting
         if not self._paused:
             self._waiting = 0
         elif isinstance(event, RequestData):
-            self._waiting += len(event.data)
-        if waiting != self._waiting:
-            backpressure.waits(self.context.client, f"stream {id(self)}", self._waiting)
+            self._waiting += backpressure.size_of(event.data)
+        waiting = self._waiting + self._unsent_size
+        if waiting != self._counted:
+            self._counted = waiting
+            backpressure.waits(self.context.client, f"stream {id(self)}", waiting)
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, RequestData):
@@ -103,7 +104,10 @@ class GuardedHttpStream(InspectedStream):
             event = RequestProtocolError(
                 self.stream_id, framing.WRONG_LENGTH, ErrorCode.GENERIC_CLIENT_ERROR
             )
-        yield from super()._handle_event(event)
+        if isinstance(event, events.Wakeup):
+            yield from self.there_is_room()
+        else:
+            yield from super()._handle_event(event)
         errored = self.client_state == self.state_errored
         over = errored or self.client_state == self.server_state == self.state_done
         if over and not self.child_layer:

@@ -4,10 +4,13 @@ A request's body is searched for placeholders, an answer's for credentials. Neit
 an answer of a known small size is, so that it can be replaced as a whole.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import cast
 
 from mitmproxy import http
 from mitmproxy.proxy import layer
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import http as http_layer
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
@@ -19,10 +22,12 @@ from mitmproxy.proxy.layers.http._events import (
     ResponseProtocolError,
 )
 
-from egress import headers
+from egress import backpressure, headers
 from egress.content_decoding import Gunzip, Undecodable
 from egress.echo import HELD, Echoes, EchoRefused
 from egress.placeholders import Leak, LeakInBody, Placeholders
+
+Search = Callable[[bytes], Iterator[bytes]]
 
 _WITHOUT_BODY = frozenset({101, 204, 304})
 _ECHOES = "egress.echoes"
@@ -56,13 +61,15 @@ def search_request(
         return
     search = placeholders.body(fields)
 
-    def stream(data: bytes) -> list[bytes]:
+    def stream(data: bytes) -> Iterator[bytes]:
         try:
-            if not data:
+            if data:
+                for piece in gunzip.feed(data) if gunzip else (data,):
+                    yield from search.feed(piece)
+            else:
                 if gunzip:
                     gunzip.finish()
-                return _pieces(search.finish())
-            return _pieces(search.feed(gunzip.feed(data) if gunzip else data))
+                yield from _pieces(search.finish())
         except LeakInBody as found:
             raise Cut("a placeholder is in the body", refuse(found.leak)) from None
         except Undecodable as error:
@@ -144,15 +151,61 @@ def _pieces(data: bytes) -> list[bytes]:
 class InspectedStream(http_layer.HttpStream):
     """A request and its answer, each of which may be cut off."""
 
+    def __init__(self, context: Context, stream_id: int) -> None:
+        super().__init__(context, stream_id)
+        # Parts of a request's body that are searched and passed on once there is room for them.
+        self._unsent: deque[HttpEvent] = deque()
+        self._unsent_size = 0
+        self._pieces: Iterator[bytes] | None = None
+        self._waits_for_room = False
+
     def state_stream_request_body(self, event: HttpEvent) -> layer.CommandGenerator[None]:
-        """Passes the body on."""
-        if isinstance(event, RequestData) and not event.data:
-            # To the search it would be the end.
-            return
-        try:
+        """Passes the body on, a piece at a time: a few bytes may unpack to many."""
+        if not callable(self.flow.request.stream):
             yield from super().state_stream_request_body(event)
+            return
+        if isinstance(event, RequestData):
+            if not event.data:
+                # To the search it would be the end.
+                return
+            self._unsent_size += backpressure.size_of(event.data)
+        self._unsent.append(event)
+        if not self._waits_for_room:
+            yield from self._send_on()
+
+    def there_is_room(self) -> layer.CommandGenerator[None]:
+        """Goes on with the body."""
+        self._waits_for_room = False
+        yield from self._send_on()
+
+    def _send_on(self) -> layer.CommandGenerator[None]:
+        try:
+            while self._unsent and self._streams_request():
+                event = self._unsent[0]
+                if isinstance(event, RequestData):
+                    search = cast("Search", self.flow.request.stream)
+                    self._pieces = self._pieces or search(event.data)
+                    for piece in self._pieces:
+                        self._waits_for_room = True
+                        if piece:
+                            data = RequestData(self.stream_id, piece)
+                            yield http_layer.SendHttp(data, self.context.server)
+                        yield backpressure.Room()
+                        return
+                    self._pieces = None
+                    self._unsent_size -= backpressure.size_of(event.data)
+                else:
+                    yield from super().state_stream_request_body(event)
+                self._unsent.popleft()
         except Cut as cut:
             yield from self._cut_off(cut)
+        if not self._streams_request():
+            self._unsent.clear()
+            self._unsent_size = 0
+
+    def _streams_request(self) -> bool:
+        over = self.server_state == self.state_errored
+        return not over and bool(self.client_state == self.state_stream_request_body)
 
     def state_wait_for_response_headers(
         self, event: ResponseHeaders

@@ -119,18 +119,19 @@ class BodySearch:
             # As it is then: pipelock refuses what it can't read.
             self._decoder = None
 
-    def feed(self, data: bytes) -> bytes:
-        """What may go on; raises LeakInBody."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What may go on, in the end; nothing for each part of the search. Raises LeakInBody."""
         try:
             if self._decoder:
                 for piece in self._decoder.decode(data):
                     self._decoded.feed(piece)
+                    yield b""
         except Undecodable:
             self._decoder = None
         except Found as found:
             raise LeakInBody(self._leaks[found.text]) from None
         try:
-            return self._raw.feed(data)
+            yield self._raw.feed(data)
         except Found as found:
             raise LeakInBody(self._leaks[found.text]) from None
 

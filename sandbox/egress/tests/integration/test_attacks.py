@@ -267,3 +267,14 @@ def test_connections_without_end_make_room_for_others(another: Starter, kind: st
     rate(egress, f"400 connections: {kind}", 400 * len(begun[kind]) / 1e6, "the oldest are closed")
     for connection in opened:
         connection.close()
+
+
+def test_small_parts_of_a_body_are_not_kept_either(another: Starter) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        egress = another(upstream_port=silent.getsockname()[1]).start()
+        with in_a_tunnel(egress) as connection:
+            connection.settimeout(2)
+            head = b"POST /v1/x HTTP/1.1\r\nHost: api.example.com\r\n" + CHUNKED
+            sent, end = send(connection, forever(head, b"1\r\nx\r\n"), MOST)
+        assert end == "it has to wait"
+        rate(egress, "body in parts of one byte, before the upstream answers", sent / 1e6, end)

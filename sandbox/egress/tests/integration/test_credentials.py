@@ -6,8 +6,10 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import brotli  # type: ignore[import-untyped]
 import httpx
 import pytest
 from websockets.sync.client import connect as websocket
@@ -15,7 +17,7 @@ from websockets.sync.client import connect as websocket
 from tests.integration.conftest import Starter
 from tests.integration.egress_process import DEADLINE, EgressProcess
 from tests.integration.http_client import http_client
-from tests.integration.raw_client import exchange
+from tests.integration.raw_client import connect, exchange
 from tests.integration.stand_in_proxy import StandInProxy
 from tests.integration.upstream import ENCODE, INSPECTED, OLD, Upstream
 
@@ -350,6 +352,25 @@ def test_curl_sees_the_dummy_and_the_upstream_the_real_one(
     )
     assert upstream.seen[0].header("x-api-key") == [KEY]
     assert KEY not in shown.stdout + shown.stderr
+
+
+def test_others_are_answered_while_a_body_is_searched_that_unpacks_to_much(
+    egress: EgressProcess,
+) -> None:
+    packer = brotli.Compressor()
+    parts = [packer.process(bytes(60 << 20)) + packer.flush() for _ in range(10)]
+    url, fields = "https://open.example.com/x", {"Content-Encoding": "br"}
+    answers = 0
+    with ThreadPoolExecutor() as threads, http_client(egress, "1.1") as client:
+        upload = threads.submit(client.post, url, content=iter(parts), headers=fields)
+        while not upload.done():
+            with connect(egress) as connection:
+                reply = exchange(connection, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert reply is not None
+            answers += 1
+    assert upload.result().status_code == 200
+    # Where the body held all others up it was the first one, and one for each part at most.
+    assert answers > len(parts)
 
 
 def test_the_allowlist_tells_where_a_placeholder_counts_and_no_token(egress: EgressProcess) -> None:

@@ -86,10 +86,24 @@ def test_a_body_behind_gzip_arrives_unpacked(
     assert egress.peak_memory() < MEMORY
 
 
+def test_a_body_that_unpacks_to_much_is_unpacked_as_fast_as_it_is_taken(
+    client: httpx.Client, host: str, egress: EgressProcess, upstream: Upstream
+) -> None:
+    size = 150 * len(MEGABYTE)
+    packed = gzip.compress(bytes(size))
+    pieces = (packed[at : at + 8000] for at in range(0, len(packed), 8000))
+    response = client.post(
+        f"https://{host}/v1/upload", content=pieces, headers={"Content-Encoding": "gzip"}
+    )
+    assert response.status_code == 200
+    assert upstream.seen[0].size == size
+    assert egress.peak_memory() < MEMORY
+
+
 @pytest.mark.parametrize(
     "packed",
-    [b"no gzip", gzip.compress(b"x")[:-1], gzip.compress(b"")[:9], gzip.compress(bytes(10**8))],
-    ids=["something else", "cut short", "cut in its head", "a bomb"],
+    [b"no gzip", gzip.compress(b"x")[:-1], gzip.compress(b"")[:9]],
+    ids=["something else", "cut short", "cut in its head"],
 )
 def test_a_body_that_is_not_the_gzip_it_should_be_is_refused(
     client: httpx.Client, host: str, egress: EgressProcess, upstream: Upstream, packed: bytes

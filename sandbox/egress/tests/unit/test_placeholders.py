@@ -1,12 +1,14 @@
 import base64
 import gzip
+from collections.abc import Iterator
 
+import brotli  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from egress.headers import Fields
-from egress.placeholders import LeakInBody, Placeholders, holds
+from egress.placeholders import BodySearch, LeakInBody, Placeholders, holds
 from egress.routes import Auth, Route, Routes
 
 DUMMY = "sk-ant-dummy-0001"
@@ -103,6 +105,11 @@ def test_without_placeholders_nothing_is_searched() -> None:
     assert not Placeholders(Routes((Route("a.example", auth=Auth("bearer", "EGRESS_TOKEN_1")),)))
 
 
+def fed(search: BodySearch, data: bytes, size: int) -> Iterator[bytes]:
+    for at in range(0, len(data), size):
+        yield from search.feed(data[at : at + size])
+
+
 @given(st.integers(1, 40), st.sampled_from([b"", b"gzip"]))
 def test_a_body_is_searched_across_its_pieces(size: int, coding: bytes) -> None:
     text = b"a long text with " * 3 + DUMMY.upper().encode() + b" in it"
@@ -110,7 +117,7 @@ def test_a_body_is_searched_across_its_pieces(size: int, coding: bytes) -> None:
     search = placeholders().body(((b"Content-Encoding", coding),))
     pieces: list[bytes] = []
     with pytest.raises(LeakInBody) as raised:
-        pieces.extend(search.feed(data[at : at + size]) for at in range(0, len(data), size))
+        pieces.extend(fed(search, data, size))
     handed_on = b"".join(pieces)
     assert raised.value.leak.place == "the body"
     assert data.startswith(handed_on)
@@ -121,8 +128,13 @@ def test_a_body_is_searched_across_its_pieces(size: int, coding: bytes) -> None:
 def test_a_body_without_one_stays_as_it_is(coding: bytes) -> None:
     data = b"sk-ant-dummy-000 sk-ant-" * 100
     search = placeholders().body(((b"Content-Encoding", coding),) if coding else ())
-    assert (
-        b"".join(search.feed(data[at : at + 7]) for at in range(0, len(data), 7))
-        + (search.finish())
-        == data
-    )
+    assert b"".join(fed(search, data, 7)) + search.finish() == data
+
+
+def test_a_body_that_unpacks_to_much_is_searched_in_parts() -> None:
+    search = placeholders().body(((b"Content-Encoding", b"br"),))
+    parts = search.feed(brotli.compress(bytes(50 << 20) + DUMMY.encode()))
+    # Others have their turn after each.
+    assert [next(parts) for _ in range(12)] == [b""] * 12
+    with pytest.raises(LeakInBody):
+        list(parts)
