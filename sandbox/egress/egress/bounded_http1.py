@@ -12,6 +12,7 @@ from h11 import Data, EndOfMessage
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy.connection import Server
+from mitmproxy.net.http.status_codes import CONTINUE
 from mitmproxy.proxy import commands, context, events, layer
 from mitmproxy.proxy.layers import http as http_layer
 from mitmproxy.proxy.layers.http import _http1, _upstream_proxy
@@ -20,6 +21,7 @@ from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     HttpEvent,
     RequestProtocolError,
+    ResponseHeaders,
     ResponseProtocolError,
 )
 
@@ -93,6 +95,13 @@ class BoundedHttp1Server(_http1.Http1Server):
         if self.state == self.wait and len(self.buf) > _MAX_EARLY:
             self.buf = BoundedBuffer()
             yield from self.wait(events.ConnectionClosed(self.conn))
+
+    def send(self, event: HttpEvent) -> layer.CommandGenerator[None]:
+        """Passes on what is for the client."""
+        yield from super().send(event)
+        if isinstance(event, ResponseHeaders) and event.response.status_code == CONTINUE:
+            # mitmproxy would take it for the answer, and give no other where the request fails.
+            self.response = None
 
     def mark_done(
         self, *, request: bool = False, response: bool = False

@@ -164,6 +164,15 @@ def test_an_addon_that_can_not_be_loaded_is_no_proxy(
     assert egress.wait() == 1
 
 
+def test_an_upload_that_fails_after_100_continue_gets_an_answer(another: Starter) -> None:
+    egress = another(upstream_port=free_port()).start()
+    head = f"POST /v1/x HTTP/1.1\r\nHost: {API}\r\nContent-Length: 5\r\n"
+    with tls_tunnel(egress, f"{API}:443", API) as connection:
+        connection.sendall((head + "Expect: 100-continue\r\n\r\n").encode())
+        told = read_all(connection)
+    assert told.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 502 ")
+
+
 def test_the_upstream_proxy_is_down(another: Starter) -> None:
     egress = another(upstream_port=free_port()).start()
     response = get(egress)
