@@ -17,6 +17,7 @@ from mitmproxy.proxy import server_hooks
 
 from egress import (
     answer,
+    bounded_websocket,
     ca,
     decision,
     framing,
@@ -354,18 +355,27 @@ class Egress:
         """A message passes; mitmproxy would keep all of them."""
         if http_flow.websocket and http_flow.websocket.messages:
             message = http_flow.websocket.messages[-1]
-            if message.from_client:
-                if leak := self._routes.placeholders.in_message(message.content):
-                    message.drop()  # type: ignore[no-untyped-call]
-                    self._leaked(http_flow, leak)
+            content = self._searched(http_flow, message.from_client, message.content)
+            if content is None:
+                message.drop()  # type: ignore[no-untyped-call]
             else:
-                try:
-                    echoes = inspected_bodies.echoes_of(http_flow)
-                    message.content = echoes.whole(message.content)
-                except EchoRefused as error:
-                    message.drop()  # type: ignore[no-untyped-call]
-                    self._log_echo(http_flow, str(error))
+                message.content = content
             http_flow.websocket.messages.clear()
+
+    def _searched(
+        self, http_flow: http.HTTPFlow, from_client: bool, content: bytes
+    ) -> bytes | None:
+        """What may go on of what a WebSocket's frames say."""
+        if from_client:
+            leak = self._routes.placeholders.in_message(content)
+            if leak:
+                self._leaked(http_flow, leak)
+            return None if leak else content
+        try:
+            return inspected_bodies.echoes_of(http_flow).whole(content)
+        except EchoRefused as error:
+            self._log_echo(http_flow, str(error))
+            return None
 
     @guarded
     def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
@@ -443,6 +453,10 @@ class Egress:
         websocket = headers.is_websocket(fields)
         if websocket:
             self._upgrading.add(client)
+            bounded_websocket.search(
+                http_flow,
+                lambda from_client, said: self._searched(http_flow, from_client, said) or b"",
+            )
         else:
             self._upgrading.discard(client)
         body = allowed.route.scans_responses

@@ -12,6 +12,8 @@ from pathlib import Path
 import brotli  # type: ignore[import-untyped]
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as websocket
 
 from tests.integration.conftest import Starter
@@ -317,16 +319,32 @@ def test_it_can_be_replaced_in_a_header(client: httpx.Client) -> None:
     assert "*" * len(REDACTED) in response.headers["location"]
 
 
+def opened(egress: EgressProcess) -> ClientConnection:
+    return websocket(
+        "wss://api.example.com/v1/ws",
+        ssl=ssl.create_default_context(cafile=str(egress.ca_file)),
+        proxy=egress.url,
+        additional_headers={"x-api-key": DUMMY},
+    )
+
+
+def test_what_else_a_websocket_says_is_looked_through(egress: EgressProcess) -> None:
+    with opened(egress) as connection:
+        connection.ping(DUMMY)
+        egress.wait_for(lambda line: line.get("place") == "a WebSocket message")
+        assert connection.ping(b"hello").wait(DEADLINE)
+        connection.send(f"close: no such key: {KEY}")
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(DEADLINE)
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4001, "")
+    assert egress.wait_for(lambda line: line["event"] == "credential-echo")["host"]
+
+
 def test_messages_of_a_websocket_are_looked_through(
     egress: EgressProcess, upstream: Upstream
 ) -> None:
-    trust = ssl.create_default_context(cafile=str(egress.ca_file))
-    with websocket(
-        "wss://api.example.com/v1/ws",
-        ssl=trust,
-        proxy=egress.url,
-        additional_headers={"x-api-key": DUMMY},
-    ) as connection:
+    with opened(egress) as connection:
         connection.send(f"say {DUMMY}")
         egress.wait_for(lambda line: line.get("place") == "a WebSocket message")
         # The upstream sends back what it gets: the second one has not come from it.

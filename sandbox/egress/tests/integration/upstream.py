@@ -231,6 +231,10 @@ async def _echo(receive: Receive, send: Send) -> None:
         message = await receive()
         if message["type"] != "websocket.receive":
             return
+        text = message.get("text") or ""
+        if text.startswith("close: "):
+            await send({"type": "websocket.close", "code": 4001, "reason": text})
+            return
         await send(
             {"type": "websocket.send", "text": message.get("text"), "bytes": message.get("bytes")}
         )
