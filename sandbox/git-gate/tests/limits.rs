@@ -100,6 +100,27 @@ fn what_git_refuses_by_itself_is_told_and_noted_as_well() {
     assert!(noted["details"].to_string().contains("exceeds maximum allowed size"), "{noted}");
 }
 
+/// git names where such a clone ends before it names what it pushes (gitprotocol-pack(5)).
+#[test]
+fn a_shallow_clone_hears_why_it_is_refused_too() {
+    let gate = "max-push-size = \"64KiB\"";
+    let Some(world) = World::with(&Settings { gate, ..Settings::default() }) else { return };
+    let client = world.client("client");
+    client.commit("a", "1\n");
+    client.push(&["origin", "main"]);
+    client.ok(&["fetch", "-q", "--depth", "1", "origin", "main"]);
+    assert_eq!(client.ok(&["rev-parse", "--is-shallow-repository"]), "true\n");
+    client.commit("a", "2\n");
+    client.push(&["origin", "main"]);
+    client.ok(&["config", "core.compression", "0"]);
+    client.commit("long", "some text\n".repeat(20_000));
+    let said = client.refused(&["origin", "main"]);
+    assert!(
+        said.contains("remote: git-gate: refused: it is larger than max-push-size (65536"),
+        "{said}"
+    );
+}
+
 /// In the diff each line has a record of git's, many times as long as the line.
 #[test]
 fn a_scan_that_takes_too_much_memory_is_refused() {

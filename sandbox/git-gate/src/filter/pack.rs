@@ -34,14 +34,29 @@ enum State {
     /// `PACK`, the version and the number of objects.
     Head(Vec<u8>),
     /// The kind and the size of an object, so many bits of it read.
-    Object { kind: u8, size: u64, bits: u32 },
+    Object {
+        kind: u8,
+        size: u64,
+        bits: u32,
+    },
     /// Where the base of a delta is, back in the pack.
-    Offset { size: u64 },
+    Offset {
+        size: u64,
+    },
     /// The id of a delta's base, so many bytes of it still to come.
-    Base { size: u64, rest: usize },
+    Base {
+        size: u64,
+        rest: usize,
+    },
     /// What is compressed; of a delta the begin.
-    Data { size: u64, delta: Option<Vec<u8>> },
-    /// The sum that git checks.
+    Data {
+        size: u64,
+        delta: Option<Vec<u8>>,
+    },
+    /// The sum that git checks, so many bytes of it still to come.
+    Sum {
+        rest: usize,
+    },
     End,
 }
 
@@ -80,13 +95,19 @@ impl Check {
                 State::Offset { size } | State::Base { size, .. } => {
                     State::Data { size, delta: Some(Vec::new()) }
                 }
-                State::Data { .. } | State::End => return Ok(()),
+                State::Sum { rest } if rest > 1 => State::Sum { rest: rest - 1 },
+                State::Data { .. } | State::Sum { .. } | State::End => return Ok(()),
             };
         }
         Ok(())
     }
 
-    /// Whether the last object was whole.
+    /// Whether the last object was whole, and the sum behind it is still to come.
+    pub(super) fn wants_its_sum(&self) -> bool {
+        matches!(self.state, State::Sum { .. })
+    }
+
+    /// Whether all of it was there.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.state, State::End)
     }
@@ -104,7 +125,7 @@ impl Check {
                 self.rest
             ));
         }
-        Ok(if self.rest == 0 { State::End } else { NEXT })
+        Ok(self.next())
     }
 
     fn object(&mut self, kind: u8, size: u64, bits: u32, byte: u8) -> Result<State, String> {
@@ -129,6 +150,10 @@ impl Check {
             ID_DELTA => State::Base { size, rest: ID },
             _ => State::Data { size, delta: None },
         })
+    }
+
+    fn next(&self) -> State {
+        if self.rest == 0 { State::Sum { rest: ID } } else { NEXT }
     }
 
     /// Unpacks a part of an object; what is left of the bytes.
@@ -175,7 +200,7 @@ impl Check {
         }
         self.inflate.reset(true);
         self.rest -= 1;
-        self.state = if self.rest == 0 { State::End } else { NEXT };
+        self.state = self.next();
         Ok(bytes)
     }
 

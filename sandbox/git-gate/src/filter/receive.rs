@@ -109,7 +109,8 @@ fn wait(gate: &Gate, push: &Arc<Push>) -> Result<(), String> {
     Ok(())
 }
 
-/// Passes a push on; `wait` is called before git gets the last of it. An error without a reason is one that git or the client know themselves.
+/// Passes a push on; `wait` is called before git gets the last of it, once all is here. An error
+/// without a reason is one that git or the client know themselves.
 fn pass(
     input: &mut impl Read,
     git: &mut impl Write,
@@ -125,7 +126,7 @@ fn pass(
             is_wrong.then(|| error.to_string())
         })?;
         let Some(packet) = packet else { return Ok(()) };
-        if length == 0 && asks_for_side_band(packet.contents()) {
+        if asks_for_side_band(packet.contents()) {
             push.has_side_band.store(true, Ordering::Release);
         }
         length += packet.0.len();
@@ -138,26 +139,33 @@ fn pass(
         }
     }
     let mut check = Check::new(limits);
-    let mut bytes = vec![0; 1 << 16];
+    let (mut bytes, mut held) = (vec![0; 1 << 16], Vec::new());
     loop {
         let count = match input.read(&mut bytes) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return git.write_all(&held).map_err(|_| None),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => return Err(None),
         };
         check.feed(&bytes[..count]).map_err(Some)?;
-        // git does most of its work once it has the end of the last object.
+        held.extend_from_slice(&bytes[..count]);
+        // git does most of its work once it has the end of the last object. Until all is here, others
+        // would wait for a client that may be slow.
+        if check.wants_its_sum() {
+            continue;
+        }
         if check.has_ended()
             && let Some(wait) = wait.take()
         {
             wait().map_err(Some)?;
         }
-        git.write_all(&bytes[..count]).map_err(|_| None)?;
+        git.write_all(&held).map_err(|_| None)?;
+        held.clear();
     }
 }
 
-/// The first command has the client's capabilities behind a NUL (gitprotocol-pack(5)).
+/// The first command has the client's capabilities behind a NUL; before it a shallow clone says where
+/// it ends (gitprotocol-pack(5)).
 fn asks_for_side_band(command: &[u8]) -> bool {
     let mut parts = command.splitn(2, |byte| *byte == 0);
     let capabilities = parts.nth(1).unwrap_or_default();
@@ -274,6 +282,25 @@ mod tests {
         let error =
             pass(&mut long.as_slice(), &mut git, limits, &Push::default(), || Ok(())).unwrap_err();
         assert!(error.unwrap().contains("too many refs"));
+    }
+
+    #[test]
+    fn others_are_made_to_wait_only_once_all_is_here() {
+        let limits = Limits { sessions: 1, push: 1, file: 9, scan: 9, memory: 1 << 30 };
+        let blob = b"\x31x\x9cK\x04\0\0b\0b";
+        let pack = [b"0009a\0b c0000PACK\0\0\0\x02\0\0\0\x01", &blob[..], &[7; 20]].concat();
+        for (length, is_whole) in [(pack.len(), true), (pack.len() - 1, false)] {
+            let (mut git, mut waited) = (Vec::new(), false);
+            let wait = || {
+                waited = true;
+                Ok(())
+            };
+            // In two reads, as a slow client sends it.
+            let mut input = pack[..40].chain(&pack[40..length]);
+            pass(&mut input, &mut git, limits, &Push::default(), wait).unwrap();
+            assert_eq!(waited, is_whole);
+            assert_eq!(git, pack[..length]);
+        }
     }
 
     #[test]
