@@ -36,7 +36,7 @@ pub const NO_SOCKET: &str = "none";
 /// More services than this are a mistake, or an attack on our memory.
 const MOST_SERVICES: usize = 10_000;
 
-/// The whole plan. A single command is a bundle of one service.
+/// All that is to be run. A single command is a bundle of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
     /// What it calls itself in messages.
@@ -79,7 +79,7 @@ pub struct Service {
     /// Where it starts; `None`: where the init was started.
     pub working_directory: Option<PathBuf>,
     /// Which variables it gets.
-    pub environment: EnvironmentPlan,
+    pub environment: Environment,
     /// Who it runs as.
     pub identity: Identity,
     /// The file mode creation mask, umask(2).
@@ -145,7 +145,7 @@ impl Default for Service {
             name: String::new(),
             command: Vec::new(),
             working_directory: None,
-            environment: EnvironmentPlan::default(),
+            environment: Environment::default(),
             identity: Identity::default(),
             umask: None,
             rlimits: Vec::new(),
@@ -328,7 +328,7 @@ impl Words for LogFull {
 /// Which variables a service gets: those of the init that match `pass` and not `drop`, then
 /// those of `files`, then those of `set`; later ones replace earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EnvironmentPlan {
+pub struct Environment {
     /// Name patterns with `*`; `None` passes all.
     pub pass: Option<Vec<String>>,
     /// Name patterns with `*`.

@@ -14,10 +14,10 @@ use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
 use crate::supervisor::{Otherwise, Policy, ServiceId, ServicePolicy, SignalRoute, Target};
 
-mod reload;
+mod replacement;
 mod wire;
 
-use reload::Definition;
+use replacement::Definition;
 use strict_toml::{ConfigError, Place};
 
 /// A bundle that is ready to run.
@@ -146,7 +146,7 @@ impl Plan {
             services: policies(&bundle.services, &groups, foreground),
             grace: bundle.grace,
             signals: bundle_routes(&bundle, &groups),
-            otherwise: Otherwise::DropWithNote,
+            otherwise: Otherwise::DropAndAnnounce,
             code_of_first: false,
             in_file_order: bundle.services.iter().all(Service::names_nobody),
             seed: u64::from(std::process::id()) ^ clock(),

@@ -15,7 +15,7 @@ use strict_toml::{ConfigError, ConfigErrors, MOST_SHOWN};
 
 /// A bundle's file, and what the command line says about it.
 #[derive(Clone, Debug, Default)]
-pub struct Source {
+pub struct BundleSource {
     /// The file; absolute, if it is to be read again by an init, which leaves its working
     /// directory.
     pub file: PathBuf,
@@ -36,7 +36,7 @@ pub struct Refusal {
     pub reason: String,
 }
 
-impl Source {
+impl BundleSource {
     /// The plan of the bundle, which is read, and the files that it names, by `files`; what is odd
     /// about it goes to `warnings`, a line each.
     ///

@@ -20,9 +20,9 @@ mod census;
 mod event;
 mod expiry;
 mod lifecycle;
+mod new_policy;
 mod order;
 mod policy;
-mod reload;
 mod requests;
 mod restart;
 mod shutdown;
@@ -89,9 +89,9 @@ pub struct Supervisor {
     services: Vec<Service>,
     /// Places in the order of the start whose groups may have their turn, for something has changed
     /// since they were looked at; so the others need not be looked at for each start.
-    in_question: BTreeSet<usize>,
+    to_examine: BTreeSet<usize>,
     /// The first place there that was not looked at the last time, since too many are on their way.
-    not_reached: usize,
+    examine_first: usize,
     /// Who is late or not well and has not ended yet, in the order in which that was found.
     failing: Vec<Cause>,
     phase: Phase,
@@ -127,8 +127,8 @@ impl Supervisor {
         let services: Vec<Service> = policy.services.iter().map(|_| Service::default()).collect();
         let order = Order::new(&policy);
         Supervisor {
-            in_question: (0..order.start.len()).collect(),
-            not_reached: 0,
+            to_examine: (0..order.start.len()).collect(),
+            examine_first: 0,
             failing: Vec::new(),
             order,
             census: Census::of(services.iter().map(|service| service.state)),
@@ -191,7 +191,7 @@ impl Supervisor {
         self.expire(now, orders);
         if self.phase == Phase::Up {
             self.start_next(now, orders);
-            self.ask_who_may_be_asked(now, None, orders);
+            self.stop_who_may_be_stopped(now, None, orders);
             self.end_if_nothing_is_left(now);
         }
         self.shut_down(now, orders);
@@ -283,7 +283,7 @@ impl Supervisor {
             Some(SignalRoute::Reload | SignalRoute::Drop) => {}
             None => match self.policy.otherwise {
                 Otherwise::Forward(id, target) => self.forward(id, signal, target, orders),
-                Otherwise::DropWithNote => {
+                Otherwise::DropAndAnnounce => {
                     orders.push(Action::Announce(Announcement::Unrouted(signal)))
                 }
             },

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use strict_toml::MOST_SHOWN;
 
-use super::{EnvironmentPlan, pattern};
+use super::{Environment, pattern};
 
 /// A list of variables and their values.
 pub type Variables = Vec<(OsString, OsString)>;
@@ -16,8 +16,8 @@ pub type Borrowed<'a> = Vec<(&'a OsStr, &'a OsStr)>;
 
 /// What a service gets beside what it inherits: what its files say, then what is set in the bundle;
 /// of those with the same name the last one.
-pub fn own<'a>(plan: &'a EnvironmentPlan, files: &'a [Arc<Variables>]) -> Borrowed<'a> {
-    let set = plan.set.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+pub fn own<'a>(environment: &'a Environment, files: &'a [Arc<Variables>]) -> Borrowed<'a> {
+    let set = environment.set.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
     let in_files = files.iter().flat_map(|file| file.iter());
     let mut all: Borrowed = in_files.map(|(name, value)| (&**name, &**value)).chain(set).collect();
     let mut seen = BTreeSet::new();
@@ -28,9 +28,10 @@ pub fn own<'a>(plan: &'a EnvironmentPlan, files: &'a [Arc<Variables>]) -> Borrow
 }
 
 /// Whether the service inherits a variable with this name, if nothing replaces it.
-pub fn is_inherited(plan: &EnvironmentPlan, name: &OsStr) -> bool {
+pub fn is_inherited(environment: &Environment, name: &OsStr) -> bool {
     let fits = |pattern: &String| pattern::matches(pattern, name.as_bytes());
-    plan.pass.as_ref().is_none_or(|pass| pass.iter().any(fits)) && !plan.drop.iter().any(fits)
+    environment.pass.as_ref().is_none_or(|pass| pass.iter().any(fits))
+        && !environment.drop.iter().any(fits)
 }
 
 /// Reads `NAME=value` lines: blank lines and those that begin with `#` are passed over, `export `
@@ -76,37 +77,35 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 
-    fn inherited(plan: &EnvironmentPlan) -> Vec<&'static str> {
+    fn inherited(environment: &Environment) -> Vec<&'static str> {
         let mut names = vec!["PATH", "EGRESS_TOKEN_1", "EGRESS_PORT", "HOME"];
-        names.retain(|name| is_inherited(plan, OsStr::new(name)));
+        names.retain(|name| is_inherited(environment, OsStr::new(name)));
         names
     }
 
     #[test]
     fn everything_is_passed_unless_told_otherwise() {
         let all = ["PATH", "EGRESS_TOKEN_1", "EGRESS_PORT", "HOME"];
-        assert_eq!(inherited(&EnvironmentPlan::default()), all);
+        assert_eq!(inherited(&Environment::default()), all);
     }
 
     #[test]
     fn pass_and_drop_lists_take_patterns() {
-        let plan = EnvironmentPlan {
+        let environment = Environment {
             pass: Some(vec!["PATH".to_owned(), "EGRESS_*".to_owned()]),
             drop: vec!["EGRESS_TOKEN_*".to_owned()],
-            ..EnvironmentPlan::default()
+            ..Environment::default()
         };
-        assert_eq!(inherited(&plan), ["PATH", "EGRESS_PORT"]);
+        assert_eq!(inherited(&environment), ["PATH", "EGRESS_PORT"]);
     }
 
     #[test]
     fn what_is_set_wins_over_files_and_the_last_file_over_others() {
-        let plan = EnvironmentPlan {
-            set: vec![("A".to_owned(), "set".to_owned())],
-            ..EnvironmentPlan::default()
-        };
+        let environment =
+            Environment { set: vec![("A".to_owned(), "set".to_owned())], ..Environment::default() };
         let files = [&[("A", "file"), ("B", "first"), ("B", "other")][..], &[("B", "file")]]
             .map(|file| Arc::new(variables(file)));
-        let own = own(&plan, &files);
+        let own = own(&environment, &files);
         let expected = [("B", "file"), ("A", "set")];
         assert_eq!(own, expected.map(|(name, value)| (OsStr::new(name), OsStr::new(value))));
     }

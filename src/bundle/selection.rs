@@ -71,7 +71,7 @@ pub fn narrow(mut bundle: Bundle, selection: &Selection) -> Bundle {
 }
 
 /// Takes those out of the routes that are not there, and the routes that lead nowhere then, so
-/// that their signals are dropped with a word. Services stand in a route by their name or by the
+/// that their signals are dropped and logged. Services stand in a route by their name or by the
 /// one that they are instances of.
 pub fn drop_lost_routes(bundle: &mut Bundle) {
     let names = |service: &'_ Service| {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::exit::Remap;
-use crate::source::Source;
+use crate::source::BundleSource;
 
 /// How the init is to behave, apart from what it runs.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ pub struct Options {
     /// Whether colours are welcome where the output is a terminal.
     pub colour: bool,
     /// What to read again at a reload; without it there is none.
-    pub source: Option<Source>,
+    pub source: Option<BundleSource>,
     /// What is odd about the plan, a line each, to be said first.
     pub warnings: Vec<String>,
     /// Where to open a control socket, for a bundle.

@@ -23,7 +23,7 @@ use crate::error_text::error_text;
 use crate::file::Files;
 use crate::plan::Plan;
 use crate::poll::Registry;
-use crate::source::Source as BundleSource;
+use crate::source::BundleSource;
 use crate::wire::Wire;
 
 /// How long the child may take.

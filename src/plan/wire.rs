@@ -12,7 +12,7 @@ use crate::bundle::environment::Variables;
 use crate::bundle::instances::Instances;
 use crate::bundle::listen::Listen;
 use crate::bundle::{
-    Account, Bundle, EnvironmentPlan, Identity, LogFull, LogMode, OnEvent, OnExit, ResourceLimit,
+    Account, Bundle, Environment, Identity, LogFull, LogMode, OnEvent, OnExit, ResourceLimit,
     RestartPolicy, RestartWhen, Route, Service, ServiceType, WhenRequiredExits,
 };
 use crate::event_kind::EventKind;
@@ -110,7 +110,7 @@ wire_struct!(Service {
     instances,
     instance_of,
 });
-wire_struct!(EnvironmentPlan { pass, drop, files, set });
+wire_struct!(Environment { pass, drop, files, set });
 wire_struct!(Identity { user, group, supplementary_groups });
 wire_struct!(Place { line, column });
 wire_struct!(ResourceLimit { resource, soft, hard });

@@ -65,7 +65,7 @@ impl Supervisor {
                 }
             }
         }
-        self.take_others_along(id, ending);
+        self.stop_requirers_of_ended(id, ending);
     }
 
     pub(super) fn ready(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
@@ -113,7 +113,7 @@ impl Supervisor {
             None => self.exited_unasked(id, status, succeeded, now, orders),
             Some(ending) => self.ended_as_asked(id, ending, now, orders),
         }
-        self.take_others_along(id, ending);
+        self.stop_requirers_of_ended(id, ending);
     }
 
     /// It is gone; why it was to end.
@@ -123,9 +123,9 @@ impl Supervisor {
     }
 
     /// What asked it to end may have taken the others along already.
-    fn take_others_along(&mut self, id: ServiceId, ending: Option<Ending>) {
+    fn stop_requirers_of_ended(&mut self, id: ServiceId, ending: Option<Ending>) {
         if self.phase == Phase::Up && !matches!(ending, Some(Ending::Stop | Ending::Restart)) {
-            self.take_along(id);
+            self.stop_requirers(id);
         }
     }
 
@@ -224,7 +224,7 @@ impl Supervisor {
     }
 
     /// What the services do that require the one that has ended, or is to.
-    pub(super) fn take_along(&mut self, id: ServiceId) {
+    pub(super) fn stop_requirers(&mut self, id: ServiceId) {
         let is_on_request = self.services[id.0].attempt.is_on_request;
         let mut ended = vec![id];
         while let Some(group) = ended.pop().and_then(|id| self.order.group(id)) {
@@ -274,7 +274,7 @@ impl Supervisor {
             self.census.leave(id, service.state);
             self.census.enter(id, state);
             service.state = state;
-            self.question(id);
+            self.examine_later(id);
             self.unsettled = true;
         }
     }

@@ -139,7 +139,7 @@ pub enum SignalRoute {
     Reload,
     /// Begins the shutdown; services without a stop signal of their own get this one.
     Shutdown(Signal),
-    /// Is dropped without a word.
+    /// Is dropped, and not announced.
     Drop,
 }
 
@@ -148,7 +148,7 @@ pub enum SignalRoute {
 pub enum Otherwise {
     /// Dropped, with a note.
     #[default]
-    DropWithNote,
+    DropAndAnnounce,
     /// Forwarded as it is.
     Forward(ServiceId, Target),
 }

@@ -33,7 +33,7 @@ impl Supervisor {
                 service.attempt.is_on_request = true;
                 self.set(id, State::Waiting);
             }
-            // Whoever wanted it to end is obeyed, too.
+            // It ends first, as somebody else wanted.
             state if state.is_alive() && service.ending.is_some() => {
                 service.attempt.is_on_request = true;
                 service.ending = Some(Ending::Restart);
@@ -56,7 +56,7 @@ impl Supervisor {
                 let is_new = self.services[id.0].ending.is_none();
                 self.services[id.0].ending = Some(ending);
                 if is_new {
-                    self.take_along(id);
+                    self.stop_requirers(id);
                 }
             }
         }

@@ -189,7 +189,7 @@ impl Supervisor {
                 None => {}
             }
         }
-        self.ask_who_may_be_asked(now, now_asked, orders);
+        self.stop_who_may_be_stopped(now, now_asked, orders);
     }
 
     /// Whoever was asked before may have been stopped since by one that is gone by now, and would

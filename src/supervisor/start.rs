@@ -43,9 +43,9 @@ impl Supervisor {
         let mut standings = BTreeMap::new();
         // Whoever was not reached the last time comes first: else those that fail and come back would
         // take all places for ever.
-        let begin = std::mem::take(&mut self.not_reached);
+        let begin = std::mem::take(&mut self.examine_first);
         let mut last = None;
-        while let Some(place) = self.next_in_question(begin, last) {
+        while let Some(place) = self.next_to_examine(begin, last) {
             last = Some(place);
             let group = self.order.start[place];
             let mut turn = None;
@@ -61,7 +61,7 @@ impl Supervisor {
                         orders.push(Action::Announce(Announcement::RequirementGone(id)));
                     }
                     Turn::Now if self.census.spawning >= MOST_SPAWNING => {
-                        self.not_reached = place;
+                        self.examine_first = place;
                         return;
                     }
                     Turn::Now => {
@@ -74,15 +74,15 @@ impl Supervisor {
                     }
                 }
             }
-            self.in_question.remove(&place);
+            self.to_examine.remove(&place);
         }
     }
 
     /// The place after the last one, for a walk that begins there and goes once around.
-    fn next_in_question(&self, begin: usize, last: Option<usize>) -> Option<usize> {
+    fn next_to_examine(&self, begin: usize, last: Option<usize>) -> Option<usize> {
         let next = last.map_or(begin, |last| last + 1);
         let is_around = last.is_some_and(|last| last < begin);
-        let first = |places: Range<usize>| self.in_question.range(places).next().copied();
+        let first = |places: Range<usize>| self.to_examine.range(places).next().copied();
         match is_around {
             true => first(next..begin),
             false => first(next..usize::MAX).or_else(|| first(0..begin)),
@@ -90,12 +90,12 @@ impl Supervisor {
     }
 
     /// The service has changed: its group and those after it may have their turn now.
-    pub(super) fn question(&mut self, id: ServiceId) {
+    pub(super) fn examine_later(&mut self, id: ServiceId) {
         let Some(group) = self.order.group_of.get(id.0) else { return };
         let places = &self.order.place;
-        self.in_question.insert(places[*group]);
+        self.to_examine.insert(places[*group]);
         let dependents = &self.order.groups[*group].dependents;
-        self.in_question.extend(dependents.iter().map(|group| places[*group]));
+        self.to_examine.extend(dependents.iter().map(|group| places[*group]));
     }
 
     /// How long it may take until the service's program runs. One command has as long as it

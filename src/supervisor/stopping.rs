@@ -11,7 +11,7 @@ use crate::signal::Signal;
 impl Supervisor {
     /// Asks those to end that are to and on whom nobody depends any more who is to end too; and
     /// in any case those whose stage of the shutdown has come.
-    pub(super) fn ask_who_may_be_asked(
+    pub(super) fn stop_who_may_be_stopped(
         &mut self,
         now: Instant,
         stage: Option<usize>,

@@ -12,7 +12,7 @@ use sidecar_init::duration::{self, LONGEST_GRACE};
 use sidecar_init::exit::Remap;
 use sidecar_init::plan::CommandOptions;
 use sidecar_init::signal::Signal;
-use sidecar_init::source::Source;
+use sidecar_init::source::BundleSource;
 use sidecar_init::supervisor::Target;
 use sidecar_init::words::Words;
 use strict_toml::nearest;
@@ -50,12 +50,12 @@ pub(crate) struct CommandRequest {
 
 pub(crate) struct BundleRequest {
     pub(crate) common: Common,
-    pub(crate) source: Source,
+    pub(crate) source: BundleSource,
     pub(crate) ready_file: Option<PathBuf>,
 }
 
 pub(crate) struct CheckRequest {
-    pub(crate) source: Source,
+    pub(crate) source: BundleSource,
     pub(crate) json: bool,
 }
 
@@ -236,7 +236,7 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
     };
     if mode != Mode::Command {
         let Given { common, only, log, ready_file, json, command: main, .. } = given;
-        let source = Source { file, only, overrides: Overrides { grace, log }, main };
+        let source = BundleSource { file, only, overrides: Overrides { grace, log }, main };
         return Ok(match mode {
             Mode::Check => Request::Check(CheckRequest { source, json }),
             _ => Request::Bundle(BundleRequest { common, source, ready_file }),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use sidecar_init::bundle::check::{Check, Probe, Readiness};
 use sidecar_init::bundle::environment::Variables;
 use sidecar_init::bundle::{
-    Account, EnvironmentPlan, OnEvent, Place, ResourceLimit, RestartPolicy, RestartWhen, Service,
+    Account, Environment, OnEvent, Place, ResourceLimit, RestartPolicy, RestartWhen, Service,
     capability, resource,
 };
 use sidecar_init::identity::Resolved;
@@ -100,12 +100,12 @@ fn on_event(on_event: &OnEvent) -> Value {
     json!({"command": words(command), "file": file, "events": events})
 }
 
-fn environment(plan: &EnvironmentPlan, read: &[Arc<Variables>]) -> Value {
-    let files: Vec<_> = plan.files.iter().map(|(file, _)| file).collect();
+fn environment(environment: &Environment, read: &[Arc<Variables>]) -> Value {
+    let files: Vec<_> = environment.files.iter().map(|(file, _)| file).collect();
     let in_files: Vec<_> =
         read.iter().flat_map(|file| file.iter()).map(|(name, _)| name.to_string_lossy()).collect();
-    let set: Vec<_> = plan.set.iter().map(|(name, _)| name).collect();
-    json!({"pass": plan.pass, "drop": plan.drop, "files": files, "in_files": in_files, "set": set})
+    let set: Vec<_> = environment.set.iter().map(|(name, _)| name).collect();
+    json!({"pass": environment.pass, "drop": environment.drop, "files": files, "in_files": in_files, "set": set})
 }
 
 fn readiness(readiness: &Readiness) -> Value {

@@ -9,7 +9,7 @@ use super::Defaults;
 use super::life::{self, Named};
 use super::values::{self, duration};
 use crate::bundle::{
-    Account, EnvironmentPlan, Identity, LogFull, LogMode, MAIN, OnExit, ResourceLimit, Service,
+    Account, Environment, Identity, LogFull, LogMode, MAIN, OnExit, ResourceLimit, Service,
     capability, resource,
 };
 use crate::signal::Signal;
@@ -72,12 +72,12 @@ const HINTS: [(&str, &str); 9] = [
 /// The longest name of a service, in bytes.
 const LONGEST_NAME: usize = 64;
 
-/// Where to complain about the name.
+/// Where an error of the name is reported.
 pub(super) fn name_span(table: &DeTable, otherwise: Range<usize>) -> Range<usize> {
     table.get("name").map_or(otherwise, |name| name.span())
 }
 
-/// The service, and whom it names. `None` if it has no usable name; every complaint is made all
+/// The service, and whom it names. `None` if it has no usable name; all errors are reported all
 /// the same.
 pub(super) fn service<'text>(
     table: &DeTable<'text>,
@@ -160,7 +160,7 @@ fn command(section: &mut Section, span: Range<usize>) -> Vec<std::ffi::OsString>
     values::command(section, "command")
 }
 
-fn environment(section: &mut Section) -> EnvironmentPlan {
+fn environment(section: &mut Section) -> Environment {
     let owned = |texts: Vec<Placed<&str>>| -> Vec<String> {
         texts.into_iter().map(|text| text.value.to_owned()).collect()
     };
@@ -175,7 +175,7 @@ fn environment(section: &mut Section) -> EnvironmentPlan {
         false => section.string("environment-file").into_iter().collect(),
     };
     let placed = |file: Placed<&str>| (PathBuf::from(file.value), section.place(&file.span));
-    EnvironmentPlan {
+    Environment {
         pass,
         drop,
         files: files.into_iter().map(placed).collect(),

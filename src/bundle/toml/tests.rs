@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::bundle::check::{Probe, Readiness};
 use crate::bundle::{
-    Account, EnvironmentPlan, Identity, Place, ResourceLimit, RestartWhen, Route, ServiceType,
+    Account, Environment, Identity, Place, ResourceLimit, RestartWhen, Route, ServiceType,
     WhenRequiredExits,
 };
 use crate::signal::Signal;
@@ -61,10 +61,10 @@ fn the_sample_means_what_it_says() {
     let upstream = ("EGRESS_UPSTREAM_PROXY".to_owned(), "http://127.0.0.1:8888".to_owned());
     assert_eq!(
         egress.environment,
-        EnvironmentPlan {
+        Environment {
             pass: Some(vec!["PATH".to_owned(), "EGRESS_*".to_owned()]),
             set: vec![upstream],
-            ..EnvironmentPlan::default()
+            ..Environment::default()
         }
     );
     assert_eq!((egress.stop_signal, egress.on_exit), (Signal::TERM, OnExit::Shutdown));

@@ -19,8 +19,8 @@ impl Supervisor {
         }
         self.policy = policy.into();
         self.order = Order::new(&self.policy);
-        self.in_question = (0..self.order.start.len()).collect();
-        self.not_reached = 0;
+        self.to_examine = (0..self.order.start.len()).collect();
+        self.examine_first = 0;
         self.services.resize_with(self.policy.services.len(), Service::default);
         self.census = Census::of(self.services.iter().map(|service| service.state));
         for id in &changes.stopped {
