@@ -24,6 +24,7 @@ from egress import (
     guarded_stream,
     headers,
     inspected_bodies,
+    mitmproxy_changes,
     query_parameter,
 )
 from egress.active_routes import ActiveRoutes
@@ -32,7 +33,6 @@ from egress.echo import EchoRefused
 from egress.guarded_stream import Permit
 from egress.hostname import DEFAULT_PORTS, canonical_name
 from egress.log import Log, MitmproxyLog, place, without_quotes
-from egress.mitmproxy_changes import CHANGED
 from egress.mitmproxy_options import Option, option_problems, upstream_of
 from egress.placeholders import Leak, holds
 from egress.routes import Auth
@@ -175,8 +175,7 @@ class Egress:
         if problems:
             refuse(problems)
         self._upstream = upstream_of(ctx.options.mode)
-        for changed in CHANGED:
-            changed.install()
+        mitmproxy_changes.install()
         self._take_over_the_log()
 
     def _take_over_the_log(self) -> None:

@@ -4,6 +4,10 @@ import socket
 import ssl
 from dataclasses import dataclass
 
+import h2.config
+import h2.connection
+import h2.events
+
 from tests.integration.egress_process import DEADLINE, EgressProcess
 
 
@@ -69,3 +73,32 @@ def exchange(connection: socket.socket, request: str | bytes) -> Reply | None:
         while len(body) < int(length[0].partition(":")[2]):
             body += connection.recv(65536)
     return Reply(int(text.split(" ")[1]), text, body)
+
+
+def status_of(connection: socket.socket, request: str | bytes) -> int | None:
+    """What an exchange is answered with; None if it is not."""
+    reply = exchange(connection, request)
+    return reply.status if reply else None
+
+
+def h2_client() -> h2.connection.H2Connection:
+    """An HTTP/2 client that sends what is malformed too."""
+    configuration = h2.config.H2Configuration(
+        client_side=True, validate_outbound_headers=False, normalize_outbound_headers=False
+    )
+    protocol = h2.connection.H2Connection(configuration)
+    protocol.initiate_connection()
+    return protocol
+
+
+def h2_status(connection: socket.socket, protocol: h2.connection.H2Connection) -> int | None:
+    """Sends what there is; what comes back, or None if stream or connection was closed instead."""
+    connection.sendall(protocol.data_to_send())
+    while data := connection.recv(65536):
+        for event in protocol.receive_data(data):
+            if isinstance(event, h2.events.ResponseReceived):
+                return int(dict(event.headers or [])[b":status"])
+            if isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
+                return None
+        connection.sendall(protocol.data_to_send())
+    return None

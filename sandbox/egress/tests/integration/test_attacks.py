@@ -10,14 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import h2.config
-import h2.connection
 import hpack
 import pytest
 
 from tests.integration.conftest import Starter
 from tests.integration.egress_process import DEADLINE, EgressProcess
-from tests.integration.raw_client import connect, exchange, read_all, tls_tunnel, tunnel
+from tests.integration.raw_client import connect, h2_client, read_all, status_of, tls_tunnel, tunnel
 
 API = "api.example.com"
 # egress has about 80 MB before the first request.
@@ -39,15 +37,6 @@ def in_a_tunnel(egress: EgressProcess) -> socket.socket:
 
 def over_http2(egress: EgressProcess) -> socket.socket:
     return tls_tunnel(egress, f"{API}:443", API, alpn="h2")
-
-
-def h2_client() -> h2.connection.H2Connection:
-    configuration = h2.config.H2Configuration(
-        client_side=True, validate_outbound_headers=False, normalize_outbound_headers=False
-    )
-    protocol = h2.connection.H2Connection(configuration)
-    protocol.initiate_connection()
-    return protocol
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -222,9 +211,7 @@ def rate(egress: EgressProcess, name: str, sent: float, end: str) -> None:
     assert peak < MEMORY
     # It answers others still.
     with connect(egress) as connection:
-        reply = exchange(connection, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert reply is not None
-        assert reply.status == 200
+        assert status_of(connection, "GET /health HTTP/1.1\r\nHost: x\r\n\r\n") == 200
 
 
 @pytest.mark.usefixtures("nothing_leaves")

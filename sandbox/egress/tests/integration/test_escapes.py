@@ -5,14 +5,21 @@ import ssl
 import subprocess
 from pathlib import Path
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
 
 from tests.integration.conftest import TOKEN
 from tests.integration.egress_process import EgressProcess
-from tests.integration.raw_client import Reply, connect, exchange, read_all, tls_tunnel, tunnel
+from tests.integration.raw_client import (
+    Reply,
+    connect,
+    exchange,
+    h2_client,
+    h2_status,
+    read_all,
+    status_of,
+    tls_tunnel,
+    tunnel,
+)
 
 API = "api.example.com"
 
@@ -67,9 +74,9 @@ def test_raw_bytes_in_a_tunnel(egress: EgressProcess, data: bytes, way: str) -> 
 )
 def test_a_tunnel_elsewhere(egress: EgressProcess, authority: str) -> None:
     with connect(egress) as connection:
-        reply = exchange(connection, f"CONNECT {authority} HTTP/1.1\r\nHost: {API}:443\r\n\r\n")
-        assert reply is not None
-        assert reply.status == 403
+        assert (
+            status_of(connection, f"CONNECT {authority} HTTP/1.1\r\nHost: {API}:443\r\n\r\n") == 403
+        )
 
 
 @pytest.mark.parametrize(
@@ -77,9 +84,9 @@ def test_a_tunnel_elsewhere(egress: EgressProcess, authority: str) -> None:
 )
 def test_a_tunnel_to_something_malformed(egress: EgressProcess, authority: str) -> None:
     with connect(egress) as connection:
-        reply = exchange(connection, f"CONNECT {authority} HTTP/1.1\r\nHost: {API}:443\r\n\r\n")
-        assert reply is not None
-        assert reply.status == 400
+        assert (
+            status_of(connection, f"CONNECT {authority} HTTP/1.1\r\nHost: {API}:443\r\n\r\n") == 400
+        )
 
 
 @pytest.mark.parametrize(
@@ -170,9 +177,7 @@ def test_plain_http_in_a_tunnel_gets_no_token(egress: EgressProcess, port: int) 
 
 def test_a_request_to_egress_instead_of_through_it(egress: EgressProcess) -> None:
     with connect(egress) as connection:
-        reply = exchange(connection, "GET /x HTTP/1.1\r\nHost: open.example.com\r\n\r\n")
-        assert reply is not None
-        assert reply.status == 404
+        assert status_of(connection, "GET /x HTTP/1.1\r\nHost: open.example.com\r\n\r\n") == 404
 
 
 def test_tls_to_the_proxy_itself(egress: EgressProcess) -> None:
@@ -180,9 +185,9 @@ def test_tls_to_the_proxy_itself(egress: EgressProcess) -> None:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     with context.wrap_socket(connect(egress), server_hostname=API) as connection:
-        reply = exchange(connection, f"CONNECT {API}:443 HTTP/1.1\r\nHost: {API}:443\r\n\r\n")
-        assert reply is not None
-        assert reply.status == 403
+        assert (
+            status_of(connection, f"CONNECT {API}:443 HTTP/1.1\r\nHost: {API}:443\r\n\r\n") == 403
+        )
 
 
 @pytest.mark.parametrize(
@@ -238,9 +243,7 @@ def test_a_header_that_changes_the_meaning(egress: EgressProcess, fields: str, r
 def test_request_smuggling(egress: EgressProcess, fields: str) -> None:
     with tls_tunnel(egress, f"{API}:443", API) as connection:
         request = f"POST /v1/x HTTP/1.1\r\nHost: {API}\r\n{fields}\r\n\r\n0\r\n\r\n"
-        reply = exchange(connection, request)
-        assert reply is not None
-        assert reply.status == 400
+        assert status_of(connection, request) == 400
 
 
 @pytest.mark.parametrize(
@@ -297,25 +300,11 @@ def h2_request(
     sni: str = API,
 ) -> int | None:
     """The status of one HTTP/2 request; None if the stream or connection was closed instead."""
-    configuration = h2.config.H2Configuration(
-        client_side=True,
-        validate_outbound_headers=False,
-        normalize_outbound_headers=False,
-    )
-    protocol = h2.connection.H2Connection(configuration)
+    protocol = h2_client()
+    protocol.send_headers(1, headers, end_stream=True)
     with tls_tunnel(egress, authority, sni, alpn="h2") as connection:
         assert connection.selected_alpn_protocol() == "h2"
-        protocol.initiate_connection()
-        protocol.send_headers(1, headers, end_stream=True)
-        connection.sendall(protocol.data_to_send())
-        while data := connection.recv(65536):
-            for event in protocol.receive_data(data):
-                if isinstance(event, h2.events.ResponseReceived):
-                    return int(dict(event.headers or [])[b":status"])
-                if isinstance(event, h2.events.StreamReset | h2.events.ConnectionTerminated):
-                    return None
-            connection.sendall(protocol.data_to_send())
-    return None
+        return h2_status(connection, protocol)
 
 
 def h2_headers(**changes: str) -> list[tuple[str, str]]:
