@@ -109,7 +109,8 @@ class GuardedHttpStream(InspectedStream):
         else:
             yield from super()._handle_event(event)
         errored = self.client_state == self.state_errored
-        over = errored or self.client_state == self.server_state == self.state_done
+        failed = self.server_state == self.state_errored
+        over = errored or failed or self.client_state == self.server_state == self.state_done
         if over and not self.child_layer:
             connections.end(self.context.client, self)
         if errored:

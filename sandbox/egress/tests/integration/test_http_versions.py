@@ -7,9 +7,10 @@ import httpx
 import pytest
 from websockets.sync.client import connect as websocket
 
+from tests.integration.conftest import Starter
 from tests.integration.egress_process import DEADLINE, EgressProcess
 from tests.integration.http_client import http_client
-from tests.integration.raw_client import exchange, read_all, tls_tunnel
+from tests.integration.raw_client import exchange, read_all, status_of, tls_tunnel
 from tests.integration.stand_in_proxy import StandInProxy
 from tests.integration.upstream import CUT, INSPECTED, OLD, Upstream
 
@@ -75,12 +76,8 @@ def test_a_websocket_after_a_request_in_the_same_tunnel(
 ) -> None:
     with tls_tunnel(egress, f"{API}:443", API) as connection:
         for _ in range(2):
-            reply = exchange(connection, f"GET /v1/x HTTP/1.1\r\nHost: {API}\r\n\r\n")
-            assert reply is not None
-            assert reply.status == 200
-        upgraded = exchange(connection, f"GET /v1/socket HTTP/1.1\r\n{UPGRADE}")
-        assert upgraded is not None
-        assert upgraded.status == 101
+            assert status_of(connection, f"GET /v1/x HTTP/1.1\r\nHost: {API}\r\n\r\n") == 200
+        assert status_of(connection, f"GET /v1/socket HTTP/1.1\r\n{UPGRADE}") == 101
     assert [seen.http_version for seen in upstream.seen] == ["2", "2", "1.1"]
 
 
@@ -111,6 +108,22 @@ def test_a_body_that_breaks_off_does_not_look_complete(client: httpx.Client) -> 
         client.get(f"https://{CUT}/x")
 
 
+def test_requests_that_break_off_are_forgotten_while_their_connection_goes_on(
+    another: Starter,
+) -> None:
+    egress = another().start()
+    fields = {f"x-{number}": "v" * 1000 for number in range(50)}
+    peaks: list[int] = []
+    with http_client(egress, "2") as client:
+        for many in (100, 400):
+            for _ in range(many):
+                with pytest.raises(httpx.RemoteProtocolError):
+                    client.get(f"https://{CUT}/x", headers=fields)
+            peaks.append(egress.peak_memory())
+    # Their heads alone are 20 MB.
+    assert peaks[1] - peaks[0] < 10
+
+
 def test_trailers_of_an_answer_do_no_harm(client: httpx.Client, upstream: Upstream) -> None:
     for _ in range(2):
         response = client.get(f"https://{API}/v1/trailers", headers={"TE": "trailers"})
@@ -124,11 +137,7 @@ def test_a_client_that_waits_for_100_continue_is_told_to(
 ) -> None:
     head = f"POST /v1/x HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5\r\n"
     with tls_tunnel(egress, f"{host}:443", host) as connection:
-        told = exchange(connection, head + "Expect: 100-continue\r\n\r\n")
-        assert told is not None
-        assert told.status == 100
-        reply = exchange(connection, "hello")
-        assert reply is not None
-        assert reply.status == 200
+        assert status_of(connection, head + "Expect: 100-continue\r\n\r\n") == 100
+        assert status_of(connection, "hello") == 200
     assert upstream.seen[0].size == 5
     assert upstream.seen[0].header("expect") == []
