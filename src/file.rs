@@ -1,8 +1,11 @@
-//! Reads the files that a bundle is made of, with bounds, and each once.
+//! Reads the files that a bundle is made of, with bounds, and each once. Another process may do so,
+//! and send what they say.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +26,8 @@ type Unreadable = Option<String>;
 pub struct Files {
     read: BTreeMap<PathBuf, Result<Vec<u8>, Unreadable>>,
     bytes: u64,
+    /// Another process has read all of them: a further one is missing.
+    is_complete: bool,
 }
 
 impl Files {
@@ -44,8 +49,51 @@ impl Files {
         }
     }
 
+    /// All that was read, for another process.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut put = |bytes: &[u8]| {
+            out.extend((bytes.len() as u64).to_le_bytes());
+            out.extend(bytes);
+        };
+        for (path, read) in &self.read {
+            put(path.as_os_str().as_bytes());
+            match read {
+                Ok(bytes) => [b"read", &**bytes].map(&mut put),
+                Err(Some(reason)) => [b"fail", reason.as_bytes()].map(&mut put),
+                Err(None) => [b"none", &b""[..]].map(&mut put),
+            };
+        }
+        // A path is never empty: that is the end.
+        put(b"");
+        out
+    }
+
+    /// What another process has read; `None`: it has not sent all of it.
+    pub(crate) fn from_bytes(mut bytes: &[u8]) -> Option<Files> {
+        let mut take = || {
+            let (length, rest) = bytes.split_first_chunk()?;
+            let (taken, rest) = rest.split_at_checked(u64::from_le_bytes(*length) as usize)?;
+            bytes = rest;
+            Some(taken.to_vec())
+        };
+        let mut read = BTreeMap::new();
+        loop {
+            let path = take()?;
+            if path.is_empty() {
+                return Some(Files { read, bytes: 0, is_complete: true });
+            }
+            let said = match (&*take()?, take()?) {
+                (b"read", bytes) => Ok(bytes),
+                (b"fail", reason) => Err(Some(String::from_utf8(reason).ok()?)),
+                _ => Err(None),
+            };
+            read.insert(OsString::from_vec(path).into(), said);
+        }
+    }
+
     fn bytes_of(&mut self, path: &Path, largest: u64) -> Result<&[u8], Unreadable> {
-        if !self.read.contains_key(path) {
+        if !self.is_complete && !self.read.contains_key(path) {
             let left = MOST_BYTES.saturating_sub(self.bytes);
             let read = match read(path, largest.min(left)) {
                 Err(Refusal::TooLarge) if left < largest => {
@@ -141,6 +189,25 @@ mod tests {
         assert_eq!(refused, "all files together are larger than 33554432 bytes");
         std::fs::remove_file(path(0)).unwrap();
         assert!(files.text(&path(0)).is_ok(), "it is known already");
+    }
+
+    #[test]
+    fn another_process_knows_the_same_and_reads_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("file"), "text").unwrap();
+        let mut files = Files::default();
+        let ask = |files: &mut Files, name: &str| files.text(&path(name)).map(str::to_owned);
+        let answers = ["file", "nosuch", "."].map(|name| ask(&mut files, name));
+        let sent = files.to_bytes();
+        let mut received = Files::from_bytes(&sent).unwrap();
+        std::fs::write(path("later"), "text").unwrap();
+        std::fs::remove_file(path("file")).unwrap();
+        assert_eq!(["file", "nosuch", "."].map(|name| ask(&mut received, name)), answers);
+        assert!(answers[0].is_ok() && ask(&mut received, "later").is_err());
+        for length in 0..sent.len() {
+            assert!(Files::from_bytes(&sent[..length]).is_none(), "{length} bytes");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::bundle::{LogMode, RestartWhen};
 use crate::cgroup::OutOfMemory;
 use crate::error_text::error_text;
 use crate::exit::{ExitStatus, INIT_FAILED};
+use crate::file::Files;
 use crate::log::{Channel, Logs, TimeStamp, Voice};
 use crate::plan::Plan;
 use crate::probe;
@@ -906,9 +907,8 @@ impl Init {
         if std::mem::take(&mut self.unfinished.reload) {
             self.unfinished.reload = self.reloads.read();
         }
-        let Some(((warnings, plan), asked)) = self.reloads.take_answer(now) else { return };
-        warnings.iter().for_each(|warning| self.say(warning));
-        let reloaded = plan.and_then(|plan| self.go_on_by(plan)).map(|changes| {
+        let Some((files, asked)) = self.reloads.take_answer(now) else { return };
+        let reloaded = files.and_then(|files| self.go_on_by(files)).map(|changes| {
             self.announce(&Announcement::Reloaded(changes.clone()));
             announcement::changes_as_json(&changes, |id| self.plan.name(id))
         });
@@ -950,10 +950,14 @@ impl Init {
         self.say(&format!("bundle not reloaded: {reason}"));
     }
 
-    fn go_on_by(&mut self, plan: Plan) -> Result<Changes, String> {
+    fn go_on_by(&mut self, mut files: Files) -> Result<Changes, String> {
         if self.supervisor.shutdown_deadline().is_some() {
             return Err("the bundle is shutting down".to_owned());
         }
+        let (source, mut warnings) = (self.options.source.clone().unwrap_or_default(), Vec::new());
+        let plan = source.plan(&mut files, &mut warnings);
+        warnings.iter().for_each(|warning| self.say(warning));
+        let plan = plan.map_err(|refusal| refusal.reason)?;
         let (children, supervisor) = (&self.children, &self.supervisor);
         let is_alive = |id| children.main(id).is_some();
         let is_gone =

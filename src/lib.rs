@@ -53,7 +53,6 @@ pub mod sys;
 pub mod termination_log;
 pub mod time_limit;
 pub mod timeline;
-mod wire;
 pub mod words;
 
 pub use log::write_in_time;

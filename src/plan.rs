@@ -15,7 +15,6 @@ use crate::signal::Signal;
 use crate::supervisor::{Otherwise, Policy, ServiceId, ServicePolicy, SignalRoute, Target};
 
 mod replacement;
-mod wire;
 
 use replacement::Definition;
 use strict_toml::{ConfigError, Place};

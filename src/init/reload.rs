@@ -21,10 +21,8 @@ use super::own_file::look_at;
 use super::token::Source;
 use crate::error_text::error_text;
 use crate::file::Files;
-use crate::plan::Plan;
 use crate::poll::Registry;
 use crate::source::BundleSource;
-use crate::wire::Wire;
 
 /// How long the child may take.
 const LONGEST_READING: Duration = Duration::from_secs(10);
@@ -33,8 +31,8 @@ const SHARE: usize = 1024 * 1024;
 /// A longer answer is none: what a bundle may be made of is bounded.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
-/// A new plan, or why there is none; and what is odd about the bundle.
-pub(super) type Answer = (Vec<String>, Result<Plan, String>);
+/// What the files say that the bundle is made of, or why that is not known.
+type Answer = Result<Files, String>;
 
 #[derive(Debug, Default)]
 pub(super) struct Reloads {
@@ -84,15 +82,19 @@ impl Reloads {
         let mut buffer = [0; 64 * 1024];
         for _ in 0..SHARE / buffer.len() {
             let answer = match rustix::io::read(&reading.pipe, &mut buffer) {
-                Ok(0) => parse(&reading.said),
+                Ok(0) => Files::from_bytes(&reading.said).ok_or_else(|| {
+                    "the process that read it has ended before it was done; was there too little \
+                     memory?"
+                        .to_owned()
+                }),
                 Ok(count) if reading.said.len() + count <= LONGEST_ANSWER => {
                     reading.said.extend_from_slice(&buffer[..count]);
                     continue;
                 }
-                Ok(_) => (Vec::new(), Err("it makes a plan that is too large".to_owned())),
+                Ok(_) => Err("its files are too large".to_owned()),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => return false,
-                Err(error) => (Vec::new(), Err(error_text(&error.into()))),
+                Err(error) => Err(error_text(&error.into())),
             };
             self.end(answer);
             return false;
@@ -131,7 +133,7 @@ impl Reloads {
         if self.deadline().is_some_and(|until| until <= now) {
             let longest = humantime::format_duration(LONGEST_READING);
             let reason = format!("reading it took longer than {longest}; does a file system hang?");
-            self.end((Vec::new(), Err(reason)));
+            self.end(Err(reason));
         }
         Some((self.answer.take()?, std::mem::take(&mut self.asked)))
     }
@@ -149,7 +151,7 @@ impl Reloads {
     /// The bundle comes down: nobody needs another one.
     pub(super) fn cancel(&mut self) {
         if self.is_under_way() {
-            self.end((Vec::new(), Err("the bundle is shutting down".to_owned())));
+            self.end(Err("the bundle is shutting down".to_owned()));
         }
     }
 
@@ -189,39 +191,16 @@ fn start_reading(
     let pid = children.fork_helper(Role::BundleReader, &keep, || {
         // It is of no use without the init, however that ends.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
-        u8::from(writer.write_all(&read_bundle(source, sockets)).is_err())
+        u8::from(writer.write_all(&read_files(source, sockets)).is_err())
     })?;
     Ok((pid, reader))
 }
 
-/// The child's work: all that is to be known of the bundle. The init makes and removes sockets
-/// itself, so the child looks first whether their file systems answer.
-fn read_bundle(source: &BundleSource, sockets: &Sockets) -> Vec<u8> {
-    let mut warnings = Vec::new();
-    let plan = source.plan(&mut Files::default(), &mut warnings);
+/// The child's work: what the files say that the bundle is made of. The init makes and removes
+/// sockets itself, so the child looks first whether their file systems answer.
+fn read_files(source: &BundleSource, sockets: &Sockets) -> Vec<u8> {
+    let mut files = Files::default();
+    let plan = source.plan(&mut files, &mut Vec::new());
     sockets.paths().chain(plan.iter().flat_map(sockets::paths_of)).for_each(look_at);
-    let mut said = Vec::new();
-    warnings.encode(&mut said);
-    plan.is_ok().encode(&mut said);
-    match plan {
-        Ok(plan) => said.extend(plan.to_bytes()),
-        Err(refusal) => refusal.reason.encode(&mut said),
-    }
-    said
-}
-
-fn parse(mut said: &[u8]) -> Answer {
-    let input = &mut said;
-    let answer = |input: &mut &[u8]| -> Option<Answer> {
-        let warnings = Vec::<String>::decode(input)?;
-        Some(match bool::decode(input)? {
-            true => (warnings, Ok(Plan::from_bytes(input)?)),
-            false => (warnings, Err(String::decode(input)?)),
-        })
-    };
-    answer(input).unwrap_or_else(|| {
-        let reason = "the process that read it has ended before it was done; was there too little \
-                      memory?";
-        (Vec::new(), Err(reason.to_owned()))
-    })
+    files.to_bytes()
 }
