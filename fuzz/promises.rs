@@ -6,7 +6,7 @@
 use sidecar_init::init::Said;
 use sidecar_init::{bundle, control, init, probe};
 
-/// A bundle is whole, or every complaint has its place.
+/// A bundle is whole, or every error has its place.
 pub fn bundle(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     match bundle::toml::parse("b.toml", text) {

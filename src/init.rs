@@ -62,7 +62,7 @@ use children::{Children, Ended, Leave, Next, Owner, Role, StartFailure, lives, r
 use control::{Control, Mode};
 use event_loop::EventLoop;
 use finish::LastOutput;
-use health::{Health, Request};
+use health::{CheckRequest, Health};
 use launch::Launcher;
 use learnt::{Learnt, Remark, Scheduled, Topic};
 use own_file::{OwnFile, look_at};
@@ -226,7 +226,7 @@ impl Init {
             self.poll_again();
             self.pass_on_output();
             self.logs.look_ahead();
-            self.hear_logs();
+            self.poll_log_readiness();
         }
         let received = self.read_signals();
         self.reap();
@@ -276,11 +276,11 @@ impl Init {
     /// Passes on what the services have written, and takes note of who is ready by that.
     fn pass_on_output(&mut self) {
         self.unfinished.output = self.logs.pump(self.event_loop.registry());
-        self.hear_logs();
+        self.poll_log_readiness();
     }
 
     /// Services that have written the line that says that they are ready.
-    fn hear_logs(&mut self) {
+    fn poll_log_readiness(&mut self) {
         for id in self.logs.take_heard() {
             self.learn_start_of(id);
             self.learnt.facts.push(Event::Ready(id));
@@ -575,10 +575,10 @@ impl Init {
     }
 
     /// Does for checks what they ask for.
-    fn help_to_check(&mut self, requests: Vec<Request>) {
+    fn help_to_check(&mut self, requests: Vec<CheckRequest>) {
         for request in requests {
             match request {
-                Request::Run(id, purpose, probe) => {
+                CheckRequest::Run(id, purpose, probe) => {
                     let started = self.try_in_child(id, purpose, &probe);
                     let more = self.health.check_started(
                         (id, purpose),
@@ -588,7 +588,7 @@ impl Init {
                     );
                     self.help_to_check(more);
                 }
-                Request::Extend(id, span) => {
+                CheckRequest::Extend(id, span) => {
                     if matches!(self.supervisor.state(id), State::Running { ready: false, .. }) {
                         self.learnt.facts.push(Event::Extended(id, span));
                     }
@@ -827,13 +827,13 @@ impl Init {
 
     /// What is known of the reason for this beside what the core knows.
     fn reason(&self, announcement: &Announcement) -> Option<String> {
-        let complaint = |id| self.health.complaint(id).or_else(|| self.health.blindness(id));
+        let failure = |id| self.health.last_failure(id).or_else(|| self.health.inconclusive(id));
         match announcement {
             Announcement::Unready(id) if self.children.is_starting(*id) => {
                 Some("its command has not begun to run".to_owned())
             }
             Announcement::Unready(id) | Announcement::Unhealthy(id) => {
-                complaint(*id).map(str::to_owned)
+                failure(*id).map(str::to_owned)
             }
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! What services say by datagrams of sd_notify(3), and what the init says upwards.
+//! What services say by datagrams of sd_notify(3), and what the init tells its parent.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
@@ -137,7 +137,7 @@ fn nobody_has_others_signalled_by_calling_them_its_main_process() {
         running.wait_for("[a] TERM");
         running.signal("TERM");
         let ended = running.end();
-        let words = "which is no process of its own: not heeded";
+        let words = "which is no process of its own: ignored";
         assert!(ended.code() == 0 && ended.stderr.contains(words), "{ended:?}");
     }
 }
@@ -160,7 +160,7 @@ wait()
 "#;
     for position in positions() {
         let ended = start_bundle(position, &service(script, "")).end();
-        let words = "which is of a user whom it may not signal: not heeded";
+        let words = "which is of a user whom it may not signal: ignored";
         assert!(ended.code() == 124 && ended.stderr.contains(words), "{ended:?}");
         assert!(ended.stdout.contains("[a] TERM"), "{ended:?}");
     }
@@ -318,7 +318,7 @@ fn a_pause_of_all_is_nobodys_silence() {
 }
 
 #[test]
-fn readiness_is_passed_upwards() {
+fn readiness_is_passed_to_the_parent() {
     if !has(PYTHON) {
         return;
     }

@@ -53,7 +53,7 @@ const ALLOWED: &[Allowed] = &[
     allowed("environment-file", "@/variables", START),
     allowed("socket", "@/socket", START),
     allowed("listen", "@/held", START_AND_RELOAD),
-    allowed("NOTIFY_SOCKET", "@/upward", ANY),
+    allowed("NOTIFY_SOCKET", "@/parent", ANY),
     allowed("--ready-file", "@/ready", ANY),
 ];
 
@@ -308,7 +308,7 @@ fn it_waits_in_its_poll_and_nowhere_else() {
             let code = lived.ended.as_ref().and_then(|ended| ended.status.code());
             assert_eq!(code, Some(kind.code()), "{position:?} {kind:?}: {lived:?}");
             if kind == Kind::Bundle {
-                assert!(lived.was_told_upward, "the whole life: {lived:?}");
+                assert!(lived.parent_was_told, "the whole life: {lived:?}");
             }
             let life = |offence| format!("{position:?} {kind:?} {offence}");
             all.extend(offences(&lived).into_iter().map(life));

@@ -209,7 +209,7 @@ signal.pause()
     assert!(bundle.client(&["wait", "liar", "--ready"]).status().unwrap().success());
     bundle.running.signal("TERM");
     let ended = bundle.running.end();
-    let refusal = format!("says MAINPID={reader}, which is no process of its own: not heeded");
+    let refusal = format!("says MAINPID={reader}, which is no process of its own: ignored");
     assert!(ended.stderr.contains(&refusal), "{ended:?}");
 }
 

@@ -147,7 +147,7 @@ fn plain(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it without a word, and it has to succeed.
+/// Runs it silently, and it has to succeed.
 fn run(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));

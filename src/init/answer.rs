@@ -27,15 +27,16 @@ fn problem(init: &Init, id: ServiceId) -> Option<String> {
     if init.supervisor.shutdown_deadline().is_some() {
         return Some("the bundle is shutting down".to_owned());
     }
-    let complaint = init.health.complaint(id).map(str::to_owned);
-    let blindness = || init.health.blindness(id).map(str::to_owned);
+    let failure = init.health.last_failure(id).map(str::to_owned);
+    let inconclusive = || init.health.inconclusive(id).map(str::to_owned);
     match init.supervisor.state(id) {
-        State::Running { ready: true, .. } => complaint
-            .or_else(|| doing(init, id).filter(|doing| *doing != RELOADING).map(Into::into)),
+        State::Running { ready: true, .. } => {
+            failure.or_else(|| doing(init, id).filter(|doing| *doing != RELOADING).map(Into::into))
+        }
         State::Gone(End::Done) if init.is_oneshot(id) => None,
         _ => {
-            let reason = complaint
-                .or_else(blindness)
+            let reason = failure
+                .or_else(inconclusive)
                 .map_or_else(String::new, |reason| format!(": {reason}"));
             Some(format!("{}{reason}", state(init, id)))
         }
@@ -63,7 +64,7 @@ pub(super) fn status(init: &Init, now: Instant) -> Value {
 
 fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> Value {
     // That nobody can tell is not that it is not well.
-    let blindness = || init.health.blindness(id).map(str::to_owned);
+    let inconclusive = || init.health.inconclusive(id).map(str::to_owned);
     let run = init.announcer.history.running(id);
     let (code, signal) = match init.announcer.history.last_exit(id) {
         Some(ExitStatus::Code(code)) => (Some(code), None),
@@ -80,7 +81,7 @@ fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> V
         "last_exit_signal": signal,
         "memory_bytes": usage.map(|usage| usage.memory),
         "cpu_seconds": usage.map(|usage| usage.processor),
-        "problem": problem(init, id).or_else(blindness),
+        "problem": problem(init, id).or_else(inconclusive),
         "doing": doing(init, id),
         "says": init.health.status(id),
     })

@@ -28,8 +28,8 @@ mod watchdogs;
 // For the fuzz target and `tests/parsers.rs` alone, which see only what is public.
 pub use notification::{Said, parse as parse_notification};
 
-use checks::{Blindness, Checks, Verdict};
-use notification::Channel;
+use checks::{Checks, Inconclusive, Verdict};
+use notification::Listener;
 use watchdogs::Watchdogs;
 
 /// What a service does that reads its configuration again; it goes on serving.
@@ -42,7 +42,7 @@ const MOST_PROOFS: usize = 16;
 
 /// What somebody else has to do for a check.
 #[derive(Debug)]
-pub(super) enum Request {
+pub(super) enum CheckRequest {
     /// Have a child try this; [`Health::check_started`] takes what came of it.
     Run(ServiceId, Purpose, Probe),
     /// A start takes so much longer, if it goes on.
@@ -52,7 +52,7 @@ pub(super) enum Request {
 /// What a service that is being started gets to notify us by.
 #[derive(Debug, Default)]
 pub(super) struct Notification {
-    channel: Option<Channel>,
+    listener: Option<Listener>,
     /// How often the service has to say that it is alive.
     watchdog: Option<Duration>,
     /// The service's end, and the number under which it expects it.
@@ -61,7 +61,7 @@ pub(super) struct Notification {
 
 impl Notification {
     pub(super) fn variables(&self) -> Vec<(OsString, OsString)> {
-        let socket = self.channel.as_ref().and_then(Channel::variable);
+        let socket = self.listener.as_ref().and_then(Listener::variable);
         let socket = socket.map(|name| ("NOTIFY_SOCKET".into(), name.into()));
         let span = self.watchdog.map(|span| span.as_micros().to_string());
         let span = span.map(|span| ("WATCHDOG_USEC".into(), span.into()));
@@ -86,7 +86,7 @@ pub(super) struct Health {
     checks: Checks,
     watchdogs: Watchdogs,
     /// By which services notify us.
-    channels: BTreeMap<ServiceId, Channel>,
+    listeners: BTreeMap<ServiceId, Listener>,
     reports: BTreeMap<ServiceId, SelfReport>,
     /// Services that have said more than was read in one turn.
     unread: BTreeSet<ServiceId>,
@@ -98,7 +98,7 @@ impl Health {
             began: now,
             checks: Checks::default(),
             watchdogs: Watchdogs::default(),
-            channels: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             reports: BTreeMap::new(),
             unread: BTreeSet::new(),
         }
@@ -109,15 +109,15 @@ impl Health {
         let service = &plan.bundle.services[id.0];
         match service.readiness {
             Some(Readiness::Descriptor(target)) => {
-                let (channel, theirs) = notification::pipe()?;
+                let (listener, theirs) = notification::pipe()?;
                 let theirs = Some((target, theirs));
-                Ok(Notification { channel: Some(channel), theirs, watchdog: None })
+                Ok(Notification { listener: Some(listener), theirs, watchdog: None })
             }
             Some(Readiness::Systemd) => {
                 // Other inits with the same number may share our network namespace.
                 let unique = format!("{}-{}", id.0, self.began.elapsed().as_nanos());
-                let channel = Some(notification::socket(&unique)?);
-                Ok(Notification { channel, theirs: None, watchdog: service.watchdog })
+                let listener = Some(notification::socket(&unique)?);
+                Ok(Notification { listener, theirs: None, watchdog: service.watchdog })
             }
             Some(Readiness::Check(_) | Readiness::Log(_)) | None => Ok(Notification::default()),
         }
@@ -131,9 +131,9 @@ impl Health {
         registry: &Registry,
     ) {
         self.reports.remove(&id);
-        if let Some(channel) = notification.channel {
-            registry.register(&channel, Source::Notification(id).token(), Interest::READABLE);
-            self.channels.insert(id, channel);
+        if let Some(listener) = notification.listener {
+            registry.register(&listener, Source::Notification(id).token(), Interest::READABLE);
+            self.listeners.insert(id, listener);
         }
     }
 
@@ -159,7 +159,7 @@ impl Health {
     pub(super) fn end(&mut self, id: ServiceId) {
         self.checks.end(id);
         self.watchdogs.end(id);
-        self.channels.remove(&id);
+        self.listeners.remove(&id);
     }
 
     /// Nobody is asked any more.
@@ -174,13 +174,13 @@ impl Health {
     }
 
     /// Why the service's checks fail at the moment, if they do.
-    pub(super) fn complaint(&self, id: ServiceId) -> Option<&str> {
-        self.checks.complaint(id)
+    pub(super) fn last_failure(&self, id: ServiceId) -> Option<&str> {
+        self.checks.last_failure(id)
     }
 
     /// Why nobody knows at the moment how the service is, if that is so.
-    pub(super) fn blindness(&self, id: ServiceId) -> Option<&str> {
-        self.checks.blindness(id)
+    pub(super) fn inconclusive(&self, id: ServiceId) -> Option<&str> {
+        self.checks.inconclusive(id)
     }
 
     /// What the service says that it is doing, sd_notify(3).
@@ -200,7 +200,7 @@ impl Health {
 
     /// What the service notifies us by, while it can.
     pub(super) fn notification_descriptor(&self, id: ServiceId) -> Option<RawFd> {
-        self.channels.get(&id).map(AsRawFd::as_raw_fd)
+        self.listeners.get(&id).map(AsRawFd::as_raw_fd)
     }
 
     /// The poll has said that the connection of a check has got further.
@@ -209,7 +209,7 @@ impl Health {
         (id, purpose): (ServiceId, Purpose),
         plan: &Plan,
         learnt: &mut Learnt,
-    ) -> Vec<Request> {
+    ) -> Vec<CheckRequest> {
         let mut verdicts = Vec::new();
         self.checks.advance(id, purpose, Instant::now(), &mut verdicts);
         self.judge(verdicts, plan, learnt)
@@ -222,10 +222,10 @@ impl Health {
         registry: &Registry,
         now: Instant,
         learnt: &mut Learnt,
-    ) -> Vec<Request> {
+    ) -> Vec<CheckRequest> {
         for (id, span) in self.watchdogs.take_silent(now) {
             let span = humantime::format_duration(span);
-            self.checks.complain(id, format!("no WATCHDOG=1 within {span}"));
+            self.checks.fail(id, format!("no WATCHDOG=1 within {span}"));
             learnt.facts.push(Event::Unhealthy(id));
         }
         let verdicts = self.checks.tick(now, registry);
@@ -239,7 +239,7 @@ impl Health {
         started: Result<Pid, String>,
         plan: &Plan,
         learnt: &mut Learnt,
-    ) -> Vec<Request> {
+    ) -> Vec<CheckRequest> {
         let (started, mut verdicts) = (started.map_err(Outcome::NoResult), Vec::new());
         self.checks.child_started(check, started, Instant::now(), &mut verdicts);
         self.judge(verdicts, plan, learnt)
@@ -252,26 +252,31 @@ impl Health {
         (pid, status, failure): (Pid, ExitStatus, Option<StartFailure>),
         plan: &Plan,
         learnt: &mut Learnt,
-    ) -> Vec<Request> {
+    ) -> Vec<CheckRequest> {
         let Some(probe) = self.checks.probe(id, purpose) else { return Vec::new() };
         let (outcome, mut verdicts) = (outcome(probe, status, failure), Vec::new());
         self.checks.child_ended((id, purpose), pid, outcome, Instant::now(), &mut verdicts);
         self.judge(verdicts, plan, learnt)
     }
 
-    fn judge(&mut self, verdicts: Vec<Verdict>, plan: &Plan, learnt: &mut Learnt) -> Vec<Request> {
+    fn judge(
+        &mut self,
+        verdicts: Vec<Verdict>,
+        plan: &Plan,
+        learnt: &mut Learnt,
+    ) -> Vec<CheckRequest> {
         let mut requests = Vec::new();
         for verdict in verdicts {
             match verdict {
                 Verdict::Passed(id, _) => learnt.facts.push(Event::Ready(id)),
                 Verdict::Failed(id, ..) => learnt.facts.push(Event::Unhealthy(id)),
                 Verdict::Kill(pid) => kill_session(pid),
-                Verdict::Blind(id, purpose, blindness) => {
-                    requests.extend(could_not_check((id, purpose), blindness, plan, learnt));
+                Verdict::Inconclusive(id, purpose, inconclusive) => {
+                    requests.extend(could_not_check((id, purpose), inconclusive, plan, learnt));
                 }
                 Verdict::Run(id, purpose) => {
                     let probe = self.checks.probe(id, purpose).cloned();
-                    requests.extend(probe.map(|probe| Request::Run(id, purpose, probe)));
+                    requests.extend(probe.map(|probe| CheckRequest::Run(id, purpose, probe)));
                 }
             }
         }
@@ -280,7 +285,7 @@ impl Health {
 
     /// Whether the service notifies us.
     pub(super) fn listens_to(&self, id: ServiceId) -> bool {
-        self.channels.contains_key(&id)
+        self.listeners.contains_key(&id)
     }
 
     /// Whether a service has said more than was read.
@@ -301,14 +306,14 @@ impl Health {
         children: &mut Children,
         learnt: &mut Learnt,
     ) {
-        let Some(channel) = self.channels.get(&id) else { return };
-        let mut heard = channel.read();
+        let Some(listener) = self.listeners.get(&id) else { return };
+        let mut heard = listener.read();
         // The poll is edge-triggered: what is left would never be reported again.
         for _ in 0..MOST_READS {
             if !heard.more {
                 break;
             }
-            let next = channel.read();
+            let next = listener.read();
             heard.said.extend(next.said);
             heard.more = next.more;
             heard.ended |= next.ended;
@@ -321,7 +326,7 @@ impl Health {
             self.unread.insert(id);
         }
         if heard.ended {
-            self.channels.remove(&id);
+            self.listeners.remove(&id);
         }
         // Whoever says much is looked at once.
         let mut known = BTreeMap::new();
@@ -380,7 +385,7 @@ impl Health {
     fn doubt(&mut self, id: ServiceId, what: &str, learnt: &mut Learnt) {
         let report = self.reports.entry(id).or_default();
         if !std::mem::replace(&mut report.was_doubted, true) {
-            learnt.remark_of(id, format!("{what}: not heeded"));
+            learnt.remark_of(id, format!("{what}: ignored"));
         }
     }
 
@@ -394,7 +399,7 @@ impl Health {
             }
             Said::Extend(span) => learnt.facts.push(Event::Extended(id, span)),
             Said::Dead => {
-                self.checks.complain(id, "it says so itself".to_owned());
+                self.checks.fail(id, "it says so itself".to_owned());
                 learnt.facts.push(Event::Unhealthy(id));
             }
             Said::Status(text) => report.status = Some(text),
@@ -423,10 +428,10 @@ impl Scheduled for Health {
 /// it can be told; but not for ever, for what lacks may be what the check itself names.
 fn could_not_check(
     (id, purpose): (ServiceId, Purpose),
-    Blindness { reason, since, known_at }: Blindness,
+    Inconclusive { reason, since, known_at }: Inconclusive,
     plan: &Plan,
     learnt: &mut Learnt,
-) -> Option<Request> {
+) -> Option<CheckRequest> {
     if let Some(reason) = reason {
         let text = format!("could not be checked, which counts for nothing: {reason}");
         learnt.remark_of(id, text);
@@ -434,11 +439,11 @@ fn could_not_check(
     let start_timeout = plan.policy.services[id.0].start_timeout.unwrap_or_default();
     let is_extended = purpose == Purpose::Readiness && known_at < since + 2 * start_timeout;
     let span = known_at.saturating_duration_since(Instant::now());
-    is_extended.then_some(Request::Extend(id, span))
+    is_extended.then_some(CheckRequest::Extend(id, span))
 }
 
 /// Whether what a process says is for the service. One that is gone can't be asked whose it
-/// was (programs that say one thing and end are common): what it says is heeded if it can do
+/// was (programs that say one thing and end are common): what it says is accepted if it can do
 /// no harm.
 fn may_say(
     children: &Children,

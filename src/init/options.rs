@@ -32,6 +32,6 @@ pub struct Options {
 pub struct Socket {
     /// In the file system; the first at which it can be made.
     pub places: Vec<PathBuf>,
-    /// Whether somebody asked for it; if not, it is no pity if it can't be made.
+    /// Whether somebody asked for it; if not, that it can't be made is not reported.
     pub is_wanted: bool,
 }

@@ -48,7 +48,7 @@ pub struct Life {
     port: u16,
     web_port: u16,
     /// Where the init says that it is ready.
-    upward: UnixDatagram,
+    parent: UnixDatagram,
     told: RefCell<Vec<String>>,
     was_up: Cell<bool>,
 }
@@ -60,12 +60,12 @@ impl Life {
         // Free just now, and not given out again so soon.
         let free = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
         let [port, web_port] = free.map(|listener| listener.local_addr().unwrap().port());
-        let upward = UnixDatagram::bind(place("upward")).unwrap();
+        let parent = UnixDatagram::bind(place("parent")).unwrap();
         std::fs::write(place("variables"), "FROM_FILE=yes\n").unwrap();
         let made = Command::new("mkfifo").arg(place("stop")).status().unwrap();
         assert!(made.success());
         let (told, was_up) = Default::default();
-        let life = Life { kind, directory, port, web_port, upward, told, was_up };
+        let life = Life { kind, directory, port, web_port, parent, told, was_up };
         life.rewrite(false);
         life
     }
@@ -88,7 +88,7 @@ impl Life {
                 command.args(["--", "sh", "-c", &with_witness(script)]);
             }
             Kind::Bundle => {
-                command.env("NOTIFY_SOCKET", self.place("upward"));
+                command.env("NOTIFY_SOCKET", self.place("parent"));
                 command.args(["run", "--termination-log"]).arg(record);
                 command.arg("--ready-file").arg(self.place("ready"));
                 command.arg("-f").arg(self.place("bundle.toml"));
@@ -290,16 +290,16 @@ log = "inherit"
 
     /// Takes what the init has told of itself; more than ten datagrams would not wait (unix(7)).
     fn hear(&self) {
-        self.upward.set_nonblocking(true).unwrap();
+        self.parent.set_nonblocking(true).unwrap();
         let mut buffer = [0; 256];
-        while let Ok(count) = self.upward.recv(&mut buffer) {
+        while let Ok(count) = self.parent.recv(&mut buffer) {
             let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
             self.told.borrow_mut().push(text);
         }
     }
 
     /// Whether the init has told that it was ready, and then that it stops.
-    pub fn was_told_upward(&self) -> bool {
+    pub fn parent_was_told(&self) -> bool {
         self.hear();
         let told = self.told.borrow();
         let at = |word: &str| told.iter().position(|text| text.contains(word));

@@ -84,7 +84,7 @@ pub struct Lived {
     /// Where its files were.
     pub folder: PathBuf,
     pub was_up: bool,
-    pub was_told_upward: bool,
+    pub parent_was_told: bool,
     pub seconds: u64,
 }
 
@@ -117,7 +117,7 @@ pub fn live(kind: Kind, position: Position, options: &[&str]) -> Lived {
         trace,
         folder: life.directory.path().to_owned(),
         was_up: life.was_up(),
-        was_told_upward: life.was_told_upward(),
+        parent_was_told: life.parent_was_told(),
         seconds: begin.elapsed().as_secs(),
     }
 }

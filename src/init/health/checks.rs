@@ -28,7 +28,7 @@ struct Running {
     /// When it began.
     since: Instant,
     /// Why the last attempt had no result, if it had none.
-    blindness: Option<String>,
+    inconclusive: Option<String>,
     /// A child that was killed because it took too long, and has not ended yet.
     late: Option<Pid>,
 }
@@ -47,7 +47,7 @@ pub(super) enum Verdict {
     Passed(ServiceId, Purpose),
     Failed(ServiceId, Purpose, String),
     /// It can't be tried at the moment, for this reason.
-    Blind(ServiceId, Purpose, Blindness),
+    Inconclusive(ServiceId, Purpose, Inconclusive),
     /// A child is to try it; `child_started` says with what success.
     Run(ServiceId, Purpose),
     /// This child has taken too long.
@@ -56,7 +56,7 @@ pub(super) enum Verdict {
 
 /// An attempt had no result.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Blindness {
+pub(super) struct Inconclusive {
     /// Why; nothing where that was said already.
     pub(super) reason: Option<String>,
     /// How long the check has been going on.
@@ -70,26 +70,26 @@ pub(super) struct Checks {
     running: BTreeMap<Key, Running>,
     due: BTreeSet<(Instant, Key)>,
     /// What the last attempt of each service's check said, if it failed.
-    complaints: BTreeMap<Key, String>,
+    last_failures: BTreeMap<Key, String>,
 }
 
 impl Checks {
     /// Begins with a check; the first attempt is at this time.
     pub(super) fn begin(&mut self, id: ServiceId, purpose: Purpose, check: &Check, at: Instant) {
         let key = (id, purpose);
-        self.complaints.remove(&key);
+        self.last_failures.remove(&key);
         self.due.insert((at, key));
         let (check, trying, limit) =
             (check.clone(), Trying::Nothing, TimeLimit::new(check.timeout, at));
-        let (until, since, failures, blindness, late) = (at, at, 0, None, None);
-        let running = Running { check, trying, until, limit, failures, since, blindness, late };
+        let (until, since, failures, inconclusive, late) = (at, at, 0, None, None);
+        let running = Running { check, trying, until, limit, failures, since, inconclusive, late };
         self.running.insert(key, running);
     }
 
     /// Ends the checks of a service.
     pub(super) fn end(&mut self, id: ServiceId) {
         for key in [(id, Purpose::Readiness), (id, Purpose::Liveness)] {
-            self.complaints.remove(&key);
+            self.last_failures.remove(&key);
             if let Some(running) = self.running.remove(&key) {
                 self.due.remove(&(running.until, key));
             }
@@ -99,7 +99,7 @@ impl Checks {
     /// Ends all of them.
     pub(super) fn end_all(&mut self) {
         for key in std::mem::take(&mut self.running).into_keys() {
-            self.complaints.remove(&key);
+            self.last_failures.remove(&key);
         }
         self.due.clear();
     }
@@ -129,20 +129,20 @@ impl Checks {
     }
 
     /// Why the service's checks fail at the moment, if they do.
-    pub(super) fn complaint(&self, id: ServiceId) -> Option<&str> {
-        let liveness = self.complaints.get(&(id, Purpose::Liveness));
-        liveness.or_else(|| self.complaints.get(&(id, Purpose::Readiness))).map(String::as_str)
+    pub(super) fn last_failure(&self, id: ServiceId) -> Option<&str> {
+        let liveness = self.last_failures.get(&(id, Purpose::Liveness));
+        liveness.or_else(|| self.last_failures.get(&(id, Purpose::Readiness))).map(String::as_str)
     }
 
     /// Why nobody knows at the moment how the service is, if that is so.
-    pub(super) fn blindness(&self, id: ServiceId) -> Option<&str> {
+    pub(super) fn inconclusive(&self, id: ServiceId) -> Option<&str> {
         let keys = [(id, Purpose::Liveness), (id, Purpose::Readiness)];
-        keys.iter().find_map(|key| self.running.get(key)?.blindness.as_deref())
+        keys.iter().find_map(|key| self.running.get(key)?.inconclusive.as_deref())
     }
 
     /// Something else than an attempt says that the service is not well.
-    pub(super) fn complain(&mut self, id: ServiceId, reason: String) {
-        self.complaints.insert((id, Purpose::Liveness), reason);
+    pub(super) fn fail(&mut self, id: ServiceId, reason: String) {
+        self.last_failures.insert((id, Purpose::Liveness), reason);
     }
 
     /// Does what is due.
@@ -279,25 +279,29 @@ impl Checks {
         running.trying = Trying::Nothing;
         self.due.remove(&(running.until, key));
         running.until = now + running.check.period;
-        let was_blind = running.blindness.take().is_some();
+        let was_inconclusive = running.inconclusive.take().is_some();
         let is_over = match outcome {
             Outcome::Passed => {
                 running.failures = 0;
-                self.complaints.remove(&key);
+                self.last_failures.remove(&key);
                 (purpose == Purpose::Readiness).then_some(Verdict::Passed(id, purpose))
             }
             Outcome::Failed(reason) => {
                 running.failures += 1;
                 let enough = running.failures >= running.check.failures;
-                self.complaints.insert(key, reason.clone());
+                self.last_failures.insert(key, reason.clone());
                 (purpose == Purpose::Liveness && enough)
                     .then_some(Verdict::Failed(id, purpose, reason))
             }
             Outcome::NoResult(reason) => {
-                running.blindness = Some(format!("could not be checked: {reason}"));
+                running.inconclusive = Some(format!("could not be checked: {reason}"));
                 let (since, known_at) = (running.since, running.until + running.check.timeout);
-                let reason = Some(reason).filter(|_| !was_blind);
-                verdicts.push(Verdict::Blind(id, purpose, Blindness { reason, since, known_at }));
+                let reason = Some(reason).filter(|_| !was_inconclusive);
+                verdicts.push(Verdict::Inconclusive(
+                    id,
+                    purpose,
+                    Inconclusive { reason, since, known_at },
+                ));
                 None
             }
         };
@@ -387,7 +391,7 @@ mod tests {
         assert_eq!(story.tick(400), []);
         story.is_due_at(800);
         assert_eq!(story.ends(799, 7, Outcome::Passed), []);
-        assert_eq!(story.checks.complaint(ID), None);
+        assert_eq!(story.checks.last_failure(ID), None);
         story.runs(2799, 8);
         assert_eq!(story.tick(3199), []);
         let reason = "no answer within 400ms";
@@ -418,7 +422,11 @@ mod tests {
             let (reason, since) = (reason.map(str::to_owned), story.at(since));
             let known_at = since + Duration::from_millis(2400);
             let since = story.begin;
-            vec![Verdict::Blind(ID, Purpose::Liveness, Blindness { reason, since, known_at })]
+            vec![Verdict::Inconclusive(
+                ID,
+                Purpose::Liveness,
+                Inconclusive { reason, since, known_at },
+            )]
         };
         for (millis, reason) in [(2100, Some("no room")), (4100, None)] {
             assert_eq!(story.tick(millis), [Verdict::Run(ID, Purpose::Liveness)]);
@@ -426,8 +434,8 @@ mod tests {
             let refused = Err(Outcome::NoResult("no room".into()));
             story.checks.child_started(KEY, refused, now, &mut verdicts);
             assert_eq!(verdicts, blind(&story, reason, millis));
-            assert_eq!(story.checks.blindness(ID), Some("could not be checked: no room"));
-            assert_eq!(story.checks.complaint(ID), Some("ill"), "what was known last");
+            assert_eq!(story.checks.inconclusive(ID), Some("could not be checked: no room"));
+            assert_eq!(story.checks.last_failure(ID), Some("ill"), "what was known last");
         }
         story.runs(6100, 8);
         let ill = story.ends(6200, 8, Outcome::Failed("still ill".into()));

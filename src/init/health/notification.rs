@@ -19,7 +19,7 @@ const BATCH: usize = 16;
 
 /// Our end.
 #[derive(Debug)]
-pub(in crate::init) enum Channel {
+pub(in crate::init) enum Listener {
     Pipe(OwnedFd),
     Socket { socket: UnixDatagram, name: String },
 }
@@ -60,44 +60,44 @@ pub(in crate::init) struct Heard {
 }
 
 /// A pipe of which the service gets the other end.
-pub(in crate::init) fn pipe() -> io::Result<(Channel, OwnedFd)> {
+pub(in crate::init) fn pipe() -> io::Result<(Listener, OwnedFd)> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&ours, rustix::fs::OFlags::NONBLOCK)?;
-    Ok((Channel::Pipe(ours), theirs))
+    Ok((Listener::Pipe(ours), theirs))
 }
 
 /// A socket without a place in the file system, which may be read-only, unix(7).
-pub(in crate::init) fn socket(unique: &str) -> io::Result<Channel> {
+pub(in crate::init) fn socket(unique: &str) -> io::Result<Listener> {
     let name = format!("sidecar-init/{}/{unique}", std::process::id());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes())?)?;
     socket.set_nonblocking(true)?;
     sockopt::set_socket_passcred(&socket, true)?;
-    Ok(Channel::Socket { socket, name })
+    Ok(Listener::Socket { socket, name })
 }
 
-impl Channel {
+impl Listener {
     /// The value of `NOTIFY_SOCKET`, for a socket.
     pub(in crate::init) fn variable(&self) -> Option<String> {
         match self {
-            Channel::Pipe(_) => None,
-            Channel::Socket { name, .. } => Some(format!("@{name}")),
+            Listener::Pipe(_) => None,
+            Listener::Socket { name, .. } => Some(format!("@{name}")),
         }
     }
 
     /// Takes what has come.
     pub(in crate::init) fn read(&self) -> Heard {
         match self {
-            Channel::Pipe(fd) => read_pipe(fd),
-            Channel::Socket { socket, .. } => read_socket(socket),
+            Listener::Pipe(fd) => read_pipe(fd),
+            Listener::Socket { socket, .. } => read_socket(socket),
         }
     }
 }
 
-impl AsRawFd for Channel {
+impl AsRawFd for Listener {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            Channel::Pipe(fd) => fd.as_raw_fd(),
-            Channel::Socket { socket, .. } => socket.as_raw_fd(),
+            Listener::Pipe(fd) => fd.as_raw_fd(),
+            Listener::Socket { socket, .. } => socket.as_raw_fd(),
         }
     }
 }

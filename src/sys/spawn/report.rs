@@ -1,7 +1,7 @@
 //! How a child tells its parent that its program could not be executed, and why.
 //!
 //! The child has the writing end of a pipe, with the close-on-exec flag: if the program is
-//! executed the pipe ends without a word. Three numbers in it say what failed.
+//! executed the pipe ends empty. Three numbers in it say what failed.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
