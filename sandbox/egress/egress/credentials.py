@@ -9,6 +9,7 @@ from egress.routes import Auth
 
 # What an HTTP header can carry, without blanks at the ends and line breaks.
 _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+_ESCAPE = re.compile("%[0-9A-F]{2}")
 # What is shorter stands in many answers by chance.
 SHORTEST_SEARCHED = 8
 
@@ -59,6 +60,8 @@ class Credentials:
         """What of it an answer could repeat."""
         token = self._tokens[auth.token_env]
         found = {token, quote(token, safe=""), quote(token)}
+        # Servers differ in the letters of an escape (RFC 3986, section 2.1).
+        found |= {_ESCAPE.sub(lambda escape: escape[0].lower(), text) for text in found}
         if auth.scheme == "basic":
             whole = self._basic(auth)
             found |= {whole, _encoded(whole), whole.partition(":")[2]}
