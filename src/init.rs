@@ -62,9 +62,9 @@ use children::{Children, Ended, Leave, Next, Owner, Role, StartFailure, lives, r
 use control::{Control, Mode};
 use event_loop::EventLoop;
 use finish::LastOutput;
-use health::{CheckRequest, Health};
+use health::Health;
 use launch::Launcher;
-use learnt::{Learnt, Remark, Scheduled, Topic};
+use learnt::{CheckRequest, Learnt, Remark, Scheduled, Topic};
 use own_file::{OwnFile, look_at};
 use reload::Reloads;
 use token::Source;
@@ -172,7 +172,7 @@ impl Init {
     /// Runs the bundle to its end, and returns the code to exit with. From here on nothing may
     /// fail: if PID 1 ends, the kernel kills the container (pid_namespaces(7)).
     pub fn run(mut self) -> u8 {
-        self.say_remarks();
+        self.settle();
         self.open_control();
         // Before anything is started: with too little memory a command may be killed at once.
         self.out_of_memory = OutOfMemory::watch();
@@ -230,13 +230,9 @@ impl Init {
         }
         let received = self.read_signals();
         self.reap();
-        let requests = self.health.run_due_checks(
-            &self.plan,
-            self.event_loop.registry(),
-            now,
-            &mut self.learnt,
-        );
-        self.help_to_check(requests);
+        let registry = self.event_loop.registry();
+        self.health.run_due_checks(&self.plan, registry, now, &mut self.learnt);
+        self.settle();
         self.tell_of_events(now);
         for id in self.children.take_free(now) {
             self.spawn(id);
@@ -247,7 +243,7 @@ impl Init {
         self.pass_on_output();
         self.serve(now);
         self.tell_parent(now);
-        self.say_remarks();
+        self.settle();
     }
 
     /// All that have deadlines of their own, beside the core and the poll.
@@ -308,9 +304,8 @@ impl Init {
             Source::Stream(place) => self.logs.readable(place),
             Source::Sink(channel) => self.logs.writable(channel, self.event_loop.registry()),
             Source::Check(id, purpose) => {
-                let check = (id, purpose);
-                let requests = self.health.check_went_on(check, &self.plan, &mut self.learnt);
-                self.help_to_check(requests);
+                self.health.check_went_on((id, purpose), &self.plan, &mut self.learnt);
+                self.settle();
             }
             Source::Notification(id) => self.read_notifications(id),
             Source::Listener => self.unfinished.clients = true,
@@ -461,7 +456,7 @@ impl Init {
                 }
                 Action::Announce(announcement) => self.announce(&announcement),
             }
-            self.say_remarks();
+            self.settle();
         }
     }
 
@@ -574,30 +569,6 @@ impl Init {
         leave_directory();
     }
 
-    /// Does for checks what they ask for.
-    fn help_to_check(&mut self, requests: Vec<CheckRequest>) {
-        for request in requests {
-            match request {
-                CheckRequest::Run(id, purpose, probe) => {
-                    let started = self.try_in_child(id, purpose, &probe);
-                    let more = self.health.check_started(
-                        (id, purpose),
-                        started,
-                        &self.plan,
-                        &mut self.learnt,
-                    );
-                    self.help_to_check(more);
-                }
-                CheckRequest::Extend(id, span) => {
-                    if matches!(self.supervisor.state(id), State::Running { ready: false, .. }) {
-                        self.learnt.facts.push(Event::Extended(id, span));
-                    }
-                }
-            }
-        }
-        self.say_remarks();
-    }
-
     fn try_in_child(
         &mut self,
         id: ServiceId,
@@ -648,7 +619,7 @@ impl Init {
             self.learn_start_of(id);
             let (registry, children) = (self.event_loop.registry(), &mut self.children);
             self.health.read(id, &self.plan, registry, children, &mut self.learnt);
-            self.say_remarks();
+            self.settle();
         }
     }
 
@@ -718,13 +689,8 @@ impl Init {
                 self.service_ended(id, status, failure);
             }
             Owner::Helper(Role::Check(id, purpose)) => {
-                let requests = self.health.check_ended(
-                    (id, purpose),
-                    (pid, status, failure),
-                    &self.plan,
-                    &mut self.learnt,
-                );
-                self.help_to_check(requests);
+                let ended = (pid, status, failure);
+                self.health.check_ended((id, purpose), ended, &self.plan, &mut self.learnt);
             }
             Owner::Helper(Role::StopCommand(id)) if status != ExitStatus::Code(0) => {
                 let how = failure.map(|failure| format!("can't be run: {}", failure.reason));
@@ -744,7 +710,7 @@ impl Init {
             Owner::Helper(Role::BundleReader) => self.reloads.reaped(pid),
             Owner::Nobody => {}
         }
-        self.say_remarks();
+        self.settle();
     }
 
     fn service_ended(&mut self, id: ServiceId, status: ExitStatus, failure: Option<StartFailure>) {
@@ -761,8 +727,9 @@ impl Init {
         }
     }
 
-    /// Says in the log what the components have found worth saying.
-    fn say_remarks(&mut self) {
+    /// Says in the log what the components have found worth saying, and does for checks what they
+    /// ask for.
+    fn settle(&mut self) {
         for Remark { of, text, topic } in std::mem::take(&mut self.learnt.remarks) {
             let text = match of {
                 Some(id) => format!("service \"{}\" {text}", self.plan.name(id)),
@@ -772,6 +739,21 @@ impl Init {
                 Some(Topic::MainProcess(_)) if self.options.quiet => {}
                 Some(topic) => self.say_in_turn(topic, text),
                 None => self.say(&text),
+            }
+        }
+        for request in std::mem::take(&mut self.learnt.requests) {
+            match request {
+                CheckRequest::Run(id, purpose, probe) => {
+                    let started = self.try_in_child(id, purpose, &probe);
+                    let (check, learnt) = ((id, purpose), &mut self.learnt);
+                    self.health.check_started(check, started, &self.plan, learnt);
+                    self.settle();
+                }
+                CheckRequest::Extend(id, span) => {
+                    if matches!(self.supervisor.state(id), State::Running { ready: false, .. }) {
+                        self.learnt.facts.push(Event::Extended(id, span));
+                    }
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use mio::Interest;
 use rustix::process::Pid;
 
 use super::children::{Belonging, Children, StartFailure, kill_session};
-use super::learnt::{Learnt, Scheduled, Topic};
+use super::learnt::{CheckRequest, Learnt, Scheduled, Topic};
 use super::token::Source;
 use crate::bundle::check::{Probe, Purpose, Readiness};
 use crate::exit::{ExitStatus, NOT_EXECUTABLE, NOT_FOUND};
@@ -39,15 +39,6 @@ const MOST_READS: usize = 64;
 /// How many processes that are said to be its main one are looked at in one go; of more it is the
 /// last. Each takes the kernel a while, and a service may name as many as it likes.
 const MOST_PROOFS: usize = 16;
-
-/// What somebody else has to do for a check.
-#[derive(Debug)]
-pub(super) enum CheckRequest {
-    /// Have a child try this; [`Health::check_started`] takes what came of it.
-    Run(ServiceId, Purpose, Probe),
-    /// A start takes so much longer, if it goes on.
-    Extend(ServiceId, Duration),
-}
 
 /// What a service that is being started gets to notify us by.
 #[derive(Debug, Default)]
@@ -209,10 +200,10 @@ impl Health {
         (id, purpose): (ServiceId, Purpose),
         plan: &Plan,
         learnt: &mut Learnt,
-    ) -> Vec<CheckRequest> {
+    ) {
         let mut verdicts = Vec::new();
         self.checks.advance(id, purpose, Instant::now(), &mut verdicts);
-        self.judge(verdicts, plan, learnt)
+        self.judge(verdicts, plan, learnt);
     }
 
     /// Begins the attempts that are due, and ends those that take too long.
@@ -222,14 +213,14 @@ impl Health {
         registry: &Registry,
         now: Instant,
         learnt: &mut Learnt,
-    ) -> Vec<CheckRequest> {
+    ) {
         for (id, span) in self.watchdogs.take_silent(now) {
             let span = humantime::format_duration(span);
             self.checks.fail(id, format!("no WATCHDOG=1 within {span}"));
             learnt.facts.push(Event::Unhealthy(id));
         }
         let verdicts = self.checks.tick(now, registry);
-        self.judge(verdicts, plan, learnt)
+        self.judge(verdicts, plan, learnt);
     }
 
     /// The child that tries a check was made, or not for this reason.
@@ -239,10 +230,10 @@ impl Health {
         started: Result<Pid, String>,
         plan: &Plan,
         learnt: &mut Learnt,
-    ) -> Vec<CheckRequest> {
+    ) {
         let (started, mut verdicts) = (started.map_err(Outcome::NoResult), Vec::new());
         self.checks.child_started(check, started, Instant::now(), &mut verdicts);
-        self.judge(verdicts, plan, learnt)
+        self.judge(verdicts, plan, learnt);
     }
 
     /// The child that tries a check was reaped; its program may not even have been executed.
@@ -252,35 +243,29 @@ impl Health {
         (pid, status, failure): (Pid, ExitStatus, Option<StartFailure>),
         plan: &Plan,
         learnt: &mut Learnt,
-    ) -> Vec<CheckRequest> {
-        let Some(probe) = self.checks.probe(id, purpose) else { return Vec::new() };
+    ) {
+        let Some(probe) = self.checks.probe(id, purpose) else { return };
         let (outcome, mut verdicts) = (outcome(probe, status, failure), Vec::new());
         self.checks.child_ended((id, purpose), pid, outcome, Instant::now(), &mut verdicts);
-        self.judge(verdicts, plan, learnt)
+        self.judge(verdicts, plan, learnt);
     }
 
-    fn judge(
-        &mut self,
-        verdicts: Vec<Verdict>,
-        plan: &Plan,
-        learnt: &mut Learnt,
-    ) -> Vec<CheckRequest> {
-        let mut requests = Vec::new();
+    fn judge(&mut self, verdicts: Vec<Verdict>, plan: &Plan, learnt: &mut Learnt) {
         for verdict in verdicts {
             match verdict {
                 Verdict::Passed(id, _) => learnt.facts.push(Event::Ready(id)),
                 Verdict::Failed(id, ..) => learnt.facts.push(Event::Unhealthy(id)),
                 Verdict::Kill(pid) => kill_session(pid),
                 Verdict::Inconclusive(id, purpose, inconclusive) => {
-                    requests.extend(could_not_check((id, purpose), inconclusive, plan, learnt));
+                    could_not_check((id, purpose), inconclusive, plan, learnt);
                 }
                 Verdict::Run(id, purpose) => {
                     let probe = self.checks.probe(id, purpose).cloned();
-                    requests.extend(probe.map(|probe| CheckRequest::Run(id, purpose, probe)));
+                    let run = probe.map(|probe| CheckRequest::Run(id, purpose, probe));
+                    learnt.requests.extend(run);
                 }
             }
         }
-        requests
     }
 
     /// Whether the service notifies us.
@@ -431,15 +416,16 @@ fn could_not_check(
     Inconclusive { reason, since, known_at }: Inconclusive,
     plan: &Plan,
     learnt: &mut Learnt,
-) -> Option<CheckRequest> {
+) {
     if let Some(reason) = reason {
         let text = format!("could not be checked, which counts for nothing: {reason}");
         learnt.remark_of(id, text);
     }
     let start_timeout = plan.policy.services[id.0].start_timeout.unwrap_or_default();
-    let is_extended = purpose == Purpose::Readiness && known_at < since + 2 * start_timeout;
-    let span = known_at.saturating_duration_since(Instant::now());
-    is_extended.then_some(CheckRequest::Extend(id, span))
+    if purpose == Purpose::Readiness && known_at < since + 2 * start_timeout {
+        let span = known_at.saturating_duration_since(Instant::now());
+        learnt.requests.push(CheckRequest::Extend(id, span));
+    }
 }
 
 /// Whether what a process says is for the service. One that is gone can't be asked whose it

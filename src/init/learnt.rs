@@ -3,17 +3,29 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bundle::check::{Probe, Purpose};
 use crate::supervisor::{Event, ServiceId};
 
-/// What a component has learnt. Both are in the order in which they became known.
+/// What a component has learnt. All are in the order in which they became known.
 #[derive(Debug, Default)]
 pub(super) struct Learnt {
     /// For the core.
     pub(super) facts: Vec<Event>,
     /// For the log.
     pub(super) remarks: Vec<Remark>,
+    /// What is to be done for checks.
+    pub(super) requests: Vec<CheckRequest>,
     /// What was waited for may have been the last of all; nothing else will tell.
     pub(super) may_be_the_end: bool,
+}
+
+/// What `Init` has to have done for a check.
+#[derive(Debug)]
+pub(super) enum CheckRequest {
+    /// A child is to try this; `Health::check_started` takes what came of it.
+    Run(ServiceId, Purpose, Probe),
+    /// A start takes so much longer, if it goes on.
+    Extend(ServiceId, Duration),
 }
 
 /// A line for the log that is no announcement.
