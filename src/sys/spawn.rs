@@ -198,7 +198,8 @@ pub fn spawn(launch: &Launch) -> Result<Spawned, Failure> {
     };
     // SAFETY: the init has one thread, so the child's copy of the memory is whole: no lock in it
     // is held by a thread that it does not have. It makes system calls, and ends without
-    // returning.
+    // returning. It unblocks signals right before the exec; no handler can run then, for all
+    // dispositions are the default or SIG_IGN (signals::reset_dispositions).
     match unsafe { libc::fork() } {
         0 => run(&child),
         pid => match positive(pid) {
