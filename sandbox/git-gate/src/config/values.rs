@@ -27,14 +27,14 @@ pub(super) fn duration(section: &mut Section, key: &str) -> Option<Placed<Durati
     section.text_as(key, example, |text| {
         let duration = humantime::parse_duration(text).ok();
         let duration = duration.filter(|duration| *duration >= Duration::from_secs(1));
-        duration.ok_or_else(|| format!("it takes {example}"))
+        duration.ok_or_else(|| format!("\"{text}\" is no duration of at least 1s, like 30s or 10m"))
     })
 }
 
 pub(super) fn size(section: &mut Section, key: &str) -> Option<u64> {
     let example = "a size in quotes, like \"100MiB\" or \"2GiB\"";
     let size = section.text_as(key, example, |text| {
-        size::parse(text).ok_or_else(|| format!("it takes {example}"))
+        size::parse(text).ok_or_else(|| format!("\"{text}\" is no size, like 100MiB or 2GiB"))
     });
     size.map(|size| size.value)
 }
