@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use strict_toml::listed;
 
+use crate::control::{Event, Reloaded};
 use crate::event_kind::EventKind;
 use crate::exit::ExitStatus;
 use crate::supervisor::{Announcement, Cause, Changes, ServiceId};
-use crate::words::Words;
 
 /// How much a line of the log matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,34 +24,13 @@ pub(crate) enum Weight {
 /// An announcement in words.
 #[derive(Debug)]
 pub(crate) struct Spelled {
-    /// The event that programs are told of, if it is one.
-    pub(crate) event: Option<EventKind>,
+    /// What programs are told, if they are: all but when, and whom it is about.
+    pub(crate) event: Option<Event>,
     /// Whom it is about.
     pub(crate) service: Option<ServiceId>,
-    /// What else programs are told, an object.
-    pub(crate) fields: Value,
     /// The line for people, if there is one.
     pub(crate) text: Option<String>,
     pub(crate) weight: Weight,
-}
-
-impl Spelled {
-    /// The object that programs are told.
-    pub(crate) fn line(
-        &self,
-        event: EventKind,
-        time: &str,
-        name: impl Fn(ServiceId) -> String,
-    ) -> Value {
-        let mut line = json!({"time": time, "event": event.word()});
-        if let Some(id) = self.service {
-            line["service"] = name(id).into();
-        }
-        if let (Some(line), Some(fields)) = (line.as_object_mut(), self.fields.as_object()) {
-            line.extend(fields.clone());
-        }
-        line
-    }
 }
 
 /// Puts an announcement into words; `reason` says why, where the reactor knows more than the core.
@@ -61,131 +39,127 @@ pub(crate) fn spell(
     name: impl Fn(ServiceId) -> String,
     reason: Option<String>,
 ) -> Spelled {
-    let seconds = |span: Duration| json!({"seconds": span.as_secs_f64()});
     let because = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-    let of = |event, id, weight, text: String, fields| Spelled {
+    let of = |event, id, weight, text: String| Spelled {
         event,
         service: Some(id),
-        fields,
         text: Some(format!("service \"{}\" {text}", name(id))),
         weight,
     };
-    let of_bundle = |event, weight, text, fields| Spelled {
+    let of_bundle = |event, weight, text| Spelled {
         event: Some(event),
         service: None,
-        fields,
         text: Some(text),
         weight,
     };
-    let nothing = || json!({});
+    let plain = |kind| Some(Event::new(kind));
+    let signalled = |kind, signal| Event { signal: Some(signal), ..Event::new(kind) };
+    let spanning = |kind, span| Some(Event { span: Some(span), ..Event::new(kind) });
     match announcement {
-        Announcement::Started(id, pid) => of(
-            Some(EventKind::Started),
-            *id,
-            Weight::Routine,
-            format!("started (pid {pid})"),
-            json!({"pid": pid}),
-        ),
+        Announcement::Started(id, pid) => {
+            let event = Event { pid: Some(pid.unsigned_abs()), ..Event::new(EventKind::Started) };
+            of(Some(event), *id, Weight::Routine, format!("started (pid {pid})"))
+        }
         Announcement::StartFailed(id, code, text) => Spelled {
-            event: Some(EventKind::StartFailed),
+            event: Some(Event {
+                code: Some(*code),
+                reason: Some(text.clone()),
+                ..Event::new(EventKind::StartFailed)
+            }),
             service: Some(*id),
-            fields: json!({"code": code, "reason": text}),
             text: Some(text.clone()),
             weight: Weight::Always,
         },
         Announcement::Ready(id) => {
-            of(Some(EventKind::Ready), *id, Weight::Routine, "is ready".to_owned(), nothing())
+            of(plain(EventKind::Ready), *id, Weight::Routine, "is ready".to_owned())
         }
         Announcement::ReadyAtOnce(id) => Spelled {
-            event: Some(EventKind::Ready),
+            event: plain(EventKind::Ready),
             service: Some(*id),
-            fields: nothing(),
             text: None,
             weight: Weight::Routine,
         },
         Announcement::Exited(id, status) => {
-            let fields = match status {
-                ExitStatus::Code(code) => json!({"code": code}),
-                ExitStatus::Signal(signal) => json!({"signal": signal.to_string()}),
+            let event = match status {
+                ExitStatus::Code(code) => {
+                    Event { code: Some(*code), ..Event::new(EventKind::Exited) }
+                }
+                ExitStatus::Signal(signal) => signalled(EventKind::Exited, *signal),
             };
-            of(Some(EventKind::Exited), *id, Weight::Routine, status.to_string(), fields)
+            of(Some(event), *id, Weight::Routine, status.to_string())
         }
         Announcement::Restarting(id, delay) => {
             let millis = delay.as_millis().try_into().unwrap_or(u64::MAX);
             let shown = humantime::format_duration(Duration::from_millis(millis));
             let text = format!("starts again in {shown}");
-            of(Some(EventKind::Backoff), *id, Weight::Always, text, seconds(*delay))
+            of(spanning(EventKind::Backoff, *delay), *id, Weight::Always, text)
         }
         Announcement::GivenUp(id) => {
             let text = "has ended more often than its `restart` allows: giving it up".to_owned();
-            of(Some(EventKind::GivenUp), *id, Weight::Always, text, nothing())
+            of(plain(EventKind::GivenUp), *id, Weight::Always, text)
         }
         Announcement::Unready(id) => {
             let text = format!("did not become ready in time{because}");
-            of(Some(EventKind::NotReadyInTime), *id, Weight::Always, text, nothing())
+            of(plain(EventKind::NotReadyInTime), *id, Weight::Always, text)
         }
         Announcement::Unhealthy(id) => {
             let text = format!("has failed its liveness check{because}");
-            of(Some(EventKind::Unhealthy), *id, Weight::Always, text, nothing())
+            of(plain(EventKind::Unhealthy), *id, Weight::Always, text)
         }
         Announcement::RequirementGone(id) => {
             let text = "is not started: a service that it requires has ended".to_owned();
-            of(Some(EventKind::RequirementGone), *id, Weight::Always, text, nothing())
+            of(plain(EventKind::RequirementGone), *id, Weight::Always, text)
         }
         Announcement::FailedAlone(id) => {
             let text = "did not come up as it was asked to; the others go on".to_owned();
-            of(None, *id, Weight::Always, text, nothing())
+            of(None, *id, Weight::Always, text)
         }
         Announcement::Draining(id, span) => {
             let text = format!("drains for {}", humantime::format_duration(*span));
-            of(Some(EventKind::Draining), *id, Weight::Routine, text, seconds(*span))
+            of(spanning(EventKind::Draining, *span), *id, Weight::Routine, text)
         }
         Announcement::Stopping(id, signal) => {
-            let fields = json!({"signal": signal.to_string()});
             let text = format!("is asked to end ({signal})");
-            of(Some(EventKind::Stopping), *id, Weight::Routine, text, fields)
+            of(Some(signalled(EventKind::Stopping, *signal)), *id, Weight::Routine, text)
         }
         Announcement::StopCommand(id) => {
             let text = "is asked to end (stop-command)".to_owned();
-            of(Some(EventKind::Stopping), *id, Weight::Routine, text, nothing())
+            of(plain(EventKind::Stopping), *id, Weight::Routine, text)
         }
         Announcement::Overran(id) => {
             let text = "overran its grace and is killed".to_owned();
-            of(Some(EventKind::Overran), *id, Weight::Always, text, nothing())
+            of(plain(EventKind::Overran), *id, Weight::Always, text)
         }
         Announcement::Reloaded(changes) => {
             let text = format!("bundle reloaded: {}", changes_in_words(changes, &name));
-            of_bundle(EventKind::Reloaded, Weight::Routine, text, changes_as_json(changes, &name))
+            let Reloaded { started, restarted, stopped } = changes_by_name(changes, &name);
+            let event = Event {
+                started: Some(started),
+                restarted: Some(restarted),
+                stopped: Some(stopped),
+                ..Event::new(EventKind::Reloaded)
+            };
+            of_bundle(event, Weight::Routine, text)
         }
         Announcement::ShutdownBegins(cause) => {
             let cause = cause_in_words(*cause, &name);
-            let fields = json!({"cause": cause});
-            of_bundle(
-                EventKind::Shutdown,
-                Weight::Routine,
-                format!("shutting down: {cause}"),
-                fields,
-            )
+            let text = format!("shutting down: {cause}");
+            let event = Event { cause: Some(cause), ..Event::new(EventKind::Shutdown) };
+            of_bundle(event, Weight::Routine, text)
         }
         Announcement::GraceOver => {
             let text = "the grace is over: killing all that is left".to_owned();
-            of_bundle(EventKind::GraceOver, Weight::Always, text, nothing())
+            of_bundle(Event::new(EventKind::GraceOver), Weight::Always, text)
         }
         Announcement::Forced(signal) => {
             let text = format!("second request to end ({signal}): killing all that is left");
-            of_bundle(
-                EventKind::Forced,
-                Weight::Always,
-                text,
-                json!({"signal": signal.to_string()}),
-            )
+            of_bundle(signalled(EventKind::Forced, *signal), Weight::Always, text)
         }
         Announcement::Unrouted(signal) => {
             let text = format!(
                 "{signal} received and dropped: the bundle has no route for it under [signals]"
             );
-            let fields = json!({"signal": signal.to_string()});
-            of_bundle(EventKind::SignalDropped, Weight::Repeated, text, fields)
+            of_bundle(signalled(EventKind::SignalDropped, *signal), Weight::Repeated, text)
         }
     }
 }
@@ -219,11 +193,11 @@ fn changes_in_words(changes: &Changes, name: impl Fn(ServiceId) -> String) -> St
 }
 
 /// What a reload has changed, for programs.
-pub(crate) fn changes_as_json(changes: &Changes, name: impl Fn(ServiceId) -> String) -> Value {
+pub(crate) fn changes_by_name(changes: &Changes, name: impl Fn(ServiceId) -> String) -> Reloaded {
     let names = |ids: &[ServiceId]| -> Vec<String> { ids.iter().map(|id| name(*id)).collect() };
-    json!({
-        "started": names(&changes.started),
-        "restarted": names(&changes.restarted),
-        "stopped": names(&changes.stopped),
-    })
+    Reloaded {
+        started: names(&changes.started),
+        restarted: names(&changes.restarted),
+        stopped: names(&changes.stopped),
+    }
 }

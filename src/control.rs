@@ -1,5 +1,7 @@
 //! The language of the control socket: one JSON object a line, in both directions. Pure.
-//! `docs/control.md` describes it for those who write clients.
+//!
+//! `docs/control.md` describes it for those who write clients. A client in Rust is
+//! [`Client`](crate::client::Client), whose answers are the structures here.
 
 use std::time::Duration;
 
@@ -7,6 +9,18 @@ use serde_json::{Map, Value};
 
 use crate::duration::LONGEST;
 use crate::signal::Signal;
+use crate::words::Words;
+
+mod answer;
+mod field;
+
+pub use answer::{
+    Event, Graph, GraphService, Health, LogText, Metrics, Problem, Reloaded, Run, ServiceMetrics,
+    ServiceStatus, Status, Timeline, TimelineService,
+};
+pub(crate) use answer::{Refusal, no, read, read_more, yes};
+pub(crate) use field::Field;
+use field::message;
 
 /// Where the socket of a PID 1 is if nobody says otherwise: at the first place that it can write
 /// to. In a container of another user than root, or with a read-only root, that is the second.
@@ -16,55 +30,181 @@ pub const SOCKET_VARIABLE: &str = "SIDECAR_INIT_SOCKET";
 /// A longer request is refused.
 pub const LONGEST_REQUEST: usize = 4096;
 
-/// What a client wants.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Request {
-    /// How all services are.
-    Status,
-    /// Whether every service is ready and well.
-    Health,
-    /// Services are to run.
-    Start(Change),
-    /// Services are to be down.
-    Stop(Change),
-    /// Services are to end and to start again.
-    Restart(Change),
-    /// Services get this signal.
-    Signal(Vec<String>, Signal),
-    /// Nothing is to be done; the answer comes when the service is there.
-    Wait(String, Goal, Option<Duration>),
-    /// What a service has written of late; `true`: and what it writes from now on.
-    Logs(String, bool),
-    /// Everything that happens from now on.
-    Events,
-    /// Who comes after whom.
-    Graph,
-    /// When everything started and ended, as an SVG.
-    Timeline,
-    /// The figures of a status, as Prometheus reads them.
-    Metrics,
-    /// The bundle's file is to be read again.
-    Reload,
-    /// The bundle ends with this code.
-    Shutdown(u8),
+/// The requests: each with its command, and what else it takes.
+macro_rules! requests {
+    ($($(#[$doc:meta])* $name:ident $(($fields:ident: $type:ty))? => $command:literal,)*) => {
+        /// What a client wants.
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub enum Request {
+            $($(#[$doc])* $name $(($type))?,)*
+        }
+
+        impl Request {
+            /// All commands.
+            pub const COMMANDS: &[&str] = &[$($command),*];
+
+            /// The request as it is sent.
+            fn encode(&self) -> Map<String, Value> {
+                let mut object = Map::new();
+                let command = match self {
+                    $(Request::$name $(($fields))? => {
+                        $($fields.put(&mut object);)?
+                        $command
+                    })*
+                };
+                object.insert("command".to_owned(), command.into());
+                object
+            }
+
+            fn decode(command: &str, object: &mut Map<String, Value>) -> Result<Request, String> {
+                match command {
+                    $($command => Ok(Request::$name $((<$type>::take(object)?))?),)*
+                    _ => Err(format!("there is no command {command:?}; see docs/control.md")),
+                }
+            }
+        }
+    };
 }
 
-/// Services, and whether the answer is to come when they are there.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// Their names; never empty.
-    pub services: Vec<String>,
-    /// How long to wait for them; `None`: not at all.
-    pub wait: Option<Duration>,
+requests! {
+    /// How all services are.
+    Status => "status",
+    /// Whether every service is ready and well.
+    Health => "health",
+    /// Services are to run.
+    Start(change: Change) => "start",
+    /// Services are to be down.
+    Stop(change: Change) => "stop",
+    /// Services are to end and to start again.
+    Restart(change: Change) => "restart",
+    /// Services get a signal.
+    Signal(signal: SendSignal) => "signal",
+    /// The bundle's file is to be read again.
+    Reload => "reload",
+    /// Nothing is to be done; the answer comes when the service is there.
+    Wait(wait: Wait) => "wait",
+    /// What a service has written of late.
+    Logs(logs: Logs) => "logs",
+    /// Everything that happens from now on.
+    Events => "events",
+    /// Who comes after whom.
+    Graph => "graph",
+    /// When everything started and ended.
+    Timeline => "timeline",
+    /// Figures of the services.
+    Metrics => "metrics",
+    /// The bundle ends.
+    Shutdown(shutdown: Shutdown) => "shutdown",
+}
+
+message! {
+    null: omitted;
+    /// Services, and whether the answer is to come when they are there.
+    pub struct Change {
+        /// Their names.
+        pub services: Names => "services",
+        /// How long to wait for them; `None`: not at all.
+        pub wait: Option<Limit> => "wait_seconds",
+    }
+}
+
+message! {
+    null: omitted;
+    /// Services, and what they are sent.
+    pub struct SendSignal {
+        /// What they are sent.
+        pub signal: Signal => "signal",
+        /// Their names.
+        pub services: Names => "services",
+    }
+}
+
+message! {
+    null: omitted;
+    /// A service, and what it is waited for to be.
+    pub struct Wait {
+        /// What it is waited for to be.
+        pub goal: Goal => "for",
+        /// Its name.
+        pub service: String => "service",
+        /// How long; `None`: for ever.
+        pub timeout: Option<Limit> => "timeout_seconds",
+    }
+}
+
+message! {
+    null: omitted;
+    /// Whose output.
+    pub struct Logs {
+        /// The name of the service.
+        pub service: String => "service",
+        /// Also what it writes from now on.
+        pub follow: bool => "follow",
+    }
+}
+
+message! {
+    null: omitted;
+    /// How the bundle ends.
+    pub struct Shutdown {
+        /// The exit code.
+        pub code: u8 => "code",
+    }
+}
+
+/// The names of services, of which there is at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names(pub Vec<String>);
+
+impl Field for Names {
+    fn encode(&self) -> Value {
+        self.0.encode()
+    }
+
+    fn decode(value: Option<Value>, key: &str) -> Result<Names, String> {
+        let names = Vec::decode(value, key).ok().filter(|names| !names.is_empty());
+        names.map(Names).ok_or_else(|| format!("{key:?} is a list of names, and not empty"))
+    }
+}
+
+/// How long to wait at the most, in seconds; not longer than [`LONGEST`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub Duration);
+
+impl Field for Limit {
+    fn encode(&self) -> Value {
+        self.0.encode()
+    }
+
+    fn decode(value: Option<Value>, key: &str) -> Result<Limit, String> {
+        let limit = Duration::decode(value, key).ok().filter(|span| *span <= LONGEST);
+        limit
+            .map(Limit)
+            .ok_or_else(|| format!("{key:?} is a number from 0 to {}", LONGEST.as_secs()))
+    }
 }
 
 /// What a service is waited for to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Goal {
     /// Ready.
     Ready,
     /// Without a process.
     Exited,
+}
+
+impl Words for Goal {
+    const TABLE: &'static [(Goal, &'static str)] =
+        &[(Goal::Ready, "ready"), (Goal::Exited, "exited")];
+}
+
+impl Request {
+    /// The line that asks for it, without its end.
+    pub fn line(&self) -> String {
+        Value::from(self.encode()).to_string()
+    }
 }
 
 /// Reads a request.
@@ -80,80 +220,11 @@ pub fn parse(line: &[u8]) -> Result<Request, String> {
     let Some(Value::String(command)) = fields.remove("command") else {
         return Err("a request has a text \"command\", like \"status\"".to_owned());
     };
-    let fields = &mut fields;
-    let request = match &*command {
-        "status" => Request::Status,
-        "health" => Request::Health,
-        "start" => Request::Start(change(fields)?),
-        "stop" => Request::Stop(change(fields)?),
-        "restart" => Request::Restart(change(fields)?),
-        "signal" => {
-            let signal = text(fields, "signal")?.parse::<Signal>();
-            Request::Signal(services(fields)?, signal.map_err(|error| error.to_string())?)
-        }
-        "wait" => {
-            let goal = match &*text(fields, "for")? {
-                "ready" => Goal::Ready,
-                "exited" => Goal::Exited,
-                other => return Err(format!("\"for\" is \"ready\" or \"exited\", not {other:?}")),
-            };
-            Request::Wait(text(fields, "service")?, goal, seconds(fields, "timeout_seconds")?)
-        }
-        "logs" => Request::Logs(text(fields, "service")?, flag(fields, "follow")?),
-        "events" => Request::Events,
-        "graph" => Request::Graph,
-        "timeline" => Request::Timeline,
-        "metrics" => Request::Metrics,
-        "reload" => Request::Reload,
-        "shutdown" => Request::Shutdown(code(fields)?),
-        other => return Err(format!("there is no command {other:?}; see docs/control.md")),
-    };
+    let request = Request::decode(&command, &mut fields)?;
     match fields.keys().next() {
         Some(unknown) => Err(format!("{command} takes no {unknown:?}")),
         None => Ok(request),
     }
-}
-
-fn change(fields: &mut Map<String, Value>) -> Result<Change, String> {
-    Ok(Change { services: services(fields)?, wait: seconds(fields, "wait_seconds")? })
-}
-
-fn services(fields: &mut Map<String, Value>) -> Result<Vec<String>, String> {
-    let wrong = || "\"services\" is a list of names, and not empty".to_owned();
-    let Some(Value::Array(names)) = fields.remove("services") else { return Err(wrong()) };
-    let names: Option<Vec<String>> =
-        names.into_iter().map(|name| name.as_str().map(str::to_owned)).collect();
-    names.filter(|names| !names.is_empty()).ok_or_else(wrong)
-}
-
-fn text(fields: &mut Map<String, Value>, key: &str) -> Result<String, String> {
-    match fields.remove(key) {
-        Some(Value::String(text)) => Ok(text),
-        _ => Err(format!("{key:?} is missing, or no text")),
-    }
-}
-
-fn flag(fields: &mut Map<String, Value>, key: &str) -> Result<bool, String> {
-    match fields.remove(key) {
-        None => Ok(false),
-        Some(Value::Bool(flag)) => Ok(flag),
-        Some(_) => Err(format!("{key:?} is true or false")),
-    }
-}
-
-fn seconds(fields: &mut Map<String, Value>, key: &str) -> Result<Option<Duration>, String> {
-    let Some(value) = fields.remove(key) else { return Ok(None) };
-    let span = value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    match span.filter(|span| *span <= LONGEST) {
-        Some(span) => Ok(Some(span)),
-        None => Err(format!("{key:?} is a number from 0 to {}", LONGEST.as_secs())),
-    }
-}
-
-fn code(fields: &mut Map<String, Value>) -> Result<u8, String> {
-    let Some(value) = fields.remove("code") else { return Ok(0) };
-    let code = value.as_u64().and_then(|code| u8::try_from(code).ok());
-    code.ok_or_else(|| "\"code\" is a whole number from 0 to 255".to_owned())
 }
 
 #[cfg(test)]
@@ -165,24 +236,46 @@ mod tests {
     fn requests_are_read() {
         let read = |text: &str| parse(text.as_bytes());
         assert_eq!(read("{\"command\": \"status\"}"), Ok(Request::Status));
-        let change = Change { services: vec!["a".to_owned()], wait: Some(Duration::from_secs(2)) };
+        let names = |names: &[&str]| Names(names.iter().map(|name| (*name).to_owned()).collect());
+        let wait = Some(Limit(Duration::from_secs(2)));
+        let change = Change { services: names(&["a"]), wait };
         assert_eq!(
             read("{\"command\": \"stop\", \"services\": [\"a\"], \"wait_seconds\": 2}"),
             Ok(Request::Stop(change))
         );
         assert_eq!(
             read("{\"command\": \"signal\", \"services\": [\"a\", \"b\"], \"signal\": \"HUP\"}"),
-            Ok(Request::Signal(vec!["a".to_owned(), "b".to_owned()], Signal::HUP))
+            Ok(Request::Signal(SendSignal { services: names(&["a", "b"]), signal: Signal::HUP }))
         );
         assert_eq!(
             read("{\"command\": \"wait\", \"service\": \"a\", \"for\": \"exited\"}"),
-            Ok(Request::Wait("a".to_owned(), Goal::Exited, None))
+            Ok(Request::Wait(Wait { service: "a".to_owned(), goal: Goal::Exited, timeout: None }))
         );
-        assert_eq!(read("{\"command\": \"shutdown\", \"code\": 3}"), Ok(Request::Shutdown(3)));
+        assert_eq!(
+            read("{\"command\": \"shutdown\", \"code\": 3}"),
+            Ok(Request::Shutdown(Shutdown { code: 3 }))
+        );
         assert_eq!(
             read("{\"command\": \"logs\", \"service\": \"a\", \"follow\": true}"),
-            Ok(Request::Logs("a".to_owned(), true))
+            Ok(Request::Logs(Logs { service: "a".to_owned(), follow: true }))
         );
+    }
+
+    #[test]
+    fn what_is_sent_is_what_is_read() {
+        let services = || Names(vec!["a".to_owned()]);
+        let wait = Some(Limit(Duration::from_millis(1500)));
+        for request in [
+            Request::Metrics,
+            Request::Stop(Change { services: services(), wait }),
+            Request::Start(Change { services: services(), wait: None }),
+            Request::Signal(SendSignal { services: services(), signal: Signal::TERM }),
+            Request::Wait(Wait { service: "a".to_owned(), goal: Goal::Ready, timeout: wait }),
+            Request::Logs(Logs { service: "a".to_owned(), follow: false }),
+            Request::Shutdown(Shutdown { code: 255 }),
+        ] {
+            assert_eq!(parse(request.line().as_bytes()), Ok(request.clone()), "{request:?}");
+        }
     }
 
     #[test]

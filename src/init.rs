@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest};
 use rustix::process::Pid;
-use serde_json::{Value, json};
 
 use crate::announcement::{self, Weight};
 use crate::bundle::check::{Probe, Purpose};
 use crate::bundle::{LogMode, RestartWhen};
 use crate::cgroup::OutOfMemory;
+use crate::control::{Field, Reloaded, no, yes};
 use crate::error_text::error_text;
 use crate::exit::{ExitStatus, INIT_FAILED};
 use crate::file::Files;
@@ -786,12 +786,13 @@ impl Init {
         let spelled = announcement::spell(announcement, |id| self.plan.name(id), reason);
         let listeners = self.control.as_ref().map_or_else(Vec::new, Control::event_listeners);
         let on_event = &self.plan.bundle.on_event;
-        if let Some(event) = spelled.event
-            && (is_wanted(on_event, event) || !listeners.is_empty())
+        if let Some(mut event) = spelled.event
+            && (is_wanted(on_event, event.kind) || !listeners.is_empty())
         {
-            let time = TimeStamp::default();
-            let line = spelled.line(event, time.text(), |id| self.plan.name(id));
-            if is_wanted(on_event, event) {
+            event.time = TimeStamp::default().text().to_owned();
+            event.service = spelled.service.map(|id| self.plan.name(id));
+            let line = event.encode();
+            if is_wanted(on_event, event.kind) {
                 self.announcer.hand_out(line.to_string(), on_event, &mut self.learnt);
             }
             for number in listeners {
@@ -892,7 +893,7 @@ impl Init {
         let Some((files, asked)) = self.reloads.take_answer(now) else { return };
         let reloaded = files.and_then(|files| self.go_on_by(files)).map(|changes| {
             self.announce(&Announcement::Reloaded(changes.clone()));
-            announcement::changes_as_json(&changes, |id| self.plan.name(id))
+            announcement::changes_by_name(&changes, |id| self.plan.name(id))
         });
         if let Err(reason) = &reloaded {
             self.not_reloaded(reason);
@@ -911,14 +912,15 @@ impl Init {
         }
     }
 
-    fn answer_reload(&mut self, asked: Vec<usize>, reloaded: &Result<Value, String>, now: Instant) {
+    fn answer_reload(
+        &mut self,
+        asked: Vec<usize>,
+        reloaded: &Result<Reloaded, String>,
+        now: Instant,
+    ) {
         let answer = match reloaded {
-            Ok(more) => {
-                let mut answer = more.clone();
-                answer["ok"] = true.into();
-                answer
-            }
-            Err(reason) => json!({"ok": false, "error": reason}),
+            Ok(changes) => yes(changes),
+            Err(reason) => no(&reason.clone().into()),
         };
         for number in asked {
             if let Some(control) = &mut self.control {

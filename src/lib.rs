@@ -31,6 +31,7 @@
 mod announcement;
 pub mod bundle;
 mod cgroup;
+pub mod client;
 pub mod control;
 pub mod duration;
 pub mod error_text;
@@ -40,6 +41,7 @@ pub mod file;
 pub mod identity;
 pub mod init;
 mod log;
+mod metrics;
 pub mod plan;
 mod poll;
 mod privileges;
@@ -52,7 +54,7 @@ pub mod supervisor;
 pub mod sys;
 pub mod termination_log;
 pub mod time_limit;
-pub mod timeline;
+mod timeline;
 pub mod words;
 
 pub use log::write_in_time;

@@ -3,35 +3,22 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-/// One run of a service; all times count from the start of the init.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// When its process was made.
-    pub started: Duration,
-    /// When it was ready.
-    pub ready: Option<Duration>,
-    /// When it was asked to end.
-    pub asked: Option<Duration>,
-    /// When it was gone.
-    pub ended: Option<Duration>,
-}
-
-/// A service and its runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The service.
-    pub name: String,
-    /// Its runs, the oldest first.
-    pub spans: Vec<Span>,
-}
+use crate::control::Timeline;
 
 const ROW: u32 = 22;
 const LEFT: u32 = 180;
 const WIDTH: u32 = 900;
 const TOP: u32 = 30;
 
-/// The picture of all of them up to `now`.
-pub fn svg(rows: &[Row], now: Duration) -> String {
+impl Timeline {
+    /// A picture of all services up to now.
+    pub fn to_svg(&self) -> String {
+        svg(self)
+    }
+}
+
+fn svg(Timeline { services: rows, uptime: now }: &Timeline) -> String {
+    let now = *now;
     let height = TOP + ROW * u32::try_from(rows.len()).unwrap_or(u32::MAX / ROW / 2) + 10;
     let total = now.as_secs_f64().max(0.001);
     let x = |at: Duration| f64::from(LEFT) + at.as_secs_f64() / total * f64::from(WIDTH);
@@ -54,7 +41,7 @@ pub fn svg(rows: &[Row], now: Duration) -> String {
     }
     for (row, y) in rows.iter().zip((TOP..).step_by(ROW as usize)) {
         let _ = writeln!(text, "<text x=\"8\" y=\"{}\">{}</text>", y + 15, escaped(&row.name));
-        for span in &row.spans {
+        for span in &row.runs {
             let end = span.ended.unwrap_or(now);
             let asked = span.asked.unwrap_or(end);
             let ready = span.ready.unwrap_or(asked).min(asked);
@@ -90,17 +77,23 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::{Run, TimelineService};
+
+    fn picture(name: &str, run: Run, seconds: u64) -> String {
+        let services = vec![TimelineService { name: name.to_owned(), runs: vec![run] }];
+        Timeline { services, uptime: Duration::from_secs(seconds) }.to_svg()
+    }
 
     #[test]
     fn each_part_of_a_run_has_its_place() {
         let seconds = Duration::from_secs;
-        let span = Span {
+        let run = Run {
             started: seconds(1),
             ready: Some(seconds(2)),
             asked: Some(seconds(8)),
             ended: Some(seconds(10)),
         };
-        let text = svg(&[Row { name: "a<b".to_owned(), spans: vec![span] }], seconds(10));
+        let text = picture("a<b", run, 10);
         for part in [
             "<rect class=\"starting\" x=\"270.0\" y=\"33\" width=\"90.0\"",
             "<rect class=\"ready\" x=\"360.0\" y=\"33\" width=\"540.0\"",
@@ -114,11 +107,8 @@ mod tests {
 
     #[test]
     fn what_goes_on_reaches_to_now() {
-        let span =
-            Span { started: Duration::ZERO, ready: Some(Duration::ZERO), asked: None, ended: None };
-        let rows = [Row { name: "a".to_owned(), spans: vec![span] }];
-        assert!(
-            svg(&rows, Duration::from_secs(3)).contains("x=\"180.0\" y=\"33\" width=\"900.0\"")
-        );
+        let zero = Duration::ZERO;
+        let run = Run { started: zero, ready: Some(zero), asked: None, ended: None };
+        assert!(picture("a", run, 3).contains("x=\"180.0\" y=\"33\" width=\"900.0\""));
     }
 }

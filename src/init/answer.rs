@@ -1,20 +1,20 @@
 //! What the init knows, as clients of the control socket see it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs;
 use std::time::Instant;
-
-use serde_json::{Value, json};
 
 use super::Init;
 use super::children::raw;
 use super::health::RELOADING;
+use crate::control::{
+    Graph, GraphService, Health, Metrics, Problem, Run, ServiceMetrics, ServiceStatus, Status,
+    Timeline, TimelineService,
+};
 use crate::exit::ExitStatus;
 use crate::plan::Plan;
 use crate::process_tree as tree;
 use crate::supervisor::{End, ServiceId, State};
-use crate::timeline::{self, Row, Span};
 use crate::words::Words;
 
 /// Where the service is in its life, in a word.
@@ -48,43 +48,40 @@ fn doing(init: &Init, id: ServiceId) -> Option<&'static str> {
     init.health.doing(id)
 }
 
-pub(super) fn status(init: &Init, now: Instant) -> Value {
+pub(super) fn status(init: &Init, now: Instant) -> Status {
     let usages = usages(init);
-    let services: Vec<Value> =
-        init.plan.ids().map(|id| service(init, id, now, usages.get(&id))).collect();
-    json!({
-        "ok": true,
-        "bundle": init.plan.bundle.name,
-        "pid": std::process::id(),
-        "uptime_seconds": init.uptime(now).as_secs_f64(),
-        "shutting_down": init.supervisor.shutdown_deadline().is_some(),
-        "services": services,
-    })
+    Status {
+        bundle: init.plan.bundle.name.clone(),
+        pid: std::process::id(),
+        uptime: init.uptime(now),
+        shutting_down: init.supervisor.shutdown_deadline().is_some(),
+        services: init.plan.ids().map(|id| service(init, id, now, usages.get(&id))).collect(),
+    }
 }
 
-fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> Value {
+fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> ServiceStatus {
     // That nobody can tell is not that it is not well.
     let inconclusive = || init.health.inconclusive(id).map(str::to_owned);
     let run = init.announcer.history.running(id);
-    let (code, signal) = match init.announcer.history.last_exit(id) {
+    let (last_exit_code, last_exit_signal) = match init.announcer.history.last_exit(id) {
         Some(ExitStatus::Code(code)) => (Some(code), None),
-        Some(ExitStatus::Signal(signal)) => (None, Some(signal.to_string())),
+        Some(ExitStatus::Signal(signal)) => (None, Some(signal)),
         None => (None, None),
     };
-    json!({
-        "name": init.plan.name(id),
-        "state": state(init, id),
-        "pid": init.children.main(id).map(raw),
-        "uptime_seconds": run.map(|run| now.saturating_duration_since(run.started).as_secs_f64()),
-        "restarts": init.supervisor.restarts(id),
-        "last_exit_code": code,
-        "last_exit_signal": signal,
-        "memory_bytes": usage.map(|usage| usage.memory),
-        "cpu_seconds": usage.map(|usage| usage.processor),
-        "problem": problem(init, id).or_else(inconclusive),
-        "doing": doing(init, id),
-        "says": init.health.status(id),
-    })
+    ServiceStatus {
+        name: init.plan.name(id),
+        state: init.supervisor.state(id).kind(),
+        pid: init.children.main(id).map(|pid| raw(pid).unsigned_abs()),
+        uptime: run.map(|run| now.saturating_duration_since(run.started)),
+        restarts: init.supervisor.restarts(id),
+        last_exit_code,
+        last_exit_signal,
+        memory_bytes: usage.map(|usage| usage.memory),
+        cpu_seconds: usage.map(|usage| usage.processor),
+        problem: problem(init, id).or_else(inconclusive),
+        doing: doing(init, id).map(str::to_owned),
+        says: init.health.status(id).map(str::to_owned),
+    }
 }
 
 /// Whether every service is ready and well.
@@ -92,87 +89,55 @@ pub(super) fn is_healthy(init: &Init) -> bool {
     init.plan.ids().all(|id| problem(init, id).is_none())
 }
 
-pub(super) fn health(init: &Init) -> Value {
-    let problems: Vec<Value> = init
-        .plan
-        .ids()
-        .filter_map(|id| {
-            let problem = problem(init, id)?;
-            Some(json!({"service": init.plan.name(id), "problem": problem}))
-        })
-        .collect();
-    json!({"ok": true, "healthy": problems.is_empty(), "problems": problems})
+pub(super) fn health(init: &Init) -> Health {
+    let problem_of =
+        |id| Some(Problem { service: init.plan.name(id), problem: problem(init, id)? });
+    let problems: Vec<Problem> = init.plan.ids().filter_map(problem_of).collect();
+    Health { healthy: problems.is_empty(), problems }
 }
 
-pub(super) fn graph(plan: &Plan) -> Value {
+pub(super) fn graph(plan: &Plan) -> Graph {
     // Instances are called by the name that they have together.
     let name = |id: &ServiceId| {
         let together = plan.newest_service(*id).instance_of.clone();
         together.unwrap_or_else(|| plan.name(*id))
     };
     let names = |ids: &[ServiceId]| -> Vec<String> { ids.iter().map(name).collect() };
-    let services: Vec<Value> = plan
-        .ids()
-        .map(|id| {
-            let policy = plan.policy.leading(id);
-            json!({
-                "name": plan.name(id),
-                "after": names(&policy.after),
-                "requires": names(&policy.requires),
-            })
-        })
-        .collect();
-    json!({"ok": true, "in_file_order": plan.policy.in_file_order, "services": services})
+    let service = |id| {
+        let policy = plan.policy.leading(id);
+        let (after, requires) = (names(&policy.after), names(&policy.requires));
+        GraphService { name: plan.name(id), after, requires }
+    };
+    let services = plan.ids().map(service).collect();
+    Graph { in_file_order: plan.policy.in_file_order, services }
 }
 
-pub(super) fn timeline(init: &Init, now: Instant) -> String {
+pub(super) fn timeline(init: &Init, now: Instant) -> Timeline {
     let since = |at: Instant| at.saturating_duration_since(init.started);
-    let rows: Vec<Row> = init
-        .plan
-        .ids()
-        .map(|id| {
-            let runs =
-                init.announcer.history.past(id).map(|past| past.runs.iter()).into_iter().flatten();
-            let spans = runs.map(|run| Span {
-                started: since(run.started),
-                ready: run.ready.map(since),
-                asked: run.asked.map(since),
-                ended: run.ended.map(|(at, _)| since(at)),
-            });
-            Row { name: init.plan.name(id), spans: spans.collect() }
-        })
-        .collect();
-    timeline::svg(&rows, init.uptime(now))
+    let service = |id| {
+        let past = init.announcer.history.past(id);
+        let runs = past.into_iter().flat_map(|past| &past.runs).map(|run| Run {
+            started: since(run.started),
+            ready: run.ready.map(since),
+            asked: run.asked.map(since),
+            ended: run.ended.map(|(at, _)| since(at)),
+        });
+        TimelineService { name: init.plan.name(id), runs: runs.collect() }
+    };
+    Timeline { uptime: init.uptime(now), services: init.plan.ids().map(service).collect() }
 }
 
-/// The text format of Prometheus.
-pub(super) fn metrics(init: &Init, now: Instant) -> String {
-    let mut text = String::new();
-    let _ = writeln!(text, "# TYPE sidecar_init_uptime_seconds gauge");
-    let _ = writeln!(text, "sidecar_init_uptime_seconds {}", init.uptime(now).as_secs_f64());
+pub(super) fn metrics(init: &Init, now: Instant) -> Metrics {
     let usages = usages(init);
-    type Figure<'a> = &'a dyn Fn(ServiceId) -> Option<f64>;
-    let figures: [(&str, &str, Figure); 5] = [
-        ("service_up", "gauge", &|id| Some(f64::from(u8::from(init.children.main(id).is_some())))),
-        ("service_healthy", "gauge", &|id| Some(f64::from(u8::from(problem(init, id).is_none())))),
-        ("service_restarts_total", "counter", &|id| Some(init.supervisor.restarts(id).into())),
-        ("service_memory_bytes", "gauge", &|id| Some(usages.get(&id)?.memory as f64)),
-        ("service_cpu_seconds_total", "counter", &|id| Some(usages.get(&id)?.processor)),
-    ];
-    for (name, kind, figure) in figures {
-        let _ = writeln!(text, "# TYPE sidecar_init_{name} {kind}");
-        for id in init.plan.ids() {
-            if let Some(value) = figure(id) {
-                // A service's name has no character that would have to be escaped.
-                let _ = writeln!(
-                    text,
-                    "sidecar_init_{name}{{service=\"{}\"}} {value}",
-                    init.plan.name(id)
-                );
-            }
-        }
-    }
-    text
+    let service = |id| ServiceMetrics {
+        name: init.plan.name(id),
+        up: init.children.main(id).is_some(),
+        healthy: problem(init, id).is_none(),
+        restarts: init.supervisor.restarts(id),
+        memory_bytes: usages.get(&id).map(|usage| usage.memory),
+        cpu_seconds: usages.get(&id).map(|usage| usage.processor),
+    };
+    Metrics { uptime: init.uptime(now), services: init.plan.ids().map(service).collect() }
 }
 
 /// What the services hold and have used; nothing where `/proc` is another namespace's, whose

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use strict_toml::listed;
 
 use super::control::Mode;
 use super::waiting::{Waiting, Wish};
 use super::{Init, answer};
-use crate::control::{self, Change, Request};
+use crate::control::{self, Change, Field, LogText, Request, SendSignal, Shutdown, Wait, no, yes};
 use crate::error_text::error_text;
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId, State, Target};
@@ -55,7 +55,7 @@ impl Init {
             match answer {
                 Ok(Some(answer)) => self.give(number, &answer, now),
                 Ok(None) => {}
-                Err(error) => self.give(number, &json!({"ok": false, "error": error}), now),
+                Err(error) => self.give(number, &no(&error.into()), now),
             }
         }
         self.busy_clients.push(number);
@@ -69,37 +69,37 @@ impl Init {
         now: Instant,
     ) -> Result<Option<Value>, String> {
         Ok(match request {
-            Request::Status => Some(answer::status(self, now)),
-            Request::Health => Some(answer::health(self)),
-            Request::Graph => Some(answer::graph(&self.plan)),
-            Request::Timeline => Some(json!({"ok": true, "text": answer::timeline(self, now)})),
-            Request::Metrics => Some(json!({"ok": true, "text": answer::metrics(self, now)})),
+            Request::Status => Some(yes(&answer::status(self, now))),
+            Request::Health => Some(yes(&answer::health(self))),
+            Request::Graph => Some(yes(&answer::graph(&self.plan))),
+            Request::Timeline => Some(yes(&answer::timeline(self, now))),
+            Request::Metrics => Some(yes(&answer::metrics(self, now))),
             Request::Start(change) => return self.change(number, change, Wish::Start, now),
             Request::Stop(change) => return self.change(number, change, Wish::Stop, now),
             Request::Restart(change) => return self.change(number, change, Wish::Restart, now),
-            Request::Signal(names, signal) => {
-                self.signal_all(&self.ids(&names)?, signal)?;
-                Some(json!({"ok": true}))
+            Request::Signal(SendSignal { services, signal }) => {
+                self.signal_all(&self.ids(&services.0)?, signal)?;
+                Some(yes(&()))
             }
-            Request::Wait(name, goal, timeout) => {
-                let until = timeout.map(|timeout| now + timeout);
-                self.wait_for(number, Waiting::for_goal(goal, self.ids(&[name])?, until));
+            Request::Wait(Wait { service, goal, timeout }) => {
+                let until = timeout.map(|timeout| now + timeout.0);
+                self.wait_for(number, Waiting::for_goal(goal, self.ids(&[service])?, until));
                 None
             }
-            Request::Logs(name, follow) => {
-                let id = self.id(name)?;
-                self.give_logs(number, id, follow, now)?
+            Request::Logs(logs) => {
+                let id = self.id(logs.service)?;
+                self.give_logs(number, id, logs.follow, now)?
             }
             Request::Events => {
                 self.stream(number, Mode::Events);
-                self.give(number, &json!({"ok": true}), now);
+                self.give(number, &yes(&()), now);
                 None
             }
             Request::Reload => {
                 self.ask_for_reload(Some(number))?;
                 None
             }
-            Request::Shutdown(code) => {
+            Request::Shutdown(Shutdown { code }) => {
                 self.learnt.facts.push(Event::Shutdown(code));
                 self.wait_for(number, Waiting::for_shutdown(code));
                 None
@@ -116,14 +116,14 @@ impl Init {
         wish: Wish,
         now: Instant,
     ) -> Result<Option<Value>, String> {
-        let ids = self.ids(&change.services)?;
+        let ids = self.ids(&change.services.0)?;
         if ids.iter().any(|id| self.plan.foreground == Some(*id)) {
             return Err("the main command ends the bundle with its end; it is not started, \
                         stopped or restarted by itself"
                 .to_owned());
         }
         self.learnt.facts.extend(ids.iter().map(|id| wish.event(*id)));
-        let waiting = self.waiting_for(wish, &ids, change.wait, now);
+        let waiting = self.waiting_for(wish, &ids, change.wait.map(|wait| wait.0), now);
         self.wait_for(number, waiting);
         Ok(None)
     }
@@ -212,7 +212,7 @@ impl Init {
             return Err(format!("service \"{name}\" writes for itself (log = \"inherit\")"));
         }
         let (bytes, next) = self.logs.since(id, 0);
-        let answer = json!({"ok": true, "text": String::from_utf8_lossy(&bytes)});
+        let answer = yes(&LogText { text: String::from_utf8_lossy(&bytes).into_owned() });
         if !follow {
             return Ok(Some(answer));
         }
@@ -239,8 +239,8 @@ impl Init {
                     let (bytes, next) = self.logs.since(id, from);
                     if next > from {
                         client.mode = Mode::Logs(id, next);
-                        let text = String::from_utf8_lossy(&bytes);
-                        self.give(number, &json!({"text": text}), now);
+                        let text = String::from_utf8_lossy(&bytes).into_owned();
+                        self.give(number, &LogText { text }.encode(), now);
                     }
                 }
                 (_, Some(waiting)) => {

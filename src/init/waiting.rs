@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use strict_toml::listed;
 
 use super::{Init, answer};
-use crate::control::Goal;
+use crate::control::{Goal, Refusal, no, yes};
 use crate::supervisor::{Cause, End, Event, ServiceId, State};
 
 const SHUTTING_DOWN: &str = "the bundle is shutting down";
@@ -95,14 +95,14 @@ impl Init {
         if !self.learnt.facts.is_empty() {
             return None;
         }
-        let refuse = |error: &str| Some(json!({"ok": false, "error": error}));
+        let refuse = |error: &str| Some(no(&error.to_owned().into()));
         let is_up = self.supervisor.shutdown_deadline().is_none();
         match waiting.awaited {
             Awaited::Shutdown(code) if self.supervisor.cause() != Some(Cause::Commanded(code)) => {
                 return refuse(&format!("{SHUTTING_DOWN} already; its exit code stays as it is"));
             }
             Awaited::Told | Awaited::Up if !is_up => return refuse(SHUTTING_DOWN),
-            Awaited::Told | Awaited::Shutdown(_) => return Some(json!({"ok": true})),
+            Awaited::Told | Awaited::Shutdown(_) => return Some(yes(&())),
             Awaited::Are(_) | Awaited::Up | Awaited::Ended => {}
         }
         let mut missing = Vec::new();
@@ -114,13 +114,13 @@ impl Init {
             }
         }
         if missing.is_empty() {
-            return Some(json!({"ok": true}));
+            return Some(yes(&()));
         }
         let is_late = waiting.until.is_some_and(|until| until <= now);
         let settles =
             self.next_up(waiting, now).map_or("", |_| "; it has not run for a second yet");
         let error = || format!("not in time: {}{settles}", self.where_they_are(&missing));
-        is_late.then(|| json!({"ok": false, "error": error(), "timeout": true}))
+        is_late.then(|| no(&Refusal { error: error(), is_late }))
     }
 
     /// When the next of them is up, if it stays as it is.

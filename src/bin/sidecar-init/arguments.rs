@@ -8,6 +8,7 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt};
 use sidecar_init::bundle::toml::Overrides;
 use sidecar_init::bundle::{DEFAULT_GRACE, LogMode};
+use sidecar_init::control::Request as ClientCommand;
 use sidecar_init::duration::{self, LONGEST_GRACE};
 use sidecar_init::exit::Remap;
 use sidecar_init::plan::CommandOptions;
@@ -17,7 +18,8 @@ use sidecar_init::supervisor::Target;
 use sidecar_init::words::Words;
 use strict_toml::nearest;
 
-use crate::client_arguments::{self, ClientRequest, SUBCOMMANDS};
+use crate::client::ClientRequest;
+use crate::client_arguments;
 
 const GRACE_VARIABLE: &str = "SIDECAR_INIT_GRACE";
 const REMAP_VARIABLE: &str = "SIDECAR_INIT_REMAP";
@@ -104,7 +106,8 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
             Some(Arg::Value(word)) if first && word == "run" => mode = Mode::Run,
             Some(Arg::Value(word)) if first && word == "check" => mode = Mode::Check,
             Some(Arg::Value(word)) => {
-                let subcommand = word.to_str().filter(|word| first && SUBCOMMANDS.contains(word));
+                let subcommand =
+                    word.to_str().filter(|word| first && ClientCommand::COMMANDS.contains(word));
                 return match subcommand {
                     Some(subcommand) => {
                         client_arguments::parse(subcommand, &mut parser).map(Request::Client)
@@ -137,13 +140,17 @@ fn rest(parser: &mut Parser) -> Vec<OsString> {
 
 fn stray_word(word: &OsString, mode: Mode) -> String {
     let word = word.to_string_lossy();
-    let is_subcommand = ["run", "check"].contains(&&*word) || SUBCOMMANDS.contains(&&*word);
+    let is_subcommand =
+        ["run", "check"].contains(&&*word) || ClientCommand::COMMANDS.contains(&&*word);
     match mode {
         Mode::Command if is_subcommand => {
             format!("'{word}' comes first, and its options after it: sidecar-init {word} ...")
         }
         Mode::Command => {
-            let known: Vec<&str> = ["run", "check"].into_iter().chain(SUBCOMMANDS).collect();
+            let known: Vec<&str> = ["run", "check"]
+                .into_iter()
+                .chain(ClientCommand::COMMANDS.iter().copied())
+                .collect();
             match nearest(&word, &known) {
                 Some(near) => format!("'{word}' is no subcommand; did you mean '{near}'?"),
                 None => {

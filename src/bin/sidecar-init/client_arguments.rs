@@ -1,64 +1,24 @@
 //! The arguments of the subcommands that talk to a running init.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
-use serde_json::{Value, json};
 use sidecar_init::bundle::NO_SOCKET;
-use sidecar_init::control::SOCKET_VARIABLE;
+use sidecar_init::client::{Client, Error};
+use sidecar_init::control::{Goal, Metrics, Request, SOCKET_VARIABLE, Timeline};
 use sidecar_init::duration::{self, LONGEST};
 use sidecar_init::signal::Signal;
+use sidecar_init::words::Words;
 
-/// The subcommands, for the top of the command line.
-pub(crate) const SUBCOMMANDS: [&str; 14] = [
-    "status", "health", "start", "stop", "restart", "signal", "reload", "wait", "logs", "events",
-    "graph", "timeline", "metrics", "shutdown",
-];
+use crate::client::{
+    Action, ClientRequest, changes, done, events, follow, graph, health, show, status, watch,
+};
 
 /// How long to wait for what was asked for, if nobody says.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
-/// How long the init may take to answer.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// The same where it has files to read, or users to look up.
-const RELOAD_TIME: Duration = Duration::from_secs(60);
-
-/// What to ask the init, and how to show the answer.
-pub(crate) struct ClientRequest {
-    /// `None`: at one of its usual places.
-    pub(crate) socket: Option<PathBuf>,
-    /// The request as the control socket takes it.
-    pub(crate) request: Value,
-    /// How long the init may take to answer.
-    pub(crate) limit: Duration,
-    /// The answer comes when something has happened.
-    pub(crate) waits: bool,
-    pub(crate) view: View,
-}
-
-/// How to show the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum View {
-    /// A table of services; with `watch` again and again.
-    Status {
-        watch: bool,
-    },
-    Health,
-    Graph,
-    /// Which services a reload has started, stopped and restarted.
-    Changes,
-    /// Nothing, if it went well.
-    Done,
-    /// The text in it.
-    Text,
-    /// The text in it, and in all that follows.
-    Follow,
-    /// Each line as it comes.
-    Lines,
-    /// The answer itself.
-    Json,
-}
 
 #[derive(Default)]
 struct Given {
@@ -68,7 +28,7 @@ struct Given {
     watch: bool,
     no_wait: bool,
     follow: bool,
-    goal: Option<&'static str>,
+    goal: Option<Goal>,
     timeout: Option<Duration>,
     code: Option<u8>,
 }
@@ -91,14 +51,16 @@ pub(crate) fn parse(subcommand: &str, parser: &mut Parser) -> Result<ClientReque
     if socket.as_ref().is_some_and(|socket| socket.as_os_str() == NO_SOCKET) {
         return Err(format!("{SOCKET_VARIABLE} says that there is no control socket"));
     }
+    let mut client = socket.map_or_else(Client::default_socket, Client::at);
     let waits = match subcommand {
         "start" | "stop" | "restart" => !given.no_wait,
         _ => subcommand == "wait",
     };
-    let usual = if subcommand == "reload" { RELOAD_TIME } else { ANSWER_TIME };
-    let limit = given.timeout.filter(|_| !waits).unwrap_or(usual);
-    let (request, view) = request(subcommand, given)?;
-    Ok(ClientRequest { socket, request, limit, waits, view })
+    if let Some(limit) = given.timeout.filter(|_| !waits) {
+        client = client.answer_within(limit);
+    }
+    let action = action(subcommand, given)?;
+    Ok(ClientRequest { client, action, is_health_check: subcommand == "health" })
 }
 
 fn option(
@@ -108,11 +70,10 @@ fn option(
     parser: &mut Parser,
 ) -> Result<(), String> {
     let goes_with: &[&str] = match name {
-        "socket" => &SUBCOMMANDS,
+        "socket" | "timeout" => Request::COMMANDS,
         "json" => &["status", "health", "graph", "reload"],
         "w" | "watch" => &["status"],
         "no-wait" => &["start", "stop", "restart"],
-        "timeout" => &SUBCOMMANDS,
         "f" | "follow" => &["logs"],
         "ready" | "exited" => &["wait"],
         "code" => &["shutdown"],
@@ -129,8 +90,7 @@ fn option(
         "w" | "watch" => given.watch = true,
         "no-wait" => given.no_wait = true,
         "f" | "follow" => given.follow = true,
-        "ready" => given.goal = Some("ready"),
-        "exited" => given.goal = Some("exited"),
+        "ready" | "exited" => given.goal = Goal::from_word(name),
         "timeout" => {
             let span = duration::parse(&utf8(value()?)?, LONGEST);
             given.timeout = Some(span.map_err(|error| format!("--timeout: {error}"))?);
@@ -144,66 +104,68 @@ fn option(
     Ok(())
 }
 
-fn request(subcommand: &str, given: Given) -> Result<(Value, View), String> {
-    let Given { words, json, watch, .. } = &given;
-    let or_json = |view| if *json { View::Json } else { view };
-    let wait = given.timeout.unwrap_or(DEFAULT_WAIT).as_secs_f64();
-    let request = match subcommand {
-        "start" | "stop" | "restart" => {
-            at_least_one(subcommand, words)?;
-            let mut request = json!({"command": subcommand, "services": words});
-            if !given.no_wait {
-                request["wait_seconds"] = json!(wait);
-            }
-            (request, View::Done)
+fn action(subcommand: &str, given: Given) -> Result<Action, String> {
+    let Given { words, json, .. } = given;
+    let wait = given.timeout.unwrap_or(DEFAULT_WAIT);
+    let wait = (!given.no_wait).then_some(wait);
+    Ok(match subcommand {
+        "start" | "stop" | "restart" if words.is_empty() => {
+            return Err(format!("{subcommand} takes the names of services: {subcommand} web"));
         }
+        "start" => Box::new(move |client| client.start(words, wait).map(done)),
+        "stop" => Box::new(move |client| client.stop(words, wait).map(done)),
+        "restart" => Box::new(move |client| client.restart(words, wait).map(done)),
         "signal" => {
-            let Some((signal, names)) = words.split_last().filter(|(_, names)| !names.is_empty())
-            else {
+            let mut names = words;
+            let Some(signal) = names.pop().filter(|_| !names.is_empty()) else {
                 return Err("signal takes services and a signal: signal web HUP".to_owned());
             };
-            signal.parse::<Signal>().map_err(|error| error.to_string())?;
-            (json!({"command": "signal", "services": names, "signal": signal}), View::Done)
+            let signal = signal.parse::<Signal>().map_err(|error| error.to_string())?;
+            Box::new(move |client| client.signal(names, signal).map(done))
         }
         "wait" => {
             let goal = given.goal.ok_or("wait takes --ready or --exited")?;
-            let mut request =
-                json!({"command": "wait", "service": only_one(subcommand, words)?, "for": goal});
-            if given.timeout.is_some() {
-                request["timeout_seconds"] = json!(wait);
-            }
-            (request, View::Done)
+            let name = only_one(subcommand, words)?;
+            Box::new(move |client| client.wait(&name, goal, given.timeout).map(done))
         }
         "logs" => {
             let name = only_one(subcommand, words)?;
-            let view = if given.follow { View::Follow } else { View::Text };
-            (json!({"command": "logs", "service": name, "follow": given.follow}), view)
+            match given.follow {
+                true => Box::new(move |client| follow(client, &name)),
+                false => Box::new(move |client| client.logs(&name).map(|text| show(&text))),
+            }
         }
         _ if !words.is_empty() => {
             return Err(format!("{subcommand} takes no '{}'", words[0]));
         }
-        "status" => (json!({"command": "status"}), or_json(View::Status { watch: *watch })),
-        "health" => (json!({"command": "health"}), or_json(View::Health)),
-        "reload" => (json!({"command": "reload"}), or_json(View::Changes)),
-        "graph" => (json!({"command": "graph"}), or_json(View::Graph)),
-        "events" => (json!({"command": "events"}), View::Lines),
-        "shutdown" => (json!({"command": "shutdown", "code": given.code.unwrap_or(0)}), View::Done),
-        _ => (json!({"command": subcommand}), View::Text),
-    };
-    Ok(request)
+        "status" if given.watch && !json => Box::new(watch),
+        "status" => asking(Client::status, json, status),
+        "health" => Box::new(move |client| health(client, json)),
+        "reload" => asking(Client::reload, json, changes),
+        "graph" => asking(Client::graph, json, graph),
+        "events" => Box::new(events),
+        "timeline" => asking(Client::timeline, false, Timeline::to_svg),
+        "metrics" => asking(Client::metrics, false, Metrics::to_prometheus),
+        _ => Box::new(move |client| client.shutdown(given.code.unwrap_or(0)).map(done)),
+    })
 }
 
-fn at_least_one(subcommand: &str, words: &[String]) -> Result<(), String> {
-    match words {
-        [] => Err(format!("{subcommand} takes the names of services: {subcommand} web")),
-        _ => Ok(()),
-    }
+/// Asks, and shows the answer in this way, or as it is.
+fn asking<T: Display + 'static>(
+    ask: fn(&Client) -> Result<T, Error>,
+    json: bool,
+    text: fn(&T) -> String,
+) -> Action {
+    Box::new(move |client| {
+        let answer = ask(client)?;
+        Ok(show(&if json { format!("{answer:#}\n") } else { text(&answer) }))
+    })
 }
 
-fn only_one<'a>(subcommand: &str, words: &'a [String]) -> Result<&'a str, String> {
-    match words {
-        [word] => Ok(word),
-        _ => Err(format!("{subcommand} takes the name of one service: {subcommand} web")),
+fn only_one(subcommand: &str, words: Vec<String>) -> Result<String, String> {
+    match <[String; 1]>::try_from(words) {
+        Ok([word]) => Ok(word),
+        Err(_) => Err(format!("{subcommand} takes the name of one service: {subcommand} web")),
     }
 }
 

@@ -6,7 +6,6 @@ mod arguments;
 mod check;
 mod client;
 mod client_arguments;
-mod connection;
 mod help;
 mod plan_json;
 mod run;
@@ -32,7 +31,7 @@ fn run_arguments(arguments: Vec<OsString>) -> u8 {
         Ok(arguments::Request::Command(command)) => run::command(command),
         Ok(arguments::Request::Bundle(bundle)) => run::bundle(bundle),
         Ok(arguments::Request::Check(check)) => check::check(&check),
-        Ok(arguments::Request::Client(client)) => client::run(&client),
+        Ok(arguments::Request::Client(client)) => client::run(client),
         Err(error) => {
             run::complain(&format!("{error}\nTry 'sidecar-init --help'."));
             sidecar_init::exit::USAGE

@@ -1,0 +1,185 @@
+//! A connection to a running init, which may be held up or stopped: each request has a time in which
+//! it has to be answered. While an answer is meant to take longer, the init is asked from time to time
+//! whether it still answers anybody.
+
+use std::io::{self, ErrorKind as IoErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
+use super::error::{Error, ErrorKind};
+use crate::control::{DEFAULT_SOCKETS, Request};
+use crate::error_text::error_text;
+use crate::sys::peer;
+
+/// The kernel takes a limit of no time for none, socket(7).
+const SHORTEST: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: UnixStream,
+    /// What has come, but is not taken yet.
+    input: Vec<u8>,
+    place: Option<PathBuf>,
+    limit: Duration,
+    answer_by: Option<Instant>,
+    /// The answer may take its time, as long as the init answers others.
+    is_patient: bool,
+}
+
+impl Connection {
+    /// Connects to the init at this place, or at one of the usual ones, which has so much time for
+    /// each answer.
+    pub(super) fn open(
+        place: Option<&Path>,
+        limit: Duration,
+        is_patient: bool,
+    ) -> Result<Connection, Error> {
+        let limit = limit.max(SHORTEST);
+        let stream = match place {
+            Some(path) => open(path, limit).map_err(|error| explain(path, &error, limit))?,
+            None => open_usual_place(limit)?,
+        };
+        let place = place.map(Path::to_owned);
+        Ok(Connection { stream, input: Vec::new(), place, limit, answer_by: None, is_patient })
+    }
+
+    /// Sends a request. From now on the time for its answer runs.
+    pub(super) fn send(&mut self, request: &Request) -> Result<(), Error> {
+        self.answer_by = Some(Instant::now() + self.limit);
+        let line = format!("{}\n", request.line());
+        self.stream.write_all(line.as_bytes()).map_err(|error| self.lost(&error))
+    }
+
+    /// The next line; `None`: the init has closed the connection.
+    pub(super) fn receive(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        loop {
+            if let Some(line) = self.line() {
+                return Ok(Some(line));
+            }
+            let left = self.answer_by.map(|by| by.saturating_duration_since(Instant::now()));
+            match self.read(left) {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == IoErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) && self.is_patient => {
+                    self.is_there()?;
+                    self.answer_by = Some(Instant::now() + self.limit);
+                }
+                Err(error) => return Err(self.lost(&error)),
+            }
+        }
+    }
+
+    fn is_there(&self) -> Result<(), Error> {
+        let mut other = Connection::open(self.place.as_deref(), self.limit, false)?;
+        other.send(&Request::Health)?;
+        other.receive().map(drop)
+    }
+
+    /// From now on what comes may take as long as it likes.
+    pub(super) fn take_time(&mut self) {
+        self.answer_by = None;
+    }
+
+    /// Waits until something comes, but not for longer. Whether the init is still there.
+    pub(super) fn fill(&mut self, at_the_most: Duration) -> Result<bool, Error> {
+        match self.read(Some(at_the_most)) {
+            Ok(count) => Ok(count > 0),
+            Err(error) if is_timeout(&error) || error.kind() == IoErrorKind::Interrupted => {
+                Ok(true)
+            }
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
+    /// The lines that have come already.
+    pub(super) fn lines(&mut self) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.line()).collect()
+    }
+
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let end = self.input.iter().position(|byte| *byte == b'\n')?;
+        Some(self.input.drain(..=end).collect())
+    }
+
+    fn read(&mut self, at_the_most: Option<Duration>) -> io::Result<usize> {
+        self.stream.set_read_timeout(at_the_most.map(|span| span.max(SHORTEST)))?;
+        let mut buffer = [0; 8192];
+        let count = self.stream.read(&mut buffer)?;
+        self.input.extend_from_slice(&buffer[..count]);
+        Ok(count)
+    }
+
+    fn lost(&self, error: &io::Error) -> Error {
+        if is_timeout(error) {
+            return no_answer(self.limit);
+        }
+        let message = format!("the connection broke: {}", error_text(error));
+        Error::new(ErrorKind::Lost, message)
+    }
+}
+
+/// A Unix socket whose backlog is full lets connect(2) wait for as long as sending may take,
+/// socket(7).
+fn open(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(limit))?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
+}
+
+/// At the usual places the init is PID 1. Containers of one pod may share such a place; the init
+/// of another one has no pid here, or another one.
+fn open_usual_place(limit: Duration) -> Result<UnixStream, Error> {
+    let mut refusal = None;
+    for socket in DEFAULT_SOCKETS.map(PathBuf::from) {
+        match open(&socket, limit) {
+            Ok(stream) if is_pid_1(&stream) => return Ok(stream),
+            Err(error) if error.kind() == IoErrorKind::PermissionDenied || is_timeout(&error) => {
+                refusal.get_or_insert_with(|| explain(&socket, &error, limit));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Err(refusal.unwrap_or_else(|| {
+        let places = DEFAULT_SOCKETS.join(" or ");
+        let message = format!("no sidecar-init listens at {places}; is a bundle running as PID 1?");
+        Error::new(ErrorKind::NoInit, message)
+    }))
+}
+
+fn is_pid_1(stream: &UnixStream) -> bool {
+    peer::of_connection(stream.as_fd()).is_ok_and(|peer| peer.pid == Some(1))
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), IoErrorKind::WouldBlock | IoErrorKind::TimedOut)
+}
+
+fn no_answer(limit: Duration) -> Error {
+    let limit = humantime::format_duration(limit);
+    let message = format!("sidecar-init does not answer within {limit}: it is stopped, or held up");
+    Error::new(ErrorKind::NoAnswer, message)
+}
+
+fn explain(socket: &Path, error: &io::Error, limit: Duration) -> Error {
+    let shown = socket.display();
+    let (kind, message) = match error.kind() {
+        IoErrorKind::NotFound | IoErrorKind::ConnectionRefused => {
+            (ErrorKind::NoInit, format!("no sidecar-init listens at {shown}; is a bundle running?"))
+        }
+        IoErrorKind::PermissionDenied => (
+            ErrorKind::NotAllowed,
+            format!("{shown} is for root and the user that sidecar-init runs as"),
+        ),
+        _ if is_timeout(error) => return no_answer(limit),
+        _ => (ErrorKind::Lost, format!("can't connect to {shown}: {}", error_text(error))),
+    };
+    Error::new(kind, message)
+}
