@@ -8,8 +8,9 @@ use sidecar_init::file::Files;
 use sidecar_init::plan::Plan;
 
 use crate::arguments::CheckRequest;
+use crate::output::{complain, print};
 use crate::plan_json;
-use crate::run::{complain, print, refuse};
+use crate::run::refuse;
 
 /// What the table shows of each service, after its number and before its command.
 const COLUMNS: [&str; 5] = ["name", "user", "stop_signal", "on_exit", "log"];

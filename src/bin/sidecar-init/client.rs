@@ -9,7 +9,7 @@ use sidecar_init::control::{Graph, Reloaded, SOCKET_VARIABLE, ServiceStatus, Sta
 use sidecar_init::supervisor::StateKind;
 use sidecar_init::words::Words;
 
-use crate::run::{complain, print};
+use crate::output::{complain, print};
 
 /// The init said no; or it is not healthy.
 const REFUSED: u8 = 1;

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod client_arguments;
 mod help;
+mod output;
 mod plan_json;
 mod run;
 
@@ -22,7 +23,7 @@ fn run_arguments(arguments: Vec<OsString>) -> u8 {
         // An ordinary program: Ctrl-C ends it, and so does a pipe that nobody reads any more.
         sidecar_init::sys::signals::end_by_signals();
     }
-    let printed = |text| run::print(text).err().unwrap_or(0);
+    let printed = |text| output::print(text).err().unwrap_or(0);
     match request {
         Ok(arguments::Request::Help) => printed(help::HELP),
         Ok(arguments::Request::Version) => {
@@ -33,7 +34,7 @@ fn run_arguments(arguments: Vec<OsString>) -> u8 {
         Ok(arguments::Request::Check(check)) => check::check(&check),
         Ok(arguments::Request::Client(client)) => client::run(client),
         Err(error) => {
-            run::complain(&format!("{error}\nTry 'sidecar-init --help'."));
+            output::complain(&format!("{error}\nTry 'sidecar-init --help'."));
             sidecar_init::exit::USAGE
         }
     }

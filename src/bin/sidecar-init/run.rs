@@ -1,7 +1,6 @@
 //! Runs what was asked for.
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use sidecar_init::bundle::NO_SOCKET;
@@ -15,6 +14,7 @@ use sidecar_init::source::Refusal;
 use sidecar_init::termination_log;
 
 use crate::arguments::{BundleRequest, CommandRequest, Common};
+use crate::output::{complain, in_our_name};
 
 /// Runs one command.
 pub(crate) fn command(request: CommandRequest) -> u8 {
@@ -97,29 +97,4 @@ fn start(plan: Plan, options: Options) -> u8 {
             refuse(&Refusal { code: INIT_FAILED, reason }, termination_log.as_deref())
         }
     }
-}
-
-/// Prints to stdout.
-///
-/// # Errors
-/// The code to end with: nothing more can be printed. A reader that is gone is no failure of ours.
-pub(crate) fn print(text: &str) -> Result<(), u8> {
-    let mut stdout = std::io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(0),
-        Err(error) => {
-            complain(&format!("can't write to stdout: {}", error_text(&error)));
-            Err(INIT_FAILED)
-        }
-    }
-}
-
-/// Says what is wrong, before there is an init that could.
-pub(crate) fn complain(text: &str) {
-    sidecar_init::write_in_time(in_our_name(text).as_bytes());
-}
-
-fn in_our_name(text: &str) -> String {
-    text.lines().map(|line| format!("sidecar-init: {line}\n")).collect()
 }

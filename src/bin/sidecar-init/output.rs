@@ -1,0 +1,31 @@
+//! What the program itself prints.
+
+use std::io::{ErrorKind, Write};
+
+use sidecar_init::error_text::error_text;
+use sidecar_init::exit::INIT_FAILED;
+
+/// Prints to stdout.
+///
+/// # Errors
+/// The code to end with: nothing more can be printed. A reader that is gone is no failure of ours.
+pub(crate) fn print(text: &str) -> Result<(), u8> {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(0),
+        Err(error) => {
+            complain(&format!("can't write to stdout: {}", error_text(&error)));
+            Err(INIT_FAILED)
+        }
+    }
+}
+
+/// Says what is wrong, before there is an init that could.
+pub(crate) fn complain(text: &str) {
+    sidecar_init::write_in_time(in_our_name(text).as_bytes());
+}
+
+pub(crate) fn in_our_name(text: &str) -> String {
+    text.lines().map(|line| format!("sidecar-init: {line}\n")).collect()
+}
