@@ -27,6 +27,9 @@ from egress.content_decoding import Gunzip, Undecodable
 from egress.echo import HELD, Echoes, EchoRefused
 from egress.placeholders import Leak, LeakInBody, Placeholders
 
+# So many bytes of a request's body are passed on before others have their turn.
+_TURN = 1 << 18
+
 Search = Callable[[bytes], Iterator[bytes]]
 
 _WITHOUT_BODY = frozenset({101, 204, 304})
@@ -157,6 +160,7 @@ class InspectedStream(http_layer.HttpStream):
         self._unsent: deque[HttpEvent] = deque()
         self._unsent_size = 0
         self._pieces: Iterator[bytes] | None = None
+        self._turn = 0
         self._waits_for_room = False
 
     def state_stream_request_body(self, event: HttpEvent) -> layer.CommandGenerator[None]:
@@ -176,6 +180,7 @@ class InspectedStream(http_layer.HttpStream):
     def there_is_room(self) -> layer.CommandGenerator[None]:
         """Goes on with the body."""
         self._waits_for_room = False
+        self._turn = 0
         yield from self._send_on()
 
     def _send_on(self) -> layer.CommandGenerator[None]:
@@ -186,12 +191,15 @@ class InspectedStream(http_layer.HttpStream):
                     search = cast("Search", self.flow.request.stream)
                     self._pieces = self._pieces or search(event.data)
                     for piece in self._pieces:
-                        self._waits_for_room = True
+                        # One that is empty was searched for this long all the same.
+                        self._turn += len(piece) or _TURN
+                        self._waits_for_room = self._turn >= _TURN
                         if piece:
                             data = RequestData(self.stream_id, piece)
                             yield http_layer.SendHttp(data, self.context.server)
-                        yield backpressure.Room()
-                        return
+                        if self._waits_for_room:
+                            yield backpressure.Room()
+                            return
                     self._pieces = None
                     self._unsent_size -= backpressure.size_of(event.data)
                 else:
