@@ -11,7 +11,7 @@ pub use strict_toml::Place;
 
 use crate::event_kind::EventKind;
 use crate::signal::Signal;
-use crate::words::Words;
+use crate::words::words;
 
 pub mod capability;
 pub mod check;
@@ -185,74 +185,50 @@ impl Service {
     }
 }
 
-/// What a service's exit means for the bundle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnExit {
-    /// The bundle comes down with the service's code.
-    #[default]
-    Shutdown,
-    /// The others go on; the bundle ends when none is left.
-    Ignore,
-}
+words! {
+    /// What a service's exit means for the bundle.
+    #[derive(Default)]
+    pub enum OnExit {
+        /// The bundle comes down with the service's code.
+        #[default]
+        Shutdown => "shutdown",
+        /// The others go on; the bundle ends when none is left.
+        Ignore => "ignore",
+    }
 
-impl Words for OnExit {
-    const TABLE: &'static [(OnExit, &'static str)] =
-        &[(OnExit::Shutdown, "shutdown"), (OnExit::Ignore, "ignore")];
-}
+    /// Whether a service keeps running.
+    #[derive(Default)]
+    pub enum ServiceType {
+        /// It runs until it is asked to end.
+        #[default]
+        Daemon => "daemon",
+        /// It does something once; those that come after it start when it has succeeded.
+        Oneshot => "oneshot",
+    }
 
-/// Whether a service keeps running.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ServiceType {
-    /// It runs until it is asked to end.
-    #[default]
-    Daemon,
-    /// It does something once; those that come after it start when it has succeeded.
-    Oneshot,
-}
+    /// What a service does when one that it requires has ended.
+    #[derive(Default)]
+    pub enum WhenRequiredExits {
+        /// It goes on.
+        #[default]
+        Keep => "keep",
+        /// It is stopped.
+        Stop => "stop",
+        /// It is stopped, and starts again when the other is ready again.
+        Restart => "restart",
+    }
 
-impl Words for ServiceType {
-    const TABLE: &'static [(ServiceType, &'static str)] =
-        &[(ServiceType::Daemon, "daemon"), (ServiceType::Oneshot, "oneshot")];
-}
-
-/// What a service does when one that it requires has ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WhenRequiredExits {
-    /// It goes on.
-    #[default]
-    Keep,
-    /// It is stopped.
-    Stop,
-    /// It is stopped, and starts again when the other is ready again.
-    Restart,
-}
-
-impl Words for WhenRequiredExits {
-    const TABLE: &'static [(WhenRequiredExits, &'static str)] = &[
-        (WhenRequiredExits::Keep, "keep"),
-        (WhenRequiredExits::Stop, "stop"),
-        (WhenRequiredExits::Restart, "restart"),
-    ];
-}
-
-/// When a service starts again that has ended without being asked to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RestartWhen {
-    /// Never.
-    #[default]
-    Never,
-    /// If it failed.
-    OnFailure,
-    /// In any case.
-    Always,
-}
-
-impl Words for RestartWhen {
-    const TABLE: &'static [(RestartWhen, &'static str)] = &[
-        (RestartWhen::Never, "never"),
-        (RestartWhen::OnFailure, "on-failure"),
-        (RestartWhen::Always, "always"),
-    ];
+    /// When a service starts again that has ended without being asked to.
+    #[derive(Default)]
+    pub enum RestartWhen {
+        /// Never.
+        #[default]
+        Never => "never",
+        /// If it failed.
+        OnFailure => "on-failure",
+        /// In any case.
+        Always => "always",
+    }
 }
 
 /// Whether, how often and how fast a service is restarted.
@@ -293,36 +269,28 @@ impl RestartPolicy {
     }
 }
 
-/// What becomes of a service's output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogMode {
-    /// The service writes to the init's own stdout and stderr.
-    Inherit,
-    /// Whole lines, each after `[name] `.
-    #[default]
-    Prefix,
-    /// One JSON object a line: time, service, stream, message.
-    Json,
-}
+words! {
+    /// What becomes of a service's output.
+    #[derive(Default)]
+    pub enum LogMode {
+        /// Whole lines, each after `[name] `.
+        #[default]
+        Prefix => "prefix",
+        /// One JSON object a line: time, service, stream, message.
+        Json => "json",
+        /// The service writes to the init's own stdout and stderr.
+        Inherit => "inherit",
+    }
 
-impl Words for LogMode {
-    const TABLE: &'static [(LogMode, &'static str)] =
-        &[(LogMode::Prefix, "prefix"), (LogMode::Json, "json"), (LogMode::Inherit, "inherit")];
-}
-
-/// What happens when the reader of the init's stdout or stderr falls behind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFull {
-    /// The service waits in its write, as it would without an init.
-    #[default]
-    Block,
-    /// Lines are dropped and counted; the count is logged when the reader is back.
-    Drop,
-}
-
-impl Words for LogFull {
-    const TABLE: &'static [(LogFull, &'static str)] =
-        &[(LogFull::Block, "block"), (LogFull::Drop, "drop")];
+    /// What happens when the reader of the init's stdout or stderr falls behind.
+    #[derive(Default)]
+    pub enum LogFull {
+        /// The service waits in its write, as it would without an init.
+        #[default]
+        Block => "block",
+        /// Lines are dropped and counted; the count is logged when the reader is back.
+        Drop => "drop",
+    }
 }
 
 /// Which variables a service gets: those of the init that match `pass` and not `drop`, then

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::duration::LONGEST;
 use crate::signal::Signal;
-use crate::words::Words;
+use crate::words::words;
 
 mod answer;
 mod field;
@@ -185,19 +185,15 @@ impl Field for Limit {
     }
 }
 
-/// What a service is waited for to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Goal {
-    /// Ready.
-    Ready,
-    /// Without a process.
-    Exited,
-}
-
-impl Words for Goal {
-    const TABLE: &'static [(Goal, &'static str)] =
-        &[(Goal::Ready, "ready"), (Goal::Exited, "exited")];
+words! {
+    /// What a service is waited for to be.
+    #[non_exhaustive]
+    pub enum Goal {
+        /// Ready.
+        Ready => "ready",
+        /// Without a process.
+        Exited => "exited",
+    }
 }
 
 impl Request {

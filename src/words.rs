@@ -29,3 +29,20 @@ pub trait Words: Copy + PartialEq + 'static {
             .map_or(words.clone(), |(before, last)| format!("{before} or {last}"))
     }
 }
+
+/// Declares types and the word of each of their values, in the order in which messages list them.
+macro_rules! words {
+    ($($(#[$about:meta])* pub enum $name:ident { $($(#[$doc:meta])* $value:ident => $word:literal,)* })*) => {$(
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum $name {
+            $($(#[$doc])* $value,)*
+        }
+
+        impl $crate::words::Words for $name {
+            const TABLE: &'static [($name, &'static str)] = &[$(($name::$value, $word)),*];
+        }
+    )*};
+}
+
+pub(crate) use words;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::time_limit::TimeLimit;
-use crate::words::Words;
+use crate::words::words;
 
 /// Where a service is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,37 +44,22 @@ pub enum State {
     Gone(End),
 }
 
-/// The same, as clients of the control socket are told it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum StateKind {
-    Waiting,
-    Starting,
-    Ready,
-    Draining,
-    Stopping,
-    Killed,
-    Backoff,
-    Done,
-    Failed,
-    Stopped,
-    NeverStarted,
-}
-
-impl Words for StateKind {
-    const TABLE: &'static [(StateKind, &'static str)] = &[
-        (StateKind::Waiting, "waiting"),
-        (StateKind::Starting, "starting"),
-        (StateKind::Ready, "ready"),
-        (StateKind::Draining, "draining"),
-        (StateKind::Stopping, "stopping"),
-        (StateKind::Killed, "killed"),
-        (StateKind::Backoff, "backoff"),
-        (StateKind::Done, "done"),
-        (StateKind::Failed, "failed"),
-        (StateKind::Stopped, "stopped"),
-        (StateKind::NeverStarted, "never started"),
-    ];
+words! {
+    /// The same, as clients of the control socket are told it.
+    #[allow(missing_docs)]
+    pub enum StateKind {
+        Waiting => "waiting",
+        Starting => "starting",
+        Ready => "ready",
+        Draining => "draining",
+        Stopping => "stopping",
+        Killed => "killed",
+        Backoff => "backoff",
+        Done => "done",
+        Failed => "failed",
+        Stopped => "stopped",
+        NeverStarted => "never started",
+    }
 }
 
 /// How it came to be gone.
@@ -206,6 +191,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::Words;
 
     #[test]
     fn the_documentation_has_every_state() {
@@ -214,6 +200,5 @@ mod tests {
         let sentence = text[begin..].split('.').next().unwrap();
         let documented: Vec<&str> = sentence.split('`').skip(1).step_by(2).collect();
         assert_eq!(documented, StateKind::all_words());
-        assert_eq!(documented.len(), StateKind::NeverStarted as usize + 1);
     }
 }
