@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest};
@@ -29,7 +29,7 @@ use crate::signal::Signal;
 use crate::supervisor::{
     Action, Announcement, Cause, Changes, End, Event, ServiceId, State, Supervisor, Target,
 };
-use crate::sys::{descriptors, memory, signals};
+use crate::sys::{descriptors, memory, signals, threads};
 use crate::termination_log;
 
 mod announcer;
@@ -99,6 +99,8 @@ pub struct Init {
     out_of_memory: OutOfMemory,
     /// Why each service could not be started that could not, the last time.
     refusals: BTreeMap<ServiceId, String>,
+    /// What the one command inherits, until it runs.
+    handed_on: Vec<OwnedFd>,
 }
 
 /// Work that was cut short so that nothing else has to wait for it.
@@ -115,16 +117,23 @@ struct Unfinished {
 
 impl Init {
     /// Takes over the process: blocks every signal, becomes the reaper of what is orphaned
-    /// below, and opens what the loop needs. To be called while the process has one thread.
+    /// below, and opens what the loop needs. Descriptors that the program holds stay open, but
+    /// become close-on-exec: no service inherits them.
     ///
     /// # Errors
-    /// If the kernel refuses what the loop can't do without: an epoll or a signalfd; or a socket
-    /// that a service wants to be held for it.
+    /// If the process has more than one thread, for the init forks, and the kernel would go on
+    /// delivering signals to the others; if the kernel refuses what the loop can't do without, an
+    /// epoll or a signalfd; or a socket that a service wants to be held for it.
     pub fn new(plan: Plan, mut options: Options) -> io::Result<Init> {
+        if !threads::is_only_one() {
+            let error = "the process has more than one thread, and an init forks; make it before \
+                         any other thread is";
+            return Err(io::Error::other(error));
+        }
         signals::block_all();
         signals::reset_dispositions();
+        descriptors::close_on_exec();
         if !plan.is_one_command {
-            descriptors::close_inherited(&mut []);
             descriptors::raise_limit();
             // Nothing is to be kept busy by us; the plan knows where services start. One command
             // starts where we are, so we leave later.
@@ -166,7 +175,21 @@ impl Init {
             unfinished: Unfinished::default(),
             out_of_memory: OutOfMemory::default(),
             refusals: BTreeMap::new(),
+            handed_on: Vec::new(),
         })
+    }
+
+    /// Has the one command inherit these descriptors, which the init holds until it runs. Services
+    /// of a bundle inherit none.
+    ///
+    /// # Errors
+    /// What the kernel says: there is hardly a reason.
+    pub fn hand_on(&mut self, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        for descriptor in &descriptors {
+            rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
+        }
+        self.handed_on.extend(descriptors);
+        Ok(())
     }
 
     /// Runs the bundle to its end, and returns the code to exit with. From here on nothing may
@@ -532,7 +555,7 @@ impl Init {
     fn executed(&mut self, id: ServiceId, pid: Pid) {
         self.announcer.history.started(id, Instant::now());
         if self.plan.is_one_command {
-            self.let_go(id);
+            self.let_go();
         }
         // One that was asked to end and is gone may never have run its program: its end closes the
         // pipe, too.
@@ -555,15 +578,8 @@ impl Init {
 
     /// What was handed to the init is the command's now; holding it too would keep pipes open
     /// and file systems busy (<https://github.com/openSUSE/catatonit/issues/28>).
-    fn let_go(&mut self, id: ServiceId) {
-        let pidfd = self.children.descriptor(id);
-        let terminal = self.launcher.terminal.as_ref().map(|terminal| terminal.as_fd().as_raw_fd());
-        let own = [self.event_loop.poll.as_raw_fd(), self.event_loop.signals.as_raw_fd()];
-        let logs = self.logs.descriptors();
-        // A command that takes its time to start has made a deadline.
-        let others = pidfd.into_iter().chain(terminal).chain(self.event_loop.timer.descriptor());
-        let mut keep: Vec<_> = own.into_iter().chain(others).chain(logs).collect();
-        descriptors::close_inherited(&mut keep);
+    fn let_go(&mut self) {
+        descriptors::close(std::mem::take(&mut self.handed_on));
         // Stderr stays: it is for the record.
         descriptors::empty_input_and_output();
         leave_directory();

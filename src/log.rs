@@ -258,11 +258,6 @@ impl Logs {
         self.dropped = 0;
     }
 
-    /// The descriptors that it writes to.
-    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        self.sinks.iter().flatten().map(Sink::descriptor)
-    }
-
     /// The closing record in the form that the init speaks in.
     pub fn voice_record(&self, record: &Record) -> String {
         if self.voice.json {

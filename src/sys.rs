@@ -17,4 +17,5 @@ mod platform;
 pub mod process_ids;
 pub mod signals;
 pub mod spawn;
+pub mod threads;
 pub mod wait;

@@ -1,7 +1,7 @@
 //! The one timer: rings at the core's nearest deadline, and is silent when there is none.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Token};
@@ -46,11 +46,6 @@ impl Timer {
             self.fd = None;
             self.refused = true;
         }
-    }
-
-    /// Its descriptor, if it has one.
-    pub(super) fn descriptor(&self) -> Option<RawFd> {
-        self.fd.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// It has rung: what it was set for is past.

@@ -1,7 +1,7 @@
 //! Descriptors that were handed to the init, and are not its own.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -18,8 +18,7 @@ const SLOW_WAY_END: RawFd = 65_536;
 /// the init's own ends up where a program expects its standard streams.
 pub fn open_missing_standard() {
     for fd in 0..FIRST {
-        // SAFETY: F_GETFD only reads a flag, and any number is allowed.
-        if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
+        if !is_open(fd) {
             // SAFETY: the path is a NUL-terminated literal. open(2) gives the lowest free
             // number, which is `fd`, since those below it are open by now.
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
@@ -37,22 +36,68 @@ pub fn empty_input_and_output() {
     }
 }
 
-/// Closes every descriptor from 3 on that isn't in `keep`.
+/// Closes every descriptor from 3 on: only as the first thing that a program does, before it has
+/// opened any.
 ///
 /// What the init was handed it must not hold: a pipe's reader would wait for it forever
 /// (<https://github.com/openSUSE/catatonit/issues/12>).
-pub fn close_inherited(keep: &mut [RawFd]) {
-    keep.sort_unstable();
-    for (first, last) in gaps(keep) {
-        close_range(first, last);
+pub fn close_inherited() {
+    // SAFETY: closing descriptors touches no memory. They are inherited ones, which no value owns.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, FIRST, RawFd::MAX, 0) };
+    // ENOSYS before Linux 5.9, EPERM under old seccomp profiles
+    // (<https://github.com/containers/podman/issues/10130>).
+    if done != 0 {
+        drop(take_inherited());
     }
 }
 
-/// The same in a forked child, without an allocation, for `keep` in ascending order. Where the
-/// kernel can't close a range they stay open until the exec.
+/// Every descriptor from 3 on, for who hands them on: only as the first thing that a program does,
+/// before it has opened any.
+pub fn take_inherited() -> Vec<OwnedFd> {
+    let inherited = open_descriptors().into_iter().filter(|fd| is_open(*fd));
+    // SAFETY: they are open, and inherited: no value owns them.
+    inherited.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
+}
+
+/// Closes them, as [`close_inherited`] does.
+pub fn close(descriptors: Vec<OwnedFd>) {
+    for fd in descriptors.into_iter().map(IntoRawFd::into_raw_fd) {
+        // SAFETY: it was owned, and is nobody's now.
+        unsafe {
+            if libc::syscall(libc::SYS_close_range, fd, fd, 0) != 0 {
+                libc::close(fd);
+            }
+        }
+    }
+}
+
+/// Sees to it that no child inherits a descriptor from 3 on. Whoever holds them still does.
+pub fn close_on_exec() {
+    // SAFETY: flags of descriptors are nobody's memory.
+    let done = unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
+    // The same errors, and EINVAL before Linux 5.11.
+    if done != 0 {
+        for fd in open_descriptors() {
+            // SAFETY: as above; a number that isn't open is refused, harmlessly.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+}
+
+/// Whether this number is a descriptor's.
+fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD only reads a flag, and any number is allowed.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
+/// Closes every descriptor from 3 on that isn't in `keep`, in a forked child, without an allocation,
+/// for `keep` in ascending order. Where the kernel can't close a range they stay open until the exec.
 pub(super) fn close_all_but(keep: &[RawFd]) {
     for (first, last) in gaps(keep) {
-        // SAFETY: as below; the child has none of the values that own them.
+        // SAFETY: closing descriptors touches no memory; the child has none of the values that own
+        // them.
         unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     }
 }
@@ -95,28 +140,15 @@ pub(super) fn given_limit() -> Option<(u64, u64)> {
     GIVEN_LIMIT.get().copied()
 }
 
-fn close_range(first: RawFd, last: RawFd) {
-    // SAFETY: closing descriptors touches no memory. That nobody uses those closed is what the
-    // callers ask for: they are inherited ones, which no value here owns.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    // ENOSYS before Linux 5.9, EPERM under old seccomp profiles
-    // (<https://github.com/containers/podman/issues/10130>).
-    if done != 0 {
-        close_one_by_one(first, last);
-    }
-}
-
-fn close_one_by_one(first: RawFd, last: RawFd) {
-    let open = open_descriptors().unwrap_or_else(|_| (FIRST..slow_way_end()).collect());
-    for fd in open.into_iter().filter(|fd| (first..=last).contains(fd)) {
-        // SAFETY: as for close_range(2); a number that isn't open is refused, harmlessly.
-        unsafe { libc::close(fd) };
-    }
-}
-
-fn open_descriptors() -> io::Result<Vec<RawFd>> {
-    let entries = super::directory::entries(Path::new("/proc/self/fd"))?;
-    Ok(entries.filter_map(|entry| entry.ok()?.0.to_str()?.parse().ok()).collect())
+/// The numbers from 3 on that may be open.
+fn open_descriptors() -> Vec<RawFd> {
+    let listed = || -> io::Result<Vec<RawFd>> {
+        let entries = super::directory::entries(Path::new("/proc/self/fd"))?;
+        let names = entries.collect::<io::Result<Vec<_>>>()?;
+        Ok(names.iter().filter_map(|(name, _)| name.to_str()?.parse().ok()).collect())
+    };
+    let numbers = listed().unwrap_or_else(|_| (FIRST..slow_way_end()).collect());
+    numbers.into_iter().filter(|fd| *fd >= FIRST).collect()
 }
 
 fn slow_way_end() -> RawFd {

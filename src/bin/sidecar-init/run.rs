@@ -1,6 +1,7 @@
 //! Runs what was asked for.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use sidecar_init::bundle::NO_SOCKET;
@@ -11,6 +12,7 @@ use sidecar_init::file::Files;
 use sidecar_init::init::{Init, Options, Socket};
 use sidecar_init::plan::Plan;
 use sidecar_init::source::Refusal;
+use sidecar_init::sys::descriptors;
 use sidecar_init::termination_log;
 
 use crate::arguments::{BundleRequest, CommandRequest, Common};
@@ -18,11 +20,14 @@ use crate::output::{complain, in_our_name};
 
 /// Runs one command.
 pub(crate) fn command(request: CommandRequest) -> u8 {
-    start(Plan::command(request.command, &request.options), options(request.common))
+    // What was handed to us is the command's.
+    let inherited = descriptors::take_inherited();
+    start(Plan::command(request.command, &request.options), options(request.common), inherited)
 }
 
 /// Runs a bundle.
 pub(crate) fn bundle(request: BundleRequest) -> u8 {
+    descriptors::close_inherited();
     let BundleRequest { common, source, ready_file } = request;
     let mut warnings = Vec::new();
     match source.plan(&mut Files::default(), &mut warnings) {
@@ -32,7 +37,7 @@ pub(crate) fn bundle(request: BundleRequest) -> u8 {
             let socket = socket(plan.bundle.socket.as_deref());
             let source = Some(source);
             let options = Options { source, socket, ready_file, warnings, ..options(common) };
-            start(plan, options)
+            start(plan, options, Vec::new())
         }
         Err(refusal) => {
             warnings.iter().for_each(|warning| complain(warning));
@@ -88,9 +93,13 @@ fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-fn start(plan: Plan, options: Options) -> u8 {
+fn start(plan: Plan, options: Options, inherited: Vec<OwnedFd>) -> u8 {
     let termination_log = options.termination_log.clone();
-    match Init::new(plan, options) {
+    let init = Init::new(plan, options).and_then(|mut init| {
+        init.hand_on(inherited)?;
+        Ok(init)
+    });
+    match init {
         Ok(init) => init.run(),
         Err(error) => {
             let reason = format!("can't start: {}", error_text(&error));
