@@ -3,8 +3,9 @@
 
 #![allow(dead_code)]
 
-use sidecar_init::init::Said;
-use sidecar_init::{bundle, control, init, probe};
+use sidecar_init::internal::Said;
+use sidecar_init::internal::{http_status, parse_notification};
+use sidecar_init::{bundle, control};
 
 /// A bundle is whole, or every error has its place.
 pub fn bundle(input: &[u8]) {
@@ -46,7 +47,7 @@ pub fn control(input: &[u8]) {
 
 /// A status is fit for a terminal, and there are no more facts than lines.
 pub fn notify(input: &[u8]) {
-    let said = init::parse_notification(input);
+    let said = parse_notification(input);
     assert!(said.len() <= input.split(|byte| *byte == b'\n').count());
     for said in said {
         if let Said::Status(status) = said {
@@ -57,14 +58,14 @@ pub fn notify(input: &[u8]) {
 
 /// Once there is a verdict, nothing that comes later changes it.
 pub fn probe(input: &[u8]) {
-    let whole = probe::status(input);
+    let whole = http_status(input);
     if let Some(Ok(status)) = whole {
         assert!(status < 1000);
     }
     // Every cut of a short answer, and some of a long one.
     let step = input.len() / 64 + 1;
     for cut in (0..input.len()).step_by(step) {
-        let early = probe::status(&input[..cut]);
+        let early = http_status(&input[..cut]);
         assert!(early.is_none() || early == whole, "{early:?} became {whole:?}");
     }
 }

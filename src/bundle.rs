@@ -38,6 +38,7 @@ const MOST_SERVICES: usize = 10_000;
 
 /// All that is to be run. A single command is a bundle of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Bundle {
     /// What it calls itself in messages.
     pub name: String,
@@ -58,8 +59,25 @@ pub struct Bundle {
     pub signals: BTreeMap<Signal, Route>,
 }
 
+impl Bundle {
+    /// A bundle without services, as a file makes one that says nothing else.
+    pub fn new(name: impl Into<String>) -> Bundle {
+        Bundle {
+            name: name.into(),
+            select_env: None,
+            socket: None,
+            on_event: OnEvent::default(),
+            grace: DEFAULT_GRACE,
+            log: LogMode::Prefix,
+            services: Vec::new(),
+            signals: BTreeMap::new(),
+        }
+    }
+}
+
 /// Who is told of what happens, as one JSON object each; both may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OnEvent {
     /// Run for each, with the event in its environment; empty: none.
     pub command: Vec<OsString>,
@@ -71,6 +89,7 @@ pub struct OnEvent {
 
 /// One program to be kept running.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Service {
     /// Unique in the bundle.
     pub name: String,
@@ -136,6 +155,18 @@ pub struct Service {
     pub instances: Option<instances::Instances>,
     /// The service of which it is an instance.
     pub instance_of: Option<String>,
+}
+
+impl Service {
+    /// A service that runs this program with these arguments, as a file makes one that says nothing
+    /// else.
+    pub fn new<C>(name: impl Into<String>, command: C) -> Service
+    where
+        C: IntoIterator<Item: Into<OsString>>,
+    {
+        let command = command.into_iter().map(Into::into).collect();
+        Service { name: name.into(), command, ..Service::default() }
+    }
 }
 
 /// As a service is that only names its command.

@@ -14,6 +14,8 @@ use crate::words::words;
 mod answer;
 mod field;
 
+pub use crate::event_kind::EventKind;
+pub use crate::supervisor::StateKind;
 pub use answer::{
     Event, Graph, GraphService, Health, LogText, Metrics, Problem, Reloaded, Run, ServiceMetrics,
     ServiceStatus, Status, Timeline, TimelineService,
@@ -203,7 +205,7 @@ impl Request {
     }
 }
 
-/// Reads a request.
+/// Reads a request, as the server does.
 ///
 /// # Errors
 /// One sentence for the client.

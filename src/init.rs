@@ -51,7 +51,6 @@ mod timer;
 mod token;
 mod waiting;
 
-// For the fuzz target and `tests/parsers.rs` alone, which see only what is public.
 #[doc(hidden)]
 pub use health::{Said, parse_notification};
 pub use options::{Options, Socket};

@@ -1,60 +1,110 @@
 //! PID 1 for containers: one command or a bundle of services.
 //!
-//! The binary `sidecar-init` is one user of this library; a program of your own can be another.
-//! [`bundle::toml`] reads a bundle, [`plan`] looks up what it names on this machine, and
-//! [`init`] runs it. The init takes over the whole process (signals, orphans, descriptors), so
-//! it is made while there is one thread, and by a program that does nothing beside it.
+//! The binary `sidecar-init` is one user of this library; a program of your own can be another. It
+//! can do three things.
+//!
+//! # An entrypoint of your own
+//!
+//! Build a bundle in code, or parse one with [`bundle::toml`], and run it as this process. The init
+//! takes over the whole process (signals, orphans, the working directory), so it is made while there
+//! is one thread, by a program that does nothing beside it; a process with more threads is refused.
+//!
+//! ```standalone_crate
+//! use sidecar_init::bundle::{Bundle, Service};
+//! use sidecar_init::init::{Init, Options};
+//! use sidecar_init::plan::Plan;
+//!
+//! let mut bundle = Bundle::new("example");
+//! bundle.services.push(Service::new("web", ["sleep", "1000"]));
+//! let mut failing = Service::new("failing", ["sh", "-c", "exit 3"]);
+//! failing.after = vec!["web".to_owned()];
+//! bundle.services.push(failing);
+//!
+//! let code = Init::new(Plan::new(bundle)?, Options::default())?.run();
+//! assert_eq!(code, 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The same from a text:
 //!
 //! ```
-//! use sidecar_init::{bundle, file, init, plan};
+//! use sidecar_init::bundle::toml;
 //!
 //! let text = r#"
 //!     [[service]]
 //!     name = "web"
 //!     command = ["sleep", "1000"]
-//!
-//!     [[service]]
-//!     name = "failing"
-//!     command = ["sh", "-c", "exit 3"]
 //! "#;
-//! let bundle = bundle::toml::parse("embedded.toml", text)?;
-//! let mut files = file::Files::default();
-//! let plan = plan::Plan::bundle(bundle, None, &mut files).expect("it names no accounts");
-//! let code = init::Init::new(plan, init::Options::default())?.run();
-//! assert_eq!(code, 3);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! let bundle = toml::parse("embedded.toml", text)?;
+//! assert_eq!(bundle.services[0].name, "web");
+//! # Ok::<(), toml::ConfigErrors>(())
 //! ```
 //!
-//! [`supervisor`] is the core alone, which decides everything and touches nothing: it can be
-//! driven with events and times of your own.
+//! [`source::BundleSource`] reads a file, and is what an init reads again at a reload.
+//!
+//! # A client of a running init
+//!
+//! [`client::Client`] asks and tells a running init through its control socket, as the subcommands
+//! `status`, `restart` and so on do. `examples/` has one that uses tokio.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use sidecar_init::client::Client;
+//!
+//! let client = Client::at("/run/sidecar-init.sock");
+//! if !client.health()?.healthy {
+//!     client.restart(["web"], Some(Duration::from_secs(30)))?;
+//! }
+//! # Ok::<(), sidecar_init::client::Error>(())
+//! ```
+//!
+//! # The core alone
+//!
+//! [`supervisor`] decides everything and touches nothing: it can be driven with events and times of
+//! your own, which is how it is tested.
 
 mod announcement;
 pub mod bundle;
 mod cgroup;
 pub mod client;
 pub mod control;
-pub mod duration;
-pub mod error_text;
-pub mod event_kind;
+mod duration;
+mod error_text;
+mod event_kind;
 pub mod exit;
-pub mod file;
-pub mod identity;
+mod file;
+mod identity;
 pub mod init;
 mod log;
 mod metrics;
 pub mod plan;
 mod poll;
 mod privileges;
-pub mod probe;
+mod probe;
 mod process_tree;
-pub mod record;
+mod record;
 pub mod signal;
 pub mod source;
 pub mod supervisor;
-pub mod sys;
-pub mod termination_log;
-pub mod time_limit;
+mod sys;
+mod termination_log;
+mod time_limit;
 mod timeline;
 pub mod words;
 
-pub use log::write_in_time;
+/// What the binary of this package needs, and its tests. Nobody else can rely on it.
+#[doc(hidden)]
+pub mod internal {
+    pub mod duration {
+        pub use crate::duration::*;
+    }
+    pub mod termination_log {
+        pub use crate::termination_log::*;
+    }
+    pub use crate::error_text::error_text;
+    pub use crate::identity::Resolved;
+    pub use crate::init::{Said, parse_notification};
+    pub use crate::log::write_in_time;
+    pub use crate::probe::status as http_status;
+    pub use crate::sys::{descriptors, entry, memory, signals};
+}

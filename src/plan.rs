@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
-use crate::bundle::{Bundle, Identity, LogMode, MAIN, OnEvent, Route, Service, selection};
+use crate::bundle::{Bundle, DEFAULT_GRACE, Identity, LogMode, MAIN, Route, Service, selection};
 use crate::file::Files;
 use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
@@ -17,10 +17,11 @@ use crate::supervisor::{Otherwise, Policy, ServiceId, ServicePolicy, SignalRoute
 mod replacement;
 
 use replacement::Definition;
-use strict_toml::{ConfigError, Place};
+use strict_toml::{ConfigError, ConfigErrors, Place};
 
 /// A bundle that is ready to run.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Plan {
     /// What the user wrote; for one command, a bundle of one.
     pub bundle: Bundle,
@@ -43,6 +44,7 @@ pub struct Plan {
 
 /// How one command is to be run.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CommandOptions {
     /// How long it may take to end.
     pub grace: Duration,
@@ -54,7 +56,31 @@ pub struct CommandOptions {
     pub parent_death_signal: Option<Signal>,
 }
 
+/// As the command line has it that says nothing else.
+impl Default for CommandOptions {
+    fn default() -> CommandOptions {
+        CommandOptions {
+            grace: DEFAULT_GRACE,
+            target: Target::Process,
+            map: BTreeMap::new(),
+            parent_death_signal: None,
+        }
+    }
+}
+
 impl Plan {
+    /// A bundle that was built in code, or parsed from a text: looks up the accounts and files that
+    /// it names. Unlike a file, what was built in code is not checked: names in `after` and
+    /// `requires` that no service has are ignored.
+    ///
+    /// # Errors
+    /// Everything that the machine lacks.
+    pub fn new(bundle: Bundle) -> Result<Plan, ConfigErrors> {
+        let name = bundle.name.clone();
+        Plan::bundle(bundle, None, &mut Files::default())
+            .map_err(|errors| ConfigErrors::new(&name, errors))
+    }
+
     /// One command, with the init's own environment, directory, descriptors and terminal.
     pub fn command(command: Vec<OsString>, options: &CommandOptions) -> Plan {
         let mut service = plain_service(command);
@@ -75,14 +101,10 @@ impl Plan {
         };
         Plan {
             bundle: Bundle {
-                name: "command".to_owned(),
-                select_env: None,
-                socket: None,
-                on_event: OnEvent::default(),
                 grace: options.grace,
                 log: LogMode::Inherit,
                 services: vec![service],
-                signals: BTreeMap::new(),
+                ..Bundle::new("command")
             },
             identities: vec![None],
             environment_files: vec![Vec::new()],
@@ -99,7 +121,7 @@ impl Plan {
     ///
     /// # Errors
     /// Everything that the machine lacks: accounts, and files with variables.
-    pub fn bundle(
+    pub(crate) fn bundle(
         mut bundle: Bundle,
         main: Option<Vec<OsString>>,
         files: &mut Files,

@@ -2,6 +2,7 @@
 //! plan; once at the start, and again at each reload.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::toml::Overrides;
@@ -36,13 +37,34 @@ pub struct Refusal {
     pub reason: String,
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 impl BundleSource {
+    /// The plan of the bundle, whose file is read; what is odd about it goes to `warnings`, a line
+    /// each.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, with what it selects, or that the machine lacks.
+    pub fn load(&self, warnings: &mut Vec<String>) -> Result<Plan, Refusal> {
+        self.plan(&mut Files::default(), warnings)
+    }
+
     /// The plan of the bundle, which is read, and the files that it names, by `files`; what is odd
     /// about it goes to `warnings`, a line each.
     ///
     /// # Errors
     /// Everything that is wrong with the file, with what it selects, or that the machine lacks.
-    pub fn plan(&self, files: &mut Files, warnings: &mut Vec<String>) -> Result<Plan, Refusal> {
+    pub(crate) fn plan(
+        &self,
+        files: &mut Files,
+        warnings: &mut Vec<String>,
+    ) -> Result<Plan, Refusal> {
         let bundle = self.narrowed(self.read(files)?, warnings)?;
         let mut bundle = instances::expand(bundle, |variable| std::env::var_os(variable))
             .map_err(|errors| self.refusal(errors))?;

@@ -7,6 +7,7 @@ use crate::source::BundleSource;
 
 /// How the init is to behave, apart from what it runs.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Options {
     /// Exit codes to be replaced.
     pub remap: Remap,
@@ -25,6 +26,13 @@ pub struct Options {
     pub warnings: Vec<String>,
     /// Where to open a control socket, for a bundle.
     pub socket: Option<Socket>,
+}
+
+impl Socket {
+    /// A socket at this path; that it can't be made there is said in the log.
+    pub fn at(path: impl Into<PathBuf>) -> Socket {
+        Socket { places: vec![path.into()], is_wanted: true }
+    }
 }
 
 /// Where the control socket is to be.

@@ -115,7 +115,7 @@ fn gaps(keep: &[RawFd]) -> impl Iterator<Item = (RawFd, RawFd)> {
 static GIVEN_LIMIT: OnceLock<(u64, u64)> = OnceLock::new();
 
 /// Lets the process have as many open files as it may: a bundle takes three for each service.
-/// Children get the limit that we were given ([`spawn`](super::spawn::spawn)), since programs
+/// Children get the limit that we were given (`spawn`), since programs
 /// that use select(2) fail with a higher one.
 pub fn raise_limit() {
     let Some(Rlimit { current, maximum }) = limit() else { return };

@@ -41,11 +41,11 @@ macro_rules! c_main {
             argc: ::std::ffi::c_int,
             argv: *const *const ::std::ffi::c_char,
         ) -> ::std::ffi::c_int {
-            $crate::sys::signals::block_all();
+            $crate::internal::signals::block_all();
             // SAFETY: libc hands `main` argc pointers to NUL-terminated strings that stay
             // valid as long as the process lives.
-            let arguments = unsafe { $crate::sys::entry::arguments(argc, argv) };
-            $crate::sys::entry::exit($run(arguments))
+            let arguments = unsafe { $crate::internal::entry::arguments(argc, argv) };
+            $crate::internal::entry::exit($run(arguments))
         }
     };
 }

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use sidecar_init::internal::signals::{Signals, block_all};
 use sidecar_init::signal::Signal;
-use sidecar_init::sys::signals::{Signals, block_all};
 
 /// What to print, and what to exit with.
 type Rules = BTreeMap<Signal, (String, Option<i32>)>;

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
+use sidecar_init::bundle::LogMode;
 use sidecar_init::bundle::toml::Overrides;
-use sidecar_init::bundle::{DEFAULT_GRACE, LogMode};
 use sidecar_init::control::Request as ClientCommand;
-use sidecar_init::duration::{self, LONGEST_GRACE};
 use sidecar_init::exit::Remap;
+use sidecar_init::internal::duration::{self, LONGEST_GRACE};
 use sidecar_init::plan::CommandOptions;
 use sidecar_init::signal::Signal;
 use sidecar_init::source::BundleSource;
@@ -252,12 +252,11 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
     let command = given
         .command
         .ok_or("nothing to run: give a command after --, or use `sidecar-init run` for a bundle")?;
-    let options = CommandOptions {
-        grace: grace.unwrap_or(DEFAULT_GRACE),
-        target: if given.group { Target::Group } else { Target::Process },
-        map: given.map,
-        parent_death_signal: given.parent_death_signal,
-    };
+    let mut options = CommandOptions::default();
+    options.grace = grace.unwrap_or(options.grace);
+    options.target = if given.group { Target::Group } else { Target::Process };
+    options.map = given.map;
+    options.parent_death_signal = given.parent_death_signal;
     Ok(Request::Command(CommandRequest { common: given.common, command, options }))
 }
 

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use serde_json::Value;
 use sidecar_init::bundle::Service;
-use sidecar_init::file::Files;
 use sidecar_init::plan::Plan;
 
 use crate::arguments::CheckRequest;
@@ -18,7 +17,7 @@ const COLUMNS: [&str; 5] = ["name", "user", "stop_signal", "on_exit", "log"];
 /// Prints the plan of the bundle, or what is wrong with it.
 pub(crate) fn check(request: &CheckRequest) -> u8 {
     let mut warnings = Vec::new();
-    let plan = request.source.plan(&mut Files::default(), &mut warnings);
+    let plan = request.source.load(&mut warnings);
     warnings.iter().for_each(|warning| complain(warning));
     let text = match plan {
         Ok(plan) if request.json => format!("{:#}\n", plan_json::plan(&plan)),

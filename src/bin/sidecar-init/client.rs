@@ -5,8 +5,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use sidecar_init::client::{Client, Error, ErrorKind};
-use sidecar_init::control::{Graph, Reloaded, SOCKET_VARIABLE, ServiceStatus, Status};
-use sidecar_init::supervisor::StateKind;
+use sidecar_init::control::{Graph, Reloaded, SOCKET_VARIABLE, ServiceStatus, StateKind, Status};
 use sidecar_init::words::Words;
 
 use crate::output::{complain, print};

@@ -17,11 +17,11 @@ sidecar_init::c_main!(run_arguments);
 
 /// Runs the program with these arguments, the program's name first; returns the exit code.
 fn run_arguments(arguments: Vec<OsString>) -> u8 {
-    sidecar_init::sys::descriptors::open_missing_standard();
+    sidecar_init::internal::descriptors::open_missing_standard();
     let request = arguments::parse(arguments);
     if !matches!(request, Ok(arguments::Request::Command(_) | arguments::Request::Bundle(_))) {
         // An ordinary program: Ctrl-C ends it, and so does a pipe that nobody reads any more.
-        sidecar_init::sys::signals::end_by_signals();
+        sidecar_init::internal::signals::end_by_signals();
     }
     let printed = |text| output::print(text).err().unwrap_or(0);
     match request {

@@ -2,8 +2,8 @@
 
 use std::io::{ErrorKind, Write};
 
-use sidecar_init::error_text::error_text;
 use sidecar_init::exit::INIT_FAILED;
+use sidecar_init::internal::{error_text, write_in_time};
 
 /// Prints to stdout.
 ///
@@ -23,7 +23,7 @@ pub(crate) fn print(text: &str) -> Result<(), u8> {
 
 /// Says what is wrong, before there is an init that could.
 pub(crate) fn complain(text: &str) {
-    sidecar_init::write_in_time(in_our_name(text).as_bytes());
+    write_in_time(in_our_name(text).as_bytes());
 }
 
 pub(crate) fn in_our_name(text: &str) -> String {

@@ -12,7 +12,7 @@ use sidecar_init::bundle::{
     Account, Environment, OnEvent, Place, ResourceLimit, RestartPolicy, RestartWhen, Service,
     capability, resource,
 };
-use sidecar_init::identity::Resolved;
+use sidecar_init::internal::Resolved;
 use sidecar_init::plan::Plan;
 use sidecar_init::words::Words;
 
@@ -95,7 +95,7 @@ pub(crate) fn service(
 }
 
 fn on_event(on_event: &OnEvent) -> Value {
-    let OnEvent { command, file, events } = on_event;
+    let OnEvent { command, file, events, .. } = on_event;
     let events: Vec<&str> = events.iter().map(|kind| kind.word()).collect();
     json!({"command": words(command), "file": file, "events": events})
 }

@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 
 use sidecar_init::bundle::NO_SOCKET;
 use sidecar_init::control::{DEFAULT_SOCKETS, SOCKET_VARIABLE};
-use sidecar_init::error_text::error_text;
 use sidecar_init::exit::INIT_FAILED;
-use sidecar_init::file::Files;
 use sidecar_init::init::{Init, Options, Socket};
+use sidecar_init::internal::{descriptors, error_text, memory, termination_log};
 use sidecar_init::plan::Plan;
 use sidecar_init::source::Refusal;
-use sidecar_init::sys::descriptors;
-use sidecar_init::termination_log;
 
 use crate::arguments::{BundleRequest, CommandRequest, Common};
 use crate::output::{complain, in_our_name};
@@ -30,13 +27,17 @@ pub(crate) fn bundle(request: BundleRequest) -> u8 {
     descriptors::close_inherited();
     let BundleRequest { common, source, ready_file } = request;
     let mut warnings = Vec::new();
-    match source.plan(&mut Files::default(), &mut warnings) {
+    match source.load(&mut warnings) {
         Ok(plan) => {
             // Reading the file took far more than what is kept of it.
-            sidecar_init::sys::memory::give_back();
+            memory::give_back();
             let socket = socket(plan.bundle.socket.as_deref());
             let source = Some(source);
-            let options = Options { source, socket, ready_file, warnings, ..options(common) };
+            let mut options = options(common);
+            options.source = source;
+            options.socket = socket;
+            options.ready_file = ready_file;
+            options.warnings = warnings;
             start(plan, options, Vec::new())
         }
         Err(refusal) => {
@@ -63,7 +64,7 @@ pub(crate) fn refuse(refusal: &Refusal, termination_log: Option<&Path>) -> u8 {
 fn socket(in_file: Option<&str>) -> Option<Socket> {
     match named_socket(in_file) {
         Some(path) if path == NO_SOCKET => None,
-        Some(path) => Some(Socket { places: vec![absolute(path.into())], is_wanted: true }),
+        Some(path) => Some(Socket::at(absolute(path.into()))),
         None if std::process::id() == 1 => {
             let places = DEFAULT_SOCKETS.map(Into::into).to_vec();
             Some(Socket { places, is_wanted: false })
@@ -79,13 +80,12 @@ pub(crate) fn named_socket(in_file: Option<&str>) -> Option<OsString> {
 }
 
 fn options(common: Common) -> Options {
-    Options {
-        remap: common.remap,
-        termination_log: common.termination_log,
-        quiet: common.quiet,
-        colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-        ..Options::default()
-    }
+    let mut options = Options::default();
+    options.remap = common.remap;
+    options.termination_log = common.termination_log;
+    options.quiet = common.quiet;
+    options.colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    options
 }
 
 /// The init does not stay where it was started.

@@ -1,0 +1,61 @@
+//! Drives a running init from a program that uses tokio: `drive SOCKET SERVICE` restarts the service,
+//! prints what happens meanwhile, and ends the bundle.
+
+use std::error::Error;
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use sidecar_init::client::{Client, Error as ClientError};
+use sidecar_init::control::EventKind;
+use sidecar_init::words::Words;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(socket), Some(service)) = (arguments.next(), arguments.next()) else {
+        return Err("drive SOCKET SERVICE".into());
+    };
+    let client = Client::at(socket);
+
+    // The client blocks, so each call has a thread; a stream has one for as long as it lasts.
+    let (sender, mut events) = mpsc::channel(16);
+    let mut stream = {
+        let client = client.clone();
+        spawn_blocking(move || client.events()).await??
+    };
+    let reader = spawn_blocking(move || -> Result<(), ClientError> {
+        while let Some(event) = stream.next().transpose()? {
+            if sender.blocking_send(event).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+
+    let restart = {
+        let (client, name) = (client.clone(), service.clone());
+        spawn_blocking(move || client.restart([name], Some(Duration::from_secs(30))))
+    };
+    while let Some(event) = events.recv().await {
+        let who = event.service.as_deref().unwrap_or("the bundle");
+        writeln!(stdout(), "{who}: {}", event.kind.word())?;
+        if event.kind == EventKind::Ready && event.service.as_ref() == Some(&service) {
+            break;
+        }
+    }
+    restart.await??;
+
+    let status = {
+        let client = client.clone();
+        spawn_blocking(move || client.status()).await??
+    };
+    for service in status.services {
+        writeln!(stdout(), "{} is {}", service.name, service.state.word())?;
+    }
+    spawn_blocking(move || client.shutdown(7)).await??;
+    while events.recv().await.is_some() {}
+    reader.await??;
+    Ok(())
+}
