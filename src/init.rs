@@ -68,6 +68,8 @@ use own_file::{OwnFile, look_at};
 use reload::Reloads;
 use token::Source;
 
+const MORE_THREADS: &str = "the process has more than one thread, and an init forks; make it and run it \
+                            before any other thread is";
 /// How often one turn polls again at the most: a crowd that never stops reporting does not hold
 /// up what is due.
 const MOST_POLLS: usize = 256;
@@ -125,9 +127,7 @@ impl Init {
     /// epoll or a signalfd; or a socket that a service wants to be held for it.
     pub fn new(plan: Plan, mut options: Options) -> io::Result<Init> {
         if !threads::is_only_one() {
-            let error = "the process has more than one thread, and an init forks; make it before \
-                         any other thread is";
-            return Err(io::Error::other(error));
+            return Err(io::Error::other(MORE_THREADS));
         }
         signals::block_all();
         signals::reset_dispositions();
@@ -191,9 +191,14 @@ impl Init {
         Ok(())
     }
 
-    /// Runs the bundle to its end, and returns the code to exit with. From here on nothing may
-    /// fail: if PID 1 ends, the kernel kills the container (pid_namespaces(7)).
+    /// Runs the bundle to its end, and returns the code to exit with; nothing is run if the process
+    /// has got another thread meanwhile. From here on nothing may fail: if PID 1 ends, the kernel
+    /// kills the container (pid_namespaces(7)).
     pub fn run(mut self) -> u8 {
+        if !threads::is_only_one() {
+            self.say(MORE_THREADS);
+            return INIT_FAILED;
+        }
         self.settle();
         self.open_control();
         // Before anything is started: with too little memory a command may be killed at once.
@@ -596,7 +601,7 @@ impl Init {
             // It may be on a file system that does not answer.
             _ => self
                 .children
-                .fork_helper(role, &[], || probe::try_path(probe))
+                .fork_helper(role, None, || probe::try_path(probe))
                 .map_err(|error| error_text(&error)),
         }
     }

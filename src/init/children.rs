@@ -149,7 +149,7 @@ impl Children {
     pub(super) fn fork_helper(
         &mut self,
         role: Role,
-        keep: &[RawFd],
+        keep: Option<RawFd>,
         work: impl FnOnce() -> u8,
     ) -> io::Result<Pid> {
         let pid = fork::fork(keep, work)?;
@@ -444,7 +444,7 @@ impl Scheduled for Children {
 
 /// Makes a child when no other is left, which is not in the table.
 pub(super) fn fork_last(work: impl FnOnce() -> u8) -> io::Result<Pid> {
-    fork::fork(&[], work)
+    fork::fork(None, work)
 }
 
 /// What became of that child, which exits with an errno; `None`: it still works.

@@ -186,9 +186,9 @@ fn start_reading(
 ) -> io::Result<(Pid, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
-    let keep = [writer.as_raw_fd()];
+    let keep = Some(writer.as_raw_fd());
     let mut writer = File::from(writer);
-    let pid = children.fork_helper(Role::BundleReader, &keep, || {
+    let pid = children.fork_helper(Role::BundleReader, keep, || {
         // It is of no use without the init, however that ends.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         u8::from(writer.write_all(&read_files(source, sockets)).is_err())

@@ -28,7 +28,7 @@ pub fn open_missing_standard() {
 
 /// Puts `/dev/null` in place of 0 and 1, so that whoever has their other ends learns when the
 /// command lets go of them. Without a `/dev/null` they stay.
-pub fn empty_input_and_output() {
+pub(crate) fn empty_input_and_output() {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     if let Ok(null) = rustix::fs::open("/dev/null", flags, Mode::empty()) {
         let _ = rustix::stdio::dup2_stdin(&null);
@@ -36,31 +36,36 @@ pub fn empty_input_and_output() {
     }
 }
 
-/// Closes every descriptor from 3 on: only as the first thing that a program does, before it has
-/// opened any.
+/// Closes every descriptor from 3 on.
 ///
 /// What the init was handed it must not hold: a pipe's reader would wait for it forever
 /// (<https://github.com/openSUSE/catatonit/issues/12>).
-pub fn close_inherited() {
-    // SAFETY: closing descriptors touches no memory. They are inherited ones, which no value owns.
+///
+/// # Safety
+/// No value may own or borrow one of them: call it before the program has opened any.
+pub unsafe fn close_inherited() {
+    // SAFETY: the caller promises that no value loses its descriptor.
     let done = unsafe { libc::syscall(libc::SYS_close_range, FIRST, RawFd::MAX, 0) };
     // ENOSYS before Linux 5.9, EPERM under old seccomp profiles
     // (<https://github.com/containers/podman/issues/10130>).
     if done != 0 {
-        drop(take_inherited());
+        // SAFETY: the same promise.
+        close(unsafe { take_inherited() });
     }
 }
 
-/// Every descriptor from 3 on, for who hands them on: only as the first thing that a program does,
-/// before it has opened any.
-pub fn take_inherited() -> Vec<OwnedFd> {
+/// Every descriptor from 3 on, for who hands them on.
+///
+/// # Safety
+/// As for [`close_inherited`]; and not to be called twice.
+pub unsafe fn take_inherited() -> Vec<OwnedFd> {
     let inherited = open_descriptors().into_iter().filter(|fd| is_open(*fd));
-    // SAFETY: they are open, and inherited: no value owns them.
+    // SAFETY: they are open, and the caller promises that no value owns them.
     inherited.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
 }
 
 /// Closes them, as [`close_inherited`] does.
-pub fn close(descriptors: Vec<OwnedFd>) {
+pub(crate) fn close(descriptors: Vec<OwnedFd>) {
     for fd in descriptors.into_iter().map(IntoRawFd::into_raw_fd) {
         // SAFETY: it was owned, and is nobody's now.
         unsafe {
@@ -72,7 +77,7 @@ pub fn close(descriptors: Vec<OwnedFd>) {
 }
 
 /// Sees to it that no child inherits a descriptor from 3 on. Whoever holds them still does.
-pub fn close_on_exec() {
+pub(crate) fn close_on_exec() {
     // SAFETY: flags of descriptors are nobody's memory.
     let done = unsafe {
         libc::syscall(libc::SYS_close_range, FIRST, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
@@ -94,10 +99,12 @@ fn is_open(fd: RawFd) -> bool {
 
 /// Closes every descriptor from 3 on that isn't in `keep`, in a forked child, without an allocation,
 /// for `keep` in ascending order. Where the kernel can't close a range they stay open until the exec.
-pub(super) fn close_all_but(keep: &[RawFd]) {
+///
+/// # Safety
+/// The child has copies of the values that own what is closed: it must neither use nor drop them.
+pub(super) unsafe fn close_all_but(keep: &[RawFd]) {
     for (first, last) in gaps(keep) {
-        // SAFETY: closing descriptors touches no memory; the child has none of the values that own
-        // them.
+        // SAFETY: closing descriptors touches no memory, and the caller promises the rest.
         unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     }
 }
@@ -117,7 +124,7 @@ static GIVEN_LIMIT: OnceLock<(u64, u64)> = OnceLock::new();
 /// Lets the process have as many open files as it may: a bundle takes three for each service.
 /// Children get the limit that we were given (`spawn`), since programs
 /// that use select(2) fail with a higher one.
-pub fn raise_limit() {
+pub(crate) fn raise_limit() {
     let Some(Rlimit { current, maximum }) = limit() else { return };
     let raised = Rlimit { current: maximum, maximum };
     if current != maximum && setrlimit(Resource::Nofile, raised).is_ok() {

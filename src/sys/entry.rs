@@ -73,10 +73,10 @@ unsafe extern "C" {
 /// The environment as it was handed to the process: every string of it, also one without `=`,
 /// which std passes over. They are where the kernel has put them, so that they need not be copied
 /// for each child.
-pub fn environment() -> Vec<&'static CStr> {
-    // SAFETY: libc sets `environ` before `main`. To change it is unsafe in Rust, and whoever
-    // does so vouches that nobody reads it meanwhile. The init, which has the process for itself,
-    // never does.
+pub(crate) fn environment() -> Vec<&'static CStr> {
+    // SAFETY: libc sets `environ` before `main`. The strings last as long as nobody changes it, and
+    // what is returned is dropped before `Init::run` returns: until then the process has one
+    // thread, and all code outside of `sys` is safe code, which can't change it.
     let mut next = unsafe { environ };
     let mut strings = Vec::new();
     // SAFETY: the array is null or ends with a null pointer, and we stop there.

@@ -28,7 +28,7 @@ pub fn block_all() {
 /// Children inherit dispositions through execve(2), and an inherited `SIG_IGN` on SIGCHLD makes
 /// the kernel reap children by itself, so that their exit codes are lost (wait(2)). For the
 /// init itself nothing changes: a blocked signal is queued whatever its disposition.
-pub fn reset_dispositions() {
+pub(crate) fn reset_dispositions() {
     for signal in Signal::all() {
         // SAFETY: the kernel reads 32 bytes from a live array of that size and writes nothing,
         // since the pointer for the old action is null. KILL and STOP are refused, harmlessly.
@@ -45,7 +45,7 @@ pub fn reset_dispositions() {
 }
 
 /// Unblocks every signal: for a child, just before it executes its program.
-pub fn unblock_all() {
+pub(crate) fn unblock_all() {
     set_mask(0);
 }
 
@@ -177,13 +177,13 @@ impl AsRawFd for Signals {
 
 /// kill(2): sends to a process, with a negative number to a process group, with -1 to every
 /// process that may be signalled except ourselves and PID 1.
-pub fn kill(pid: i32, signal: Signal) -> io::Result<()> {
+pub(crate) fn kill(pid: i32, signal: Signal) -> io::Result<()> {
     // SAFETY: plain numbers.
     done(libc::c_long::from(unsafe { libc::kill(pid, signal.number()) }))
 }
 
 /// pidfd_send_signal(2). rustix has it, but not for real-time signals.
-pub fn pidfd_send(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
+pub(crate) fn pidfd_send(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
     let no_info = ptr::null::<libc::siginfo_t>();
     // SAFETY: plain numbers; without a siginfo the kernel fills in its own.
     done(unsafe {

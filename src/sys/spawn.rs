@@ -196,9 +196,8 @@ pub fn spawn(launch: &Launch) -> Result<Spawned, Failure> {
         parent: std::process::id(),
         report: writer,
     };
-    // SAFETY: the init has one thread, so the child's copy of the memory is whole: no lock in it
-    // is held by a thread that it does not have. It makes system calls, and ends without
-    // returning. It unblocks signals right before the exec; no handler can run then, for all
+    // SAFETY: until its exec the child makes only system calls, and takes no lock that a thread may
+    // hold which it does not have; it ends without returning. It unblocks signals right before the exec; no handler can run then, for all
     // dispositions are the default or SIG_IGN (signals::reset_dispositions).
     match unsafe { libc::fork() } {
         0 => run(&child),

@@ -18,13 +18,19 @@ use crate::output::{complain, in_our_name};
 /// Runs one command.
 pub(crate) fn command(request: CommandRequest) -> u8 {
     // What was handed to us is the command's.
-    let inherited = descriptors::take_inherited();
+    // SAFETY: only the arguments were read until now, and no descriptor was opened.
+    #[allow(unsafe_code)]
+    let inherited = unsafe { descriptors::take_inherited() };
     start(Plan::command(request.command, &request.options), options(request.common), inherited)
 }
 
 /// Runs a bundle.
 pub(crate) fn bundle(request: BundleRequest) -> u8 {
-    descriptors::close_inherited();
+    // SAFETY: as above.
+    #[allow(unsafe_code)]
+    unsafe {
+        descriptors::close_inherited();
+    }
     let BundleRequest { common, source, ready_file } = request;
     let mut warnings = Vec::new();
     match source.load(&mut warnings) {

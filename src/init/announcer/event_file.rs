@@ -86,7 +86,7 @@ impl EventFile {
         }
         let lines = self.waiting.concat();
         let write = || errno_of(append(file, &lines));
-        match children.fork_helper(Role::EventWriter, &[], write) {
+        match children.fork_helper(Role::EventWriter, None, write) {
             Ok(pid) => {
                 self.waiting.clear();
                 self.writer = Some((pid, now + LONGEST_WRITE));

@@ -251,7 +251,7 @@ impl Parent {
             };
             let lookup = match paths.is_empty() {
                 true => None,
-                false => children.fork_helper(Role::PathLookup, &[], look).ok(),
+                false => children.fork_helper(Role::PathLookup, None, look).ok(),
             };
             match lookup {
                 Some(pid) => self.lookup = Some((pid, now + LONGEST_LOOK)),
