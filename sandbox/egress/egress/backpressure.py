@@ -1,7 +1,8 @@
 """Lets the client wait while an HTTP/2 upstream is slower than it.
 
 Over HTTP/1 the socket's buffer makes it wait. What HTTP/2's flow control holds back mitmproxy would
-keep in memory, however much that becomes.
+keep in memory, however much that becomes. And a body that is unpacked or searched here waits
+between its pieces, as a few bytes of it can become many.
 """
 
 import asyncio
