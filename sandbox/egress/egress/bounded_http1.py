@@ -45,22 +45,22 @@ class BoundedBuffer(ReceiveBuffer):
         if not lines:
             # Each of many empty lines is a head without lines.
             if len(self) > MAX_LINE and self._data.find(b"\n", 0, MAX_LINE) < 0:
-                raise LINE
+                raise LINE.again()
             if len(self) > MAX_HEAD:
-                raise HEAD
+                raise HEAD.again()
         elif len(lines[0]) > MAX_LINE:
-            raise LINE
+            raise LINE.again()
         elif len(lines) > MAX_FIELDS + 1:
-            raise FIELDS
+            raise FIELDS.again()
         elif sum(map(len, lines)) > MAX_HEAD:
-            raise HEAD
+            raise HEAD.again()
         return lines
 
     def maybe_extract_next_line(self) -> bytearray | None:
         """The line before a chunk, once it is complete; raises Excess."""
         line = super().maybe_extract_next_line()
         if (len(self) if line is None else len(line)) > MAX_LINE:
-            raise HEAD
+            raise HEAD.again()
         return line
 
 

@@ -25,6 +25,10 @@ class Excess(Exception):
     status: int
     message: str
 
+    def again(self) -> "Excess":
+        """To be raised: one that was raised keeps all that was under way then, each time anew."""
+        return Excess(self.status, self.message)
+
 
 LINE = Excess(414, f"the target is longer than {MAX_LINE} bytes")
 HEAD = Excess(431, f"the head is longer than {MAX_HEAD} bytes")

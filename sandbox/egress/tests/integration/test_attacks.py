@@ -22,6 +22,8 @@ API = "api.example.com"
 MEMORY = 200
 # When the attacker gives up. Where it is not cut off it reads the answers, unless it is to wait.
 MOST = 300 * 1024 * 1024
+# More than any limit of egress's, and less than it reads on for.
+ANSWERED = 512 * 1024
 MOST_READING = 30 * 1024 * 1024
 PLAIN = b"GET http://nowhere.invalid/ HTTP/1.1\r\nHost: nowhere.invalid\r\n"
 INSIDE = b"GET /x HTTP/1.1\r\nHost: api.example.com\r\n"
@@ -170,6 +172,7 @@ class Reader:
 
     def __init__(self, connection: socket.socket) -> None:
         self.beginning = b""
+        self.begun = threading.Event()
         self._connection = connection
         self._thread = threading.Thread(target=self._read)
 
@@ -177,6 +180,7 @@ class Reader:
         try:
             while data := self._connection.recv(65536):
                 self.beginning = (self.beginning + data)[:1000]
+                self.begun.set()
         except OSError:
             return
 
@@ -188,13 +192,21 @@ class Reader:
         self._thread.join()
 
 
-def send(connection: socket.socket, parts: Iterator[bytes], most: int) -> tuple[int, str]:
-    """How much went out, and how it ended."""
+def send(
+    connection: socket.socket,
+    parts: Iterator[bytes],
+    most: int,
+    answered: threading.Event | None = None,
+) -> tuple[int, str]:
+    """How much went out, and how it ended; it goes on for long only once it is answered."""
     sent = 0
     try:
         for part in parts:
             connection.sendall(part)
             sent += len(part)
+            if answered and sent > ANSWERED:
+                # A connection that is closed while more comes takes an unread answer with it.
+                answered.wait(DEADLINE)
             if sent > most:
                 connection.shutdown(socket.SHUT_RDWR)
                 return sent, "all was taken"
@@ -223,7 +235,8 @@ def test_what_has_no_end_is_not_kept(another: Starter, attack: Attack) -> None:
             connection.settimeout(DEADLINE)
             with Reader(connection) as reader:
                 most = MOST if attack.answer else MOST_READING
-                sent, end = send(connection, attack.data(), most)
+                answered = reader.begun if attack.answer else None
+                sent, end = send(connection, attack.data(), most, answered)
             if attack.answer:
                 assert end == "closed"
                 assert reader.beginning.startswith(attack.answer)
@@ -233,6 +246,19 @@ def test_what_has_no_end_is_not_kept(another: Starter, attack: Attack) -> None:
             sent, end = send(connection, attack.data(), MOST)
             assert end != "all was taken"
     rate(egress, attack.name, sent / 1e6, end)
+
+
+@pytest.mark.usefixtures("nothing_leaves")
+def test_nothing_is_kept_of_what_was_refused(another: Starter) -> None:
+    egress = another().start()
+    peaks: list[int] = []
+    for many in (50, 200):
+        for _ in range(many):
+            with connect(egress) as connection:
+                assert status_of(connection, PLAIN + b"X: y\r\n" * 12_000) == 431
+        peaks.append(egress.peak_memory())
+    # Each has sent 70 kB.
+    assert peaks[1] - peaks[0] < 10
 
 
 @pytest.mark.usefixtures("nothing_leaves")
