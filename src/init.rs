@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::{Events, Interest};
 use rustix::process::Pid;
@@ -57,8 +57,9 @@ pub use options::{Options, Socket};
 
 use announcer::parent::{BundleState, Parent};
 use announcer::{Announcer, is_wanted};
+use answer::View;
 use children::{Children, Ended, Leave, Next, Owner, Role, StartFailure, lives, raw};
-use control::{Control, Mode};
+use control::Control;
 use event_loop::EventLoop;
 use finish::LastOutput;
 use health::Health;
@@ -66,6 +67,7 @@ use launch::Launcher;
 use learnt::{CheckRequest, Learnt, Remark, Scheduled, Topic};
 use own_file::{OwnFile, look_at};
 use reload::Reloads;
+use serve::Wishes;
 use token::Source;
 
 const MORE_THREADS: &str = "the process has more than one thread, and an init forks; make it and run it \
@@ -94,8 +96,6 @@ pub struct Init {
     launcher: Launcher,
     reloads: Reloads,
     control: Option<Control>,
-    /// Clients that have something to say, or have room again.
-    busy_clients: Vec<usize>,
     unfinished: Unfinished,
     out_of_memory: OutOfMemory,
     /// Why each service could not be started that could not, the last time.
@@ -111,7 +111,6 @@ struct Unfinished {
     signals: bool,
     output: bool,
     reload: bool,
-    clients: bool,
     /// Nothing is left below the init, which the core has not been told.
     end: bool,
 }
@@ -170,7 +169,6 @@ impl Init {
             launcher,
             reloads: Reloads::default(),
             control: None,
-            busy_clients: Vec::new(),
             unfinished: Unfinished::default(),
             out_of_memory: OutOfMemory::default(),
             refusals: BTreeMap::new(),
@@ -290,9 +288,10 @@ impl Init {
 
     /// Whether there is something to do without waiting for a report.
     fn has_work(&self) -> bool {
-        let Unfinished { reaping, signals, output, reload, clients, end } = self.unfinished;
+        let Unfinished { reaping, signals, output, reload, end } = self.unfinished;
         let is_told = self.health.has_unread() || !self.learnt.facts.is_empty() || end;
-        let is_asked = clients || !self.busy_clients.is_empty() || self.announcer.is_due();
+        let is_asked =
+            self.announcer.is_due() || self.control.as_ref().is_some_and(Control::has_work);
         reaping || signals || output || reload || is_told || is_asked
     }
 
@@ -335,8 +334,16 @@ impl Init {
                 self.settle();
             }
             Source::Notification(id) => self.read_notifications(id),
-            Source::Listener => self.unfinished.clients = true,
-            Source::Client(number) => self.busy_clients.push(number),
+            Source::Listener => {
+                if let Some(control) = &mut self.control {
+                    control.visited();
+                }
+            }
+            Source::Client(number) => {
+                if let Some(control) = &mut self.control {
+                    control.reported(number);
+                }
+            }
         }
     }
 
@@ -465,7 +472,7 @@ impl Init {
                 }
                 Action::Reload => {
                     // It says in the log what came of it.
-                    let _ = self.ask_for_reload(None);
+                    self.ask_for_reload(None, now);
                 }
                 Action::CancelReload => {
                     self.reloads.cancel();
@@ -816,7 +823,9 @@ impl Init {
                 self.announcer.hand_out(line.to_string(), on_event, &mut self.learnt);
             }
             for number in listeners {
-                self.give(number, &line, now);
+                if let Some(control) = &mut self.control {
+                    control.give(number, &line, now);
+                }
             }
         }
         let is_routine_left_out = self.options.quiet || self.plan.is_one_command;
@@ -840,11 +849,6 @@ impl Init {
             }
             _ => None,
         }
-    }
-
-    /// Why the bundle comes down, in words.
-    fn cause(&self, cause: Cause) -> String {
-        announcement::cause_in_words(cause, |id| self.plan.name(id))
     }
 
     /// Runs the commands for events whose turn has come, and has events written.
@@ -874,24 +878,46 @@ impl Init {
         }
         let is_stopping = self.supervisor.shutdown_deadline().is_some();
         let bundle = BundleState {
-            is_ready: !is_stopping && answer::is_healthy(self),
+            is_ready: !is_stopping && answer::is_healthy(&self.view()),
             is_stopping,
             is_over: self.supervisor.outcome().is_some(),
         };
         self.announcer.parent.update(bundle, &mut self.children, now, &mut self.learnt);
     }
 
-    /// Somebody wants the bundle to be read again: a client, who is told what came of it, or a
-    /// signal.
-    ///
-    /// # Errors
-    /// If it can't be read now; the log says it, too.
-    fn ask_for_reload(&mut self, client: Option<usize>) -> Result<(), String> {
-        self.begin_reload(client).inspect_err(|reason| self.not_reloaded(reason))?;
-        if let Some(number) = client {
-            self.stream(number, Mode::Reload);
+    /// What is lent to who answers.
+    fn view(&self) -> View<'_> {
+        View {
+            plan: &self.plan,
+            supervisor: &self.supervisor,
+            children: &self.children,
+            health: &self.health,
+            history: &self.announcer.history,
+            refusals: &self.refusals,
+            started: self.started,
+            is_told: self.learnt.facts.is_empty(),
         }
-        Ok(())
+    }
+
+    /// Serves the clients of the control socket.
+    fn serve(&mut self, now: Instant) {
+        let Some(mut control) = self.control.take() else { return };
+        let Wishes { facts, reloads } =
+            control.serve(self.view(), &self.logs, self.event_loop.registry(), now);
+        self.control = Some(control);
+        self.learnt.facts.extend(facts);
+        for number in reloads {
+            self.ask_for_reload(Some(number), now);
+        }
+    }
+
+    /// Somebody wants the bundle to be read again: a client, who is told what came of it, or a
+    /// signal. If it can't be read now, the log says it, too.
+    fn ask_for_reload(&mut self, client: Option<usize>, now: Instant) {
+        if let Err(reason) = self.begin_reload(client) {
+            self.not_reloaded(&reason);
+            self.answer_reload(client.into_iter().collect(), &Err(reason), now);
+        }
     }
 
     fn begin_reload(&mut self, client: Option<usize>) -> Result<(), String> {
@@ -944,9 +970,8 @@ impl Init {
         };
         for number in asked {
             if let Some(control) = &mut self.control {
-                control.waited(number, now);
+                control.answer_later(number, &answer, now);
             }
-            self.give(number, &answer, now);
         }
     }
 
@@ -1054,11 +1079,6 @@ impl Init {
             let _ = last.do_in_child(remove);
         }
         code
-    }
-
-    /// How long the init has been running.
-    fn uptime(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.started)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Init;
-use super::children::raw;
-use super::health::RELOADING;
+use super::children::{Children, raw};
+use super::health::{Health as HealthOf, RELOADING};
+use super::history::History;
+use crate::bundle::ServiceType;
 use crate::control::{
     Graph, GraphService, Health, Metrics, Problem, Run, ServiceMetrics, ServiceStatus, Status,
     Timeline, TimelineService,
@@ -14,85 +15,111 @@ use crate::control::{
 use crate::exit::ExitStatus;
 use crate::plan::Plan;
 use crate::process_tree as tree;
-use crate::supervisor::{End, ServiceId, State};
+use crate::supervisor::{End, ServiceId, State, Supervisor};
 use crate::words::Words;
 
+/// What the init lends to who answers: it is read, and nothing is done with it.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) supervisor: &'a Supervisor,
+    pub(super) children: &'a Children,
+    pub(super) health: &'a HealthOf,
+    pub(super) history: &'a History,
+    /// Why each service could not be started that could not, the last time.
+    pub(super) refusals: &'a BTreeMap<ServiceId, String>,
+    pub(super) started: Instant,
+    /// Whether the core was told all that was learnt.
+    pub(super) is_told: bool,
+}
+
+impl View<'_> {
+    /// How long the init has been running.
+    fn uptime(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+
+    pub(super) fn is_oneshot(&self, id: ServiceId) -> bool {
+        self.plan.bundle.services[id.0].kind == ServiceType::Oneshot
+    }
+}
+
 /// Where the service is in its life, in a word.
-pub(super) fn state(init: &Init, id: ServiceId) -> &'static str {
-    init.supervisor.state(id).kind().word()
+pub(super) fn state(view: &View, id: ServiceId) -> &'static str {
+    view.supervisor.state(id).kind().word()
 }
 
 /// What is wrong with the service; `None`: it is ready and well.
-fn problem(init: &Init, id: ServiceId) -> Option<String> {
-    if init.supervisor.shutdown_deadline().is_some() {
+fn problem(view: &View, id: ServiceId) -> Option<String> {
+    if view.supervisor.shutdown_deadline().is_some() {
         return Some("the bundle is shutting down".to_owned());
     }
-    let failure = init.health.last_failure(id).map(str::to_owned);
-    let inconclusive = || init.health.inconclusive(id).map(str::to_owned);
-    match init.supervisor.state(id) {
+    let failure = view.health.last_failure(id).map(str::to_owned);
+    let inconclusive = || view.health.inconclusive(id).map(str::to_owned);
+    match view.supervisor.state(id) {
         State::Running { ready: true, .. } => {
-            failure.or_else(|| doing(init, id).filter(|doing| *doing != RELOADING).map(Into::into))
+            failure.or_else(|| doing(view, id).filter(|doing| *doing != RELOADING).map(Into::into))
         }
-        State::Gone(End::Done) if init.is_oneshot(id) => None,
+        State::Gone(End::Done) if view.is_oneshot(id) => None,
         _ => {
             let reason = failure
                 .or_else(inconclusive)
                 .map_or_else(String::new, |reason| format!(": {reason}"));
-            Some(format!("{}{reason}", state(init, id)))
+            Some(format!("{}{reason}", state(view, id)))
         }
     }
 }
 
 /// What the service says that it is doing, sd_notify(3).
-fn doing(init: &Init, id: ServiceId) -> Option<&'static str> {
-    init.health.doing(id)
+fn doing(view: &View, id: ServiceId) -> Option<&'static str> {
+    view.health.doing(id)
 }
 
-pub(super) fn status(init: &Init, now: Instant) -> Status {
-    let usages = usages(init);
+pub(super) fn status(view: &View, now: Instant) -> Status {
+    let usages = usages(view);
     Status {
-        bundle: init.plan.bundle.name.clone(),
+        bundle: view.plan.bundle.name.clone(),
         pid: std::process::id(),
-        uptime: init.uptime(now),
-        shutting_down: init.supervisor.shutdown_deadline().is_some(),
-        services: init.plan.ids().map(|id| service(init, id, now, usages.get(&id))).collect(),
+        uptime: view.uptime(now),
+        shutting_down: view.supervisor.shutdown_deadline().is_some(),
+        services: view.plan.ids().map(|id| service(view, id, now, usages.get(&id))).collect(),
     }
 }
 
-fn service(init: &Init, id: ServiceId, now: Instant, usage: Option<&Usage>) -> ServiceStatus {
+fn service(view: &View, id: ServiceId, now: Instant, usage: Option<&Usage>) -> ServiceStatus {
     // That nobody can tell is not that it is not well.
-    let inconclusive = || init.health.inconclusive(id).map(str::to_owned);
-    let run = init.announcer.history.running(id);
-    let (last_exit_code, last_exit_signal) = match init.announcer.history.last_exit(id) {
+    let inconclusive = || view.health.inconclusive(id).map(str::to_owned);
+    let run = view.history.running(id);
+    let (last_exit_code, last_exit_signal) = match view.history.last_exit(id) {
         Some(ExitStatus::Code(code)) => (Some(code), None),
         Some(ExitStatus::Signal(signal)) => (None, Some(signal)),
         None => (None, None),
     };
     ServiceStatus {
-        name: init.plan.name(id),
-        state: init.supervisor.state(id).kind(),
-        pid: init.children.main(id).map(|pid| raw(pid).unsigned_abs()),
+        name: view.plan.name(id),
+        state: view.supervisor.state(id).kind(),
+        pid: view.children.main(id).map(|pid| raw(pid).unsigned_abs()),
         uptime: run.map(|run| now.saturating_duration_since(run.started)),
-        restarts: init.supervisor.restarts(id),
+        restarts: view.supervisor.restarts(id),
         last_exit_code,
         last_exit_signal,
         memory_bytes: usage.map(|usage| usage.memory),
         cpu_seconds: usage.map(|usage| usage.processor),
-        problem: problem(init, id).or_else(inconclusive),
-        doing: doing(init, id).map(str::to_owned),
-        says: init.health.status(id).map(str::to_owned),
+        problem: problem(view, id).or_else(inconclusive),
+        doing: doing(view, id).map(str::to_owned),
+        says: view.health.status(id).map(str::to_owned),
     }
 }
 
 /// Whether every service is ready and well.
-pub(super) fn is_healthy(init: &Init) -> bool {
-    init.plan.ids().all(|id| problem(init, id).is_none())
+pub(super) fn is_healthy(view: &View) -> bool {
+    view.plan.ids().all(|id| problem(view, id).is_none())
 }
 
-pub(super) fn health(init: &Init) -> Health {
+pub(super) fn health(view: &View) -> Health {
     let problem_of =
-        |id| Some(Problem { service: init.plan.name(id), problem: problem(init, id)? });
-    let problems: Vec<Problem> = init.plan.ids().filter_map(problem_of).collect();
+        |id| Some(Problem { service: view.plan.name(id), problem: problem(view, id)? });
+    let problems: Vec<Problem> = view.plan.ids().filter_map(problem_of).collect();
     Health { healthy: problems.is_empty(), problems }
 }
 
@@ -112,42 +139,42 @@ pub(super) fn graph(plan: &Plan) -> Graph {
     Graph { in_file_order: plan.policy.in_file_order, services }
 }
 
-pub(super) fn timeline(init: &Init, now: Instant) -> Timeline {
-    let since = |at: Instant| at.saturating_duration_since(init.started);
+pub(super) fn timeline(view: &View, now: Instant) -> Timeline {
+    let since = |at: Instant| at.saturating_duration_since(view.started);
     let service = |id| {
-        let past = init.announcer.history.past(id);
+        let past = view.history.past(id);
         let runs = past.into_iter().flat_map(|past| &past.runs).map(|run| Run {
             started: since(run.started),
             ready: run.ready.map(since),
             asked: run.asked.map(since),
             ended: run.ended.map(|(at, _)| since(at)),
         });
-        TimelineService { name: init.plan.name(id), runs: runs.collect() }
+        TimelineService { name: view.plan.name(id), runs: runs.collect() }
     };
-    Timeline { uptime: init.uptime(now), services: init.plan.ids().map(service).collect() }
+    Timeline { uptime: view.uptime(now), services: view.plan.ids().map(service).collect() }
 }
 
-pub(super) fn metrics(init: &Init, now: Instant) -> Metrics {
-    let usages = usages(init);
+pub(super) fn metrics(view: &View, now: Instant) -> Metrics {
+    let usages = usages(view);
     let service = |id| ServiceMetrics {
-        name: init.plan.name(id),
-        up: init.children.main(id).is_some(),
-        healthy: problem(init, id).is_none(),
-        restarts: init.supervisor.restarts(id),
+        name: view.plan.name(id),
+        up: view.children.main(id).is_some(),
+        healthy: problem(view, id).is_none(),
+        restarts: view.supervisor.restarts(id),
         memory_bytes: usages.get(&id).map(|usage| usage.memory),
         cpu_seconds: usages.get(&id).map(|usage| usage.processor),
     };
-    Metrics { uptime: init.uptime(now), services: init.plan.ids().map(service).collect() }
+    Metrics { uptime: view.uptime(now), services: view.plan.ids().map(service).collect() }
 }
 
 /// What the services hold and have used; nothing where `/proc` is another namespace's, whose
 /// numbers mean other processes.
-fn usages(init: &Init) -> BTreeMap<ServiceId, Usage> {
+fn usages(view: &View) -> BTreeMap<ServiceId, Usage> {
     if !tree::is_own_proc() {
         return BTreeMap::new();
     }
-    let usage_of = |id| usage(raw(init.children.main(id)?));
-    init.plan.ids().filter_map(|id| Some((id, usage_of(id)?))).collect()
+    let usage_of = |id| usage(raw(view.children.main(id)?));
+    view.plan.ids().filter_map(|id| Some((id, usage_of(id)?))).collect()
 }
 
 /// What a process holds and has used.

@@ -74,6 +74,10 @@ pub(super) struct Control {
     file: Option<OwnFile>,
     clients: BTreeMap<usize, Client>,
     next: usize,
+    /// Clients that have something to say, or have room again.
+    busy: Vec<usize>,
+    /// Whether somebody may be at the door.
+    has_visitors: bool,
     /// Since when there has been no room for those who may be at the door.
     crowded_since: Option<Instant>,
 }
@@ -85,7 +89,42 @@ impl Control {
         listener.set_nonblocking(true)?;
         registry.register(&listener, Source::Listener.token(), Interest::READABLE);
         let file = Some(file);
-        Ok(Control { listener, file, clients: BTreeMap::new(), next: 0, crowded_since: None })
+        Ok(Control {
+            listener,
+            file,
+            clients: BTreeMap::new(),
+            next: 0,
+            busy: Vec::new(),
+            has_visitors: false,
+            crowded_since: None,
+        })
+    }
+
+    /// The poll has said that somebody is at the door.
+    pub(super) fn visited(&mut self) {
+        self.has_visitors = true;
+    }
+
+    /// The poll has said that this client has said something, or has room.
+    pub(super) fn reported(&mut self, number: usize) {
+        self.busy.push(number);
+    }
+
+    /// Whether there is something to do without waiting for a report.
+    pub(super) fn has_work(&self) -> bool {
+        self.has_visitors || !self.busy.is_empty()
+    }
+
+    /// Lets in who may be at the door.
+    pub(super) fn let_in(&mut self, now: Instant, registry: &Registry) {
+        if std::mem::take(&mut self.has_visitors) || self.has_room_again(now) {
+            self.has_visitors = self.accept(now, registry);
+        }
+    }
+
+    /// The clients of which something was reported.
+    pub(super) fn take_busy(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.busy)
     }
 
     /// What is to be taken away at the end, which is for the caller to do.
@@ -274,7 +313,7 @@ impl Control {
 
     /// Gives the client this, now or when it has room. One that does not take its stream is sent
     /// away.
-    pub(super) fn give(&mut self, number: usize, bytes: &[u8], now: Instant) {
+    pub(super) fn give_bytes(&mut self, number: usize, bytes: &[u8], now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         client.was_answered = true;
         if !client.has_left {
@@ -302,13 +341,14 @@ impl Control {
         }
     }
 
-    /// Sends those away that have used up their time, but for the busy ones.
-    pub(super) fn expire(&mut self, now: Instant, busy: &[usize]) {
+    /// Sends those away that have used up their time, but not those who have said something that is
+    /// still to be heard.
+    pub(super) fn expire(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
         self.clients.retain(|number, client| {
-            client.deadline.is_none_or(|deadline| deadline > now) || busy.contains(number)
+            client.deadline.is_none_or(|deadline| deadline > now) || self.busy.contains(number)
         });
     }
 }

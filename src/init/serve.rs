@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use strict_toml::listed;
 
-use super::control::Mode;
+use super::answer::{self, View};
+use super::control::{Control, Mode};
 use super::waiting::{Waiting, Wish};
-use super::{Init, answer};
 use crate::control::{self, Change, Field, LogText, Request, SendSignal, Shutdown, Wait, no, yes};
 use crate::error_text::error_text;
+use crate::log::Logs;
+use crate::poll::Registry;
 use crate::signal::Signal;
 use crate::supervisor::{Event, ServiceId, State, Target};
 
@@ -21,44 +23,60 @@ const BATCH: usize = 16;
 /// services takes milliseconds, and 64 clients may want a batch of them.
 const SHARE: Duration = Duration::from_millis(10);
 
-impl Init {
+/// What comes of serving that others have to do.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    /// What the core is to be told.
+    pub(super) facts: Vec<Event>,
+    /// The clients who want the bundle to be read again.
+    pub(super) reloads: Vec<usize>,
+}
+
+impl Control {
     /// Serves the clients of which the poll has reported something, and those who wait.
-    pub(super) fn serve(&mut self, now: Instant) {
-        let Some(control) = &mut self.control else { return };
-        if std::mem::take(&mut self.unfinished.clients) || control.has_room_again(now) {
-            self.unfinished.clients = control.accept(now, self.event_loop.registry());
-        }
+    pub(super) fn serve(
+        &mut self,
+        view: View,
+        logs: &Logs,
+        registry: &Registry,
+        now: Instant,
+    ) -> Wishes {
+        let mut wishes = Wishes::default();
+        self.let_in(now, registry);
         let until = Instant::now() + SHARE;
-        for number in std::mem::take(&mut self.busy_clients) {
-            if let Some(control) = &mut self.control {
-                control.went_on(number, now);
-            }
-            self.answer_requests(number, now, until);
+        for number in self.take_busy() {
+            self.went_on(number, now);
+            self.answer_requests(number, view, logs, (now, until), &mut wishes);
         }
-        self.serve_those_who_wait(now);
-        // Last, and not those who have said something that is still to be heard.
-        if let Some(control) = &mut self.control {
-            control.expire(now, &self.busy_clients);
-        }
+        let is_told = view.is_told && wishes.facts.is_empty();
+        self.serve_those_who_wait(View { is_told, ..view }, logs, now);
+        self.expire(now);
+        wishes
     }
 
-    fn answer_requests(&mut self, number: usize, now: Instant, until: Instant) {
+    fn answer_requests(
+        &mut self,
+        number: usize,
+        view: View,
+        logs: &Logs,
+        (now, until): (Instant, Instant),
+        wishes: &mut Wishes,
+    ) {
         for _ in 0..BATCH {
             if Instant::now() >= until {
                 break;
             }
-            let request = self.control.as_mut().and_then(|control| control.request(number, now));
-            let Some(request) = request else { return };
+            let Some(request) = self.request(number, now) else { return };
             let answer = request
                 .and_then(|line| control::parse(&line))
-                .and_then(|request| self.carry_out(number, request, now));
+                .and_then(|request| self.carry_out(number, request, view, logs, now, wishes));
             match answer {
                 Ok(Some(answer)) => self.give(number, &answer, now),
                 Ok(None) => {}
                 Err(error) => self.give(number, &no(&error.into()), now),
             }
         }
-        self.busy_clients.push(number);
+        self.reported(number);
     }
 
     /// The answer; `None` if it comes later, or is a stream.
@@ -66,29 +84,41 @@ impl Init {
         &mut self,
         number: usize,
         request: Request,
+        view: View,
+        logs: &Logs,
         now: Instant,
+        wishes: &mut Wishes,
     ) -> Result<Option<Value>, String> {
         Ok(match request {
-            Request::Status => Some(yes(&answer::status(self, now))),
-            Request::Health => Some(yes(&answer::health(self))),
-            Request::Graph => Some(yes(&answer::graph(&self.plan))),
-            Request::Timeline => Some(yes(&answer::timeline(self, now))),
-            Request::Metrics => Some(yes(&answer::metrics(self, now))),
-            Request::Start(change) => return self.change(number, change, Wish::Start, now),
-            Request::Stop(change) => return self.change(number, change, Wish::Stop, now),
-            Request::Restart(change) => return self.change(number, change, Wish::Restart, now),
+            Request::Status => Some(yes(&answer::status(&view, now))),
+            Request::Health => Some(yes(&answer::health(&view))),
+            Request::Graph => Some(yes(&answer::graph(view.plan))),
+            Request::Timeline => Some(yes(&answer::timeline(&view, now))),
+            Request::Metrics => Some(yes(&answer::metrics(&view, now))),
+            Request::Start(change) => {
+                self.change(number, change, Wish::Start, view, now, wishes)?;
+                None
+            }
+            Request::Stop(change) => {
+                self.change(number, change, Wish::Stop, view, now, wishes)?;
+                None
+            }
+            Request::Restart(change) => {
+                self.change(number, change, Wish::Restart, view, now, wishes)?;
+                None
+            }
             Request::Signal(SendSignal { services, signal }) => {
-                self.signal_all(&self.ids(&services.0)?, signal)?;
+                view.signal_all(&view.ids(&services.0)?, signal)?;
                 Some(yes(&()))
             }
             Request::Wait(Wait { service, goal, timeout }) => {
                 let until = timeout.map(|timeout| now + timeout.0);
-                self.wait_for(number, Waiting::for_goal(goal, self.ids(&[service])?, until));
+                self.wait(number, Waiting::for_goal(goal, view.ids(&[service])?, until));
                 None
             }
-            Request::Logs(logs) => {
-                let id = self.id(logs.service)?;
-                self.give_logs(number, id, logs.follow, now)?
+            Request::Logs(wanted) => {
+                let id = view.id(wanted.service)?;
+                self.give_logs(number, id, wanted.follow, view, logs, now)?
             }
             Request::Events => {
                 self.stream(number, Mode::Events);
@@ -96,12 +126,13 @@ impl Init {
                 None
             }
             Request::Reload => {
-                self.ask_for_reload(Some(number))?;
+                self.stream(number, Mode::Reload);
+                wishes.reloads.push(number);
                 None
             }
             Request::Shutdown(Shutdown { code }) => {
-                self.learnt.facts.push(Event::Shutdown(code));
-                self.wait_for(number, Waiting::for_shutdown(code));
+                wishes.facts.push(Event::Shutdown(code));
+                self.wait(number, Waiting::for_shutdown(code));
                 None
             }
         })
@@ -114,20 +145,88 @@ impl Init {
         number: usize,
         change: Change,
         wish: Wish,
+        view: View,
         now: Instant,
-    ) -> Result<Option<Value>, String> {
-        let ids = self.ids(&change.services.0)?;
-        if ids.iter().any(|id| self.plan.foreground == Some(*id)) {
+        wishes: &mut Wishes,
+    ) -> Result<(), String> {
+        let ids = view.ids(&change.services.0)?;
+        if ids.iter().any(|id| view.plan.foreground == Some(*id)) {
             return Err("the main command ends the bundle with its end; it is not started, \
                         stopped or restarted by itself"
                 .to_owned());
         }
-        self.learnt.facts.extend(ids.iter().map(|id| wish.event(*id)));
-        let waiting = self.waiting_for(wish, &ids, change.wait.map(|wait| wait.0), now);
-        self.wait_for(number, waiting);
+        wishes.facts.extend(ids.iter().map(|id| wish.event(*id)));
+        let waiting = view.waiting_for(wish, &ids, change.wait.map(|wait| wait.0), now);
+        self.wait(number, waiting);
+        Ok(())
+    }
+
+    fn stream(&mut self, number: usize, mode: Mode) {
+        if let Some(client) = self.client(number) {
+            client.mode = mode;
+            client.take_time();
+        }
+    }
+
+    fn give_logs(
+        &mut self,
+        number: usize,
+        id: ServiceId,
+        follow: bool,
+        view: View,
+        logs: &Logs,
+        now: Instant,
+    ) -> Result<Option<Value>, String> {
+        if view.plan.bundle.services[id.0].log == crate::bundle::LogMode::Inherit {
+            let name = view.plan.name(id);
+            return Err(format!("service \"{name}\" writes for itself (log = \"inherit\")"));
+        }
+        let (bytes, next) = logs.since(id, 0);
+        let answer = yes(&LogText { text: String::from_utf8_lossy(&bytes).into_owned() });
+        if !follow {
+            return Ok(Some(answer));
+        }
+        self.stream(number, Mode::Logs(id, next));
+        self.give(number, &answer, now);
         Ok(None)
     }
 
+    /// Gives it this as one line.
+    pub(super) fn give(&mut self, number: usize, answer: &Value, now: Instant) {
+        self.give_bytes(number, format!("{answer}\n").as_bytes(), now);
+    }
+
+    fn serve_those_who_wait(&mut self, view: View, logs: &Logs, now: Instant) {
+        for number in self.listeners() {
+            let Some(client) = self.client(number) else { continue };
+            match (client.mode, client.waiting.clone()) {
+                (Mode::Logs(id, from), _) => {
+                    let (bytes, next) = logs.since(id, from);
+                    if next > from {
+                        client.mode = Mode::Logs(id, next);
+                        let text = String::from_utf8_lossy(&bytes).into_owned();
+                        self.give(number, &LogText { text }.encode(), now);
+                    }
+                }
+                (_, Some(waiting)) => match view.came_of(&waiting, now) {
+                    Some(answer) => self.answer_later(number, &answer, now),
+                    None => self.look_again(number, view.next_up(&waiting, now)),
+                },
+                (Mode::Asking | Mode::Events | Mode::Reload, None) => {}
+            }
+        }
+    }
+
+    /// Gives its answer to one who has waited.
+    pub(super) fn answer_later(&mut self, number: usize, answer: &Value, now: Instant) {
+        self.waited(number, now);
+        self.give(number, answer, now);
+        // It may have asked for more while it waited.
+        self.reported(number);
+    }
+}
+
+impl View<'_> {
     /// Signals all of them, or none if one does not run.
     fn signal_all(&self, ids: &[ServiceId], signal: Signal) -> Result<(), String> {
         let runs = |id: ServiceId| match self.supervisor.state(id) {
@@ -185,89 +284,5 @@ impl Init {
                 Err(format!("there are several: {}; name one of them", names.join(", ")))
             }
         }
-    }
-
-    fn wait_for(&mut self, number: usize, waiting: Waiting) {
-        if let Some(control) = &mut self.control {
-            control.wait(number, waiting);
-        }
-    }
-
-    pub(super) fn stream(&mut self, number: usize, mode: Mode) {
-        if let Some(client) = self.control.as_mut().and_then(|control| control.client(number)) {
-            client.mode = mode;
-            client.take_time();
-        }
-    }
-
-    fn give_logs(
-        &mut self,
-        number: usize,
-        id: ServiceId,
-        follow: bool,
-        now: Instant,
-    ) -> Result<Option<Value>, String> {
-        if self.plan.bundle.services[id.0].log == crate::bundle::LogMode::Inherit {
-            let name = self.plan.name(id);
-            return Err(format!("service \"{name}\" writes for itself (log = \"inherit\")"));
-        }
-        let (bytes, next) = self.logs.since(id, 0);
-        let answer = yes(&LogText { text: String::from_utf8_lossy(&bytes).into_owned() });
-        if !follow {
-            return Ok(Some(answer));
-        }
-        self.stream(number, Mode::Logs(id, next));
-        self.give(number, &answer, now);
-        Ok(None)
-    }
-
-    pub(super) fn give(&mut self, number: usize, answer: &Value, now: Instant) {
-        if let Some(control) = &mut self.control {
-            control.give(number, format!("{answer}\n").as_bytes(), now);
-        }
-    }
-
-    fn serve_those_who_wait(&mut self, now: Instant) {
-        let listeners = self.control.as_ref().map_or_else(Vec::new, |control| control.listeners());
-        for number in listeners {
-            let Some(client) = self.control.as_mut().and_then(|control| control.client(number))
-            else {
-                continue;
-            };
-            match (client.mode, client.waiting.clone()) {
-                (Mode::Logs(id, from), _) => {
-                    let (bytes, next) = self.logs.since(id, from);
-                    if next > from {
-                        client.mode = Mode::Logs(id, next);
-                        let text = String::from_utf8_lossy(&bytes).into_owned();
-                        self.give(number, &LogText { text }.encode(), now);
-                    }
-                }
-                (_, Some(waiting)) => {
-                    self.look_after(number, &waiting, now);
-                }
-                (Mode::Asking | Mode::Events | Mode::Reload, None) => {}
-            }
-        }
-    }
-
-    /// Answers one who waits, if there is an answer by now.
-    fn look_after(&mut self, number: usize, waiting: &Waiting, now: Instant) {
-        let answer = self.came_of(waiting, now);
-        let next_up = self.next_up(waiting, now);
-        let Some(control) = &mut self.control else { return };
-        match answer {
-            Some(answer) => {
-                control.waited(number, now);
-                self.give(number, &answer, now);
-                // It may have asked for more while it waited.
-                self.busy_clients.push(number);
-            }
-            None => control.look_again(number, next_up),
-        }
-    }
-
-    pub(super) fn is_oneshot(&self, id: ServiceId) -> bool {
-        self.plan.bundle.services[id.0].kind == crate::bundle::ServiceType::Oneshot
     }
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use strict_toml::listed;
 
-use super::{Init, answer};
+use super::answer::{self, View};
+use crate::announcement::cause_in_words;
 use crate::control::{Goal, Refusal, no, yes};
 use crate::supervisor::{Cause, End, Event, ServiceId, State};
 
@@ -70,7 +71,7 @@ impl Waiting {
     }
 }
 
-impl Init {
+impl View<'_> {
     /// For whoever wants this to become of the services, and waits for it for so long; `None`: not
     /// at all.
     pub(super) fn waiting_for(
@@ -92,7 +93,7 @@ impl Init {
     /// The answer to one who waits, once there is one.
     pub(super) fn came_of(&self, waiting: &Waiting, now: Instant) -> Option<Value> {
         // What was asked for is told to the core first.
-        if !self.learnt.facts.is_empty() {
+        if !self.is_told {
             return None;
         }
         let refuse = |error: &str| Some(no(&error.to_owned().into()));
@@ -178,7 +179,10 @@ impl Init {
     /// What has come of the last start of it that failed.
     fn failed_start(&self, id: ServiceId) -> String {
         let (_, cause) = self.supervisor.failed_starts(id);
-        let mut text = cause.map_or_else(|| self.where_they_are(&[id]), |cause| self.cause(cause));
+        let mut text = cause.map_or_else(
+            || self.where_they_are(&[id]),
+            |cause| cause_in_words(cause, |id| self.plan.name(id)),
+        );
         let refusal = self.refusals.get(&id);
         if let (Some(Cause::SpawnFailed(..)), Some(reason)) = (cause, refusal) {
             text.push_str(&format!(": {reason}"));

@@ -38,7 +38,7 @@ fn a_newcomer_waits_at_the_door_until_somebody_has_had_a_turn() {
     assert_eq!(house.control.deadline(), Some(now + TURN));
 
     // One has been answered: it has had its turn before its time.
-    house.control.give(7, b"x\n", now);
+    house.control.give_bytes(7, b"x\n", now);
     assert!(house.control.has_room_again(now));
     let inside = house.open(now);
     assert!(!inside.contains(&7) && inside.contains(&MOST_CLIENTS), "{inside:?}");
