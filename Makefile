@@ -55,13 +55,15 @@ fuzz: ## the long form of the tests: fuzz each parser, SECONDS=30 each; needs ca
 
 lint: ## formatting, clippy and documentation, as CI wants them
 	cargo fmt --all --check
+	cargo fmt --manifest-path bench/Cargo.toml --check
 	rustfmt --check fuzz/targets/*.rs
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --manifest-path bench/Cargo.toml --target-dir target --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --lib
 
 bench: build ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
 	cargo build --release -q -p git-gate
-	cargo run --release -q -p bench -- $(BENCH)
+	cargo run --release -q --manifest-path bench/Cargo.toml --target-dir target -- $(BENCH)
 
 image: ## the sidecars' image; LOCAL_BASES=1 makes its bases first, where no registry answers
 	arguments="$(if $(LOCAL_BASES),$$(sandbox/image/local_bases.sh))" && \

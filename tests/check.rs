@@ -9,8 +9,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use harness::{Position, bundle, init, run, until};
+use harness::{Position, bundle, init, run};
 use rustix::pipe::PipeFlags;
+use test_support::until;
 
 fn service(name: &str, script: &str, more: &str) -> String {
     format!("[[service]]\nname = \"{name}\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n{more}\n")

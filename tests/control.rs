@@ -14,6 +14,7 @@ use harness::{Position, positions, start_bundle};
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
 use serde_json::{Value, json};
+use test_support::{HANG, until};
 
 #[test]
 fn services_are_shown_stopped_started_and_restarted() {
@@ -103,7 +104,7 @@ fn wait_says_what_is_missing_when_its_time_is_over() {
     let bundle = Controlled::new(Position::Child, &text);
     let reason = "not in time: web is starting\n";
     bundle.says("wait web --ready --timeout 10ms").code(1).stderr(contains(reason));
-    harness::until("it was looked for", || {
+    until("it was looked for", || {
         let health = bundle.command("health").output().unwrap();
         assert_eq!(health.status.code(), Some(1));
         let said = String::from_utf8(health.stdout).unwrap();
@@ -180,7 +181,7 @@ fn what_is_wrong_is_said_and_changes_nothing() {
 
 #[test]
 fn nobody_else_is_let_in() {
-    if !harness::notices::is_root() {
+    if !test_support::notices::is_root() {
         return;
     }
     let bundle = Controlled::new(Position::Child, &service("web", ""));
@@ -218,7 +219,7 @@ fn the_socket_replaces_a_stale_one_and_goes_at_the_end() {
         .unwrap();
     let text = format!("[bundle]\nsocket = \"{}\"\n{}", socket.display(), service("web", ""));
     let running = start_bundle(Position::Child, &text);
-    harness::until("it answers", || {
+    until("it answers", || {
         client(&socket, "status").output().ok().filter(|output| output.status.success())
     });
     running.signal("TERM");
@@ -272,7 +273,7 @@ fn a_reload_starts_stops_and_restarts_what_has_changed() {
             bundle.says(&format!("wait {name} --ready")).success();
         }
         // The changed one may just be between its two runs.
-        harness::until("the old one is gone", || {
+        until("the old one is gone", || {
             (bundle.service("changed")["pid"] != before[1]).then_some(())
         });
         let after = ["same", "changed"].map(|name| bundle.service(name)["pid"].clone());
@@ -435,7 +436,7 @@ fn one_that_waits_and_has_left_is_forgotten() {
         let links = links.filter_map(|link| std::fs::read_link(link.unwrap().path()).ok());
         links.filter(|link| link.to_string_lossy().starts_with("socket:")).count() - 1
     };
-    harness::until("whoever looked for the socket is forgotten", || (clients() == 0).then_some(()));
+    until("whoever looked for the socket is forgotten", || (clients() == 0).then_some(()));
     // Stopped, the init meets the request and the end of the connection at once.
     harness::kill(init, "STOP");
     let mut client = UnixStream::connect(bundle.socket()).unwrap();
@@ -449,7 +450,7 @@ fn one_that_waits_and_has_left_is_forgotten() {
     harness::kill(init, "CONT");
     bundle.ask(&json!({"command": "status"}));
     drop(client);
-    harness::until("both are forgotten", || (clients() == 0).then_some(()));
+    until("both are forgotten", || (clients() == 0).then_some(()));
     bundle.says("shutdown").success();
     bundle.ends_with(0);
 }
@@ -459,7 +460,7 @@ fn one_that_has_waited_may_not_stay_for_ever() {
     let bundle =
         Controlled::new(Position::Child, &service("web", "ready = { file = \"/nosuch\" }"));
     let mut client = BufReader::new(UnixStream::connect(bundle.socket()).unwrap());
-    client.get_ref().set_read_timeout(Some(harness::HANG)).unwrap();
+    client.get_ref().set_read_timeout(Some(HANG)).unwrap();
     let wait =
         json!({"command": "wait", "service": "web", "for": "ready", "timeout_seconds": 0.01});
     writeln!(client.get_mut(), "{wait}").unwrap();

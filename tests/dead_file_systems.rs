@@ -8,6 +8,7 @@ use std::process::Command;
 
 use harness::dead_file_system::DeadFileSystem;
 use harness::{Ended, Position, Running, bundle_command, positions, start, start_bundle};
+use test_support::until;
 
 /// A bundle that runs until it is ended, with these keys of its own and of its service.
 fn bundle(position: Position, keys: &str, service: &str) -> (Running, tempfile::TempDir) {
@@ -124,7 +125,7 @@ fn a_ready_file_whose_file_system_has_stopped_answering_holds_up_nobody() {
     let ready_file = place.path().join("ready");
     let mut running = start(command.arg("--ready-file").arg(&ready_file));
     running.wait_for("[web] web");
-    harness::until("it is ready", || ready_file.exists().then_some(()));
+    until("it is ready", || ready_file.exists().then_some(()));
     let Some(_dead) = DeadFileSystem::mount_over(place.path()) else { return };
     goes_on((running, directory));
 }

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod harness;
-
 use std::path::Path;
 use std::process::Command;
 
-use harness::has;
+use test_support::programs::has;
 
 #[test]
 fn on_aarch64_all_signals_are_blocked_and_all_else_is_as_the_kernel_left_it() {

@@ -17,9 +17,10 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::{Position, has, positions};
+use harness::{Position, positions};
 use life::Kind;
 use life::traced::{self, Lived, Trace};
+use test_support::programs::has;
 
 /// Set by `make faults`: takes all with this text in their names, instead of a sample.
 const ONLY: &str = "FAULTS";

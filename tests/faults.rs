@@ -10,8 +10,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 
-use harness::notices::is_root;
-use harness::{Position, bundle, has, positions, run, start, start_script, until};
+use harness::{Position, bundle, positions, run, start, start_script};
+use test_support::notices::is_root;
+use test_support::programs::has;
+use test_support::{HANG, until};
 
 /// The init behind a shell that first does `setup`.
 fn behind(setup: &str, arguments: &[&str]) -> Command {
@@ -317,7 +319,7 @@ fn a_client_that_cannot_be_let_in_at_once_is_let_in_later() {
         running.wait_for("[a] up");
         for _ in 0..2 {
             let mut stream = BufReader::new(UnixStream::connect(&socket).unwrap());
-            stream.get_ref().set_read_timeout(Some(harness::HANG)).unwrap();
+            stream.get_ref().set_read_timeout(Some(HANG)).unwrap();
             writeln!(stream.get_mut(), "{{\"command\": \"health\"}}").unwrap();
             let mut answer = String::new();
             stream.read_line(&mut answer).unwrap();

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use harness::{Position, Running, positions, start_bundle, until};
+use harness::{Position, Running, positions, start_bundle};
 use serde_json::{Value, json};
+use test_support::{HANG, until};
 
 const CONNECTIONS: usize = 1000;
 const THREADS: usize = 4;
@@ -208,7 +209,7 @@ impl Attacked {
     /// A polite client's question and its answer.
     fn ask(&self, request: &Value) -> Value {
         let mut stream = BufReader::new(UnixStream::connect(self.socket()).unwrap());
-        stream.get_ref().set_read_timeout(Some(harness::HANG)).unwrap();
+        stream.get_ref().set_read_timeout(Some(HANG)).unwrap();
         writeln!(stream.get_mut(), "{request}").unwrap();
         let mut answer = String::new();
         stream.read_line(&mut answer).unwrap();

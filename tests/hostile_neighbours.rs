@@ -14,9 +14,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::notices::is_root;
-use harness::{PYTHON, Position, has, positions, start_bundle, until, with_witness};
+use harness::{PYTHON, Position, positions, start_bundle, with_witness};
 use serde_json::{Value, json};
+use test_support::notices::is_root;
+use test_support::programs::has;
+use test_support::{HANG, until};
 
 /// Nobody on the machine has these users. Each test has two of them, since tests run side by side and
 /// the limit of processes counts all of a user's: one of the attacker and its mate, and the next.
@@ -82,7 +84,7 @@ fn bundle(attack: &str, mate: Mate, user: u32, folder: &Path) -> String {
 
 fn ask(socket: &Path, request: &Value) -> Value {
     let mut stream = BufReader::new(UnixStream::connect(socket).unwrap());
-    stream.get_ref().set_read_timeout(Some(harness::HANG)).unwrap();
+    stream.get_ref().set_read_timeout(Some(HANG)).unwrap();
     writeln!(stream.get_mut(), "{request}").unwrap();
     let mut answer = String::new();
     stream.read_line(&mut answer).expect("the init answers");

@@ -7,8 +7,9 @@ mod harness;
 use std::path::Path;
 use std::process::Command;
 
-use harness::notices::or_skip;
 use harness::{Position, bundle, positions, start, start_bundle};
+use test_support::notices::or_skip;
+use test_support::until;
 
 /// Leaves a process behind, and says at its next run whether that is gone.
 fn leaver(leave: &str, place: &Path) -> String {
@@ -114,7 +115,7 @@ fn a_service_that_a_reload_brings_back_meets_nothing_of_its_own() {
     let mut running = start_bundle(Position::Child, &both("one"));
     running.wait_for("[one] one");
     running.rewrite(&rest("two"));
-    harness::until("it has left something", || place.exists().then_some(()));
+    until("it has left something", || place.exists().then_some(()));
     running.signal("HUP");
     running.wait_for("[two] two");
     running.rewrite(&both("two"));

@@ -10,8 +10,10 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use harness::{
-    Position, Running, bundle, bundle_command, kill, positions, run, start, start_bundle, until,
+    Position, Running, bundle, bundle_command, kill, positions, run, start, start_bundle,
 };
+use test_support::programs::has;
+use test_support::until;
 
 fn service(name: &str, script: &str, more: &str) -> String {
     let script = harness::with_witness(script);
@@ -129,7 +131,7 @@ fn readiness_by_a_line_a_newline_and_a_datagram() {
         ("echo >&7", "notify = \"fd:7\""),
         (notify, "notify = \"systemd\""),
     ] {
-        if say == notify && !harness::has("python3") {
+        if say == notify && !has("python3") {
             continue;
         }
         let script = format!("echo first; read x < {fifo}; {say}; exec WITNESS up TERM=!0");

@@ -10,7 +10,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use harness::{Position, bundle, bundle_command, fifo, has, run, start, until};
+use harness::{Position, bundle, bundle_command, fifo, run, start};
+use test_support::programs::has;
+use test_support::until;
 
 fn service(name: &str, script: &str, more: &str) -> String {
     format!(
@@ -284,7 +286,7 @@ fn stdout_can_be_opened_again() {
 
 #[test]
 fn inherited_output_of_another_user_can_be_written_to_but_not_opened_again() {
-    if !harness::notices::is_root() {
+    if !test_support::notices::is_root() {
         return;
     }
     let script = "echo plain; echo again > /dev/stdout || echo refused";

@@ -8,10 +8,10 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::notices::is_root;
-use harness::{
-    PYTHON, Position, bundle, bundle_command, has, kill, positions, start, start_bundle, until,
-};
+use harness::{PYTHON, Position, bundle, bundle_command, kill, positions, start, start_bundle};
+use test_support::notices::is_root;
+use test_support::programs::has;
+use test_support::{HANG, until};
 
 /// A service in Python: `say` sends a datagram, `wait` waits for a signal.
 const PRELUDE: &str = r#"
@@ -327,7 +327,7 @@ fn readiness_is_passed_to_the_parent() {
     // An earlier run has left it.
     std::fs::write(&ready_file, "").unwrap();
     let upper = UnixDatagram::bind(directory.path().join("socket")).unwrap();
-    upper.set_read_timeout(Some(harness::HANG)).unwrap();
+    upper.set_read_timeout(Some(HANG)).unwrap();
     let hear = || {
         let mut buffer = [0; 100];
         let length = upper.recv(&mut buffer).unwrap();

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use harness::{init, is_ours, positions, run, run_command, run_script, start_script};
+use test_support::until;
 
 /// Reports every signal.
 const REPORTER: &str = "exec WITNESS ready ALL";
@@ -184,7 +185,7 @@ fn what_was_handed_over_is_the_commands_and_not_kept() {
         let holds = |entry: std::fs::DirEntry| {
             std::fs::read_link(entry.path()).is_ok_and(|target| target.ends_with("passwd"))
         };
-        harness::until("it lets go", || (!open().any(holds)).then_some(()));
+        until("it lets go", || (!open().any(holds)).then_some(()));
         if is_ours("the working directory") {
             let directory = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
             assert_eq!(directory, std::path::Path::new("/"));
@@ -216,7 +217,7 @@ fn an_input_that_the_command_closes_is_closed() {
     running.wait_for("ready");
     let mut stdin = running.stdin.take().unwrap();
     let refused = || stdin.write_all(b"x").err().map(|error| error.kind());
-    let refused = harness::until("nobody can read it", refused);
+    let refused = until("nobody can read it", refused);
     assert_eq!(refused, std::io::ErrorKind::BrokenPipe);
     running.signal("TERM");
     assert_eq!(running.end().code(), 3);
@@ -310,9 +311,7 @@ fn orphans_are_reaped() {
         let mut running = start_script(position, &[], script);
         running.wait_for("ready");
         let (pid, command) = (running.pid(), running.command_pid());
-        harness::until("all orphans are reaped", || {
-            (harness::children(pid) == [command]).then_some(())
-        });
+        until("all orphans are reaped", || (harness::children(pid) == [command]).then_some(()));
     }
 }
 

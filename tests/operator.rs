@@ -12,6 +12,7 @@ use harness::controlled::{Controlled, client, service};
 use harness::{Position, positions};
 use predicates::str::contains;
 use serde_json::{Value, json};
+use test_support::until;
 
 /// A service that ends at once with this code, every time but the first.
 fn dies_later(name: &str, code: u8, more: &str) -> String {
@@ -35,9 +36,7 @@ fn a_start_that_comes_to_nothing_is_no_success_and_nobody_elses_matter() {
                on-exit = \"ignore\"\nstart-timeout = \"1ms\"\nready = { file = \"/nonexistent\" }\n";
         let bundle = Controlled::new(position, &text);
         for name in ["bad", "worse"] {
-            harness::until("it has run once", || {
-                directory.path().join(name).exists().then_some(())
-            });
+            until("it has run once", || directory.path().join(name).exists().then_some(()));
         }
         for (arguments, reason) in [
             ("restart bad", "service \"bad\" exited with code 5\n"),
@@ -49,9 +48,7 @@ fn a_start_that_comes_to_nothing_is_no_success_and_nobody_elses_matter() {
             bundle.says(arguments).code(1).stderr(contains(reason));
         }
         for name in ["bad", "worse", "late"] {
-            harness::until("it is given up", || {
-                (bundle.service(name)["state"] == "failed").then_some(())
-            });
+            until("it is given up", || (bundle.service(name)["state"] == "failed").then_some(()));
         }
         bundle.says("restart other").success();
         bundle.says("start other").success();
@@ -73,7 +70,7 @@ fn what_a_reload_can_not_start_leaves_the_bundle_alone() {
         .code(1)
         .stderr(contains("could not be started: command /nosuch not found"));
     let reason = "\"needy\" waits for what it requires: new is failed\n";
-    harness::until("it can't be started", || {
+    until("it can't be started", || {
         let output = bundle.command("start needy").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{said}");

@@ -8,9 +8,10 @@ mod life;
 
 use std::collections::BTreeSet;
 
-use harness::{has, positions};
+use harness::positions;
 use life::Kind;
 use life::traced::{self, Call, Lived};
+use test_support::programs::has;
 
 /// The time of a life in which a file may be touched that could keep the init waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ mod harness;
 use std::io::Write;
 use std::process::Command;
 
-use harness::notices::is_root;
 use harness::{Position, bundle, bundle_command, positions, run, start};
+use test_support::notices::is_root;
 
 /// What `script` prints under a service with these settings, on one line.
 fn seen_by_service(settings: &str, script: &str) -> Vec<String> {
@@ -169,7 +169,7 @@ fn an_id_that_a_user_namespace_does_not_map_is_called_that() {
     let root_alone = ["unshare", "--user", "--map-root-user"];
     let allowed = Command::new(root_alone[0]).args(&root_alone[1..]).arg("true").status();
     let allowed = allowed.is_ok_and(|status| status.success());
-    if !harness::notices::or_skip(allowed, "no new user namespace here") {
+    if !test_support::notices::or_skip(allowed, "no new user namespace here") {
         return;
     }
     let cases = [

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use harness::{Position, Running, positions};
 use server_stories::{Beside, End, Home, Start, World};
+use test_support::programs::has;
 
 struct Outside {
     home: Home,
@@ -49,7 +50,7 @@ fn start(position: Position, home: Home) -> Box<dyn World> {
 /// Tells the story in each position, if these programs are installed.
 fn comes_true(programs: &[&str], story: fn(Home, Start)) {
     for program in programs {
-        if !harness::has(program) {
+        if !has(program) {
             return;
         }
     }
@@ -85,7 +86,7 @@ fn s6_programs_are_ready_by_a_newline() {
 
 #[test]
 fn postgres_starts_when_its_files_are_made() {
-    if !harness::notices::is_root() {
+    if !test_support::notices::is_root() {
         return;
     }
     comes_true(&["/usr/lib/postgresql/*/bin/initdb"], server_stories::postgres);

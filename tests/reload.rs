@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use harness::dead_file_system::DeadFileSystem;
-use harness::{PYTHON, Position, Running, has, positions, start_bundle, until};
+use harness::{PYTHON, Position, Running, positions, start_bundle};
+use test_support::programs::has;
+use test_support::until;
 
 /// A bundle that runs, and its control socket.
 struct Bundle {

@@ -10,8 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use harness::notices::is_root;
-use harness::{PYTHON, Position, bundle, bundle_command, has, positions, run, start_bundle};
+use harness::{PYTHON, Position, bundle, bundle_command, positions, run, start_bundle};
+use test_support::notices::is_root;
+use test_support::programs::has;
+use test_support::{free_port, until};
 
 /// Answers each connection with its pid and LISTEN_PID, and ends with the first that says "end".
 const SERVER: &str = r#"
@@ -46,10 +48,6 @@ fn answer(mut connection: impl Read) -> String {
     let (pid, listen_pid) = answer.split_once(' ').expect("pid and LISTEN_PID");
     assert_eq!(pid, listen_pid);
     pid.to_owned()
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
@@ -88,7 +86,7 @@ fn a_unix_socket_is_there_before_the_service_and_gone_after_it() {
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let listen = format!("\"tcp:127.0.0.1:{}\", \"unix:{}\"", free_port(), path.display());
     let running = start_bundle(Position::Child, &server(&listen, ""));
-    let connection = harness::until("it is there", || UnixStream::connect(&path).ok());
+    let connection = until("it is there", || UnixStream::connect(&path).ok());
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o666);
     exchange(connection, "hello");
     running.signal("TERM");

@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use harness::{Position, Running, positions, run, start_bundle};
 use serde_json::Value;
+use test_support::until;
 
 /// A program whose execution is held up, as on a file system that does not answer: somebody has a
 /// lease on its file, which open(2) and so execve(2) wait for, fcntl(2).
@@ -119,9 +120,7 @@ fn nobody_waits_for_a_program_that_is_not_executed() {
         let program = HeldUp::new("exit 1");
         let mut bundle = Bundle::new(position, &(slow(&program, "") + WEB));
         bundle.running.wait_for("[web] web");
-        harness::until("it is being started", || {
-            (bundle.state("slow") == "starting").then_some(())
-        });
+        until("it is being started", || (bundle.state("slow") == "starting").then_some(()));
         assert!(bundle.client("signal web HUP").status().unwrap().success());
         bundle.running.wait_for("[web] HUP");
         bundle.running.signal("TERM");
@@ -150,7 +149,7 @@ fn a_start_that_is_under_way_can_be_stopped() {
     let mut program = HeldUp::new("exec WITNESS slow TERM=!0");
     let mut bundle = Bundle::new(Position::Child, &(WEB.to_owned() + &slow(&program, "")));
     bundle.running.wait_for("[web] web");
-    harness::until("it is being started", || (bundle.state("slow") == "starting").then_some(()));
+    until("it is being started", || (bundle.state("slow") == "starting").then_some(()));
     assert!(bundle.client("stop slow").status().unwrap().success());
     assert_eq!(bundle.state("slow"), "stopped");
     assert_eq!(bundle.state("web"), "ready", "the bundle goes on");
@@ -168,14 +167,14 @@ fn a_stop_command_is_run_when_there_is_a_program_that_it_can_stop() {
     let more = format!("stop-command = [\"touch\", \"{}\"]", asked.display());
     let mut bundle = Bundle::new(Position::Child, &(WEB.to_owned() + &slow(&program, &more)));
     bundle.running.wait_for("[web] web");
-    harness::until("it is being started", || (bundle.state("slow") == "starting").then_some(()));
+    until("it is being started", || (bundle.state("slow") == "starting").then_some(()));
     assert!(bundle.client("stop slow --no-wait").status().unwrap().success());
-    harness::until("it is to end", || (bundle.state("slow") == "stopping").then_some(()));
+    until("it is to end", || (bundle.state("slow") == "stopping").then_some(()));
     assert!(!asked.exists());
     program.let_go();
-    harness::until("the stop-command has run", || asked.exists().then_some(()));
+    until("the stop-command has run", || asked.exists().then_some(()));
     assert!(bundle.client("signal slow KILL").status().unwrap().success());
-    harness::until("it is stopped", || (bundle.state("slow") == "stopped").then_some(()));
+    until("it is stopped", || (bundle.state("slow") == "stopped").then_some(()));
     bundle.running.signal("TERM");
     assert_eq!(bundle.running.end().code(), 0);
 }

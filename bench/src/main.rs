@@ -1,5 +1,5 @@
 //! Measures sidecar-init beside its peers, whichever are installed, interleaved in one run, and
-//! prints medians and ratios. `cargo run -p bench -- --help` tells how.
+//! prints medians and ratios. `make bench BENCH=--help` tells how.
 
 mod bundle;
 mod early;

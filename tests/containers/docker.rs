@@ -6,8 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::notices::or_skip;
 use rustix::process::{Pid, Signal, kill_process};
+use test_support::notices::or_skip;
 
 /// What containers are made of, and the packages in it.
 pub struct Image {

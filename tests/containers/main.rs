@@ -17,5 +17,3 @@ mod server_stories;
 mod servers;
 mod settings;
 mod terminal;
-
-use harness::notices;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::notices::{is_root, or_skip};
+use test_support::notices::{is_root, or_skip};
 
 /// Whoever asks it for anything waits until it is killed. It ends with this value.
 pub struct DeadFileSystem {

@@ -7,17 +7,15 @@
 
 pub mod controlled;
 pub mod dead_file_system;
-#[path = "../notices/mod.rs"]
-pub mod notices;
 pub mod screen;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// No step of a test takes this long unless something hangs.
-pub const HANG: Duration = Duration::from_secs(60);
+use test_support::programs::witness;
+use test_support::{HANG, lines_of, notices, until};
 
 /// What plays a service that needs more than a shell can do.
 pub const PYTHON: &str = "/usr/bin/python3";
@@ -51,13 +49,6 @@ pub fn binary() -> String {
 pub fn is_ours(test: &str) -> bool {
     let ours = std::env::var_os("INIT_UNDER_TEST").is_none();
     notices::or_skip(ours, &format!("another init is not asked for {test}"))
-}
-
-/// Whether a program is there, for a test that can't be done without.
-pub fn has(program: &str) -> bool {
-    let script = format!("command -v {program}");
-    let found = Command::new("sh").args(["-c", &script]).output().unwrap();
-    notices::or_skip(found.status.success(), &format!("{program} is not installed"))
 }
 
 fn unshare() -> Command {
@@ -138,16 +129,8 @@ pub fn start(command: &mut Command) -> Running {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the init starts");
-    let stdout: ChildStdout = child.stdout.take().unwrap();
+    let lines = lines_of(child.stdout.take().unwrap());
     let mut stderr = child.stderr.take().unwrap();
-    let (send_line, lines) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
-            if send_line.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                return;
-            }
-        }
-    });
     let (send_all, all) = channel();
     std::thread::spawn(move || {
         let mut text = Vec::new();
@@ -328,19 +311,6 @@ fn children_now(pid: i32) -> Vec<i32> {
     list.unwrap_or_default().split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// Asks again and again until there is an answer; fails when something hangs.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + HANG;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
-}
-
 /// The path of a new FIFO in this directory.
 pub fn fifo(directory: &tempfile::TempDir, name: &str) -> String {
     let path = directory.path().join(name);
@@ -348,18 +318,13 @@ pub fn fifo(directory: &tempfile::TempDir, name: &str) -> String {
     path.into_os_string().into_string().unwrap()
 }
 
-/// The script with the path of the witness (`witness.rs`) in place of `WITNESS`.
+/// The script with the path of the witness in place of `WITNESS`.
 pub fn with_witness(script: &str) -> String {
-    let tests = std::env::current_exe().unwrap();
-    let build = tests.parent().unwrap().parent().unwrap();
-    let witness = build.join("examples/witness");
-    // Cargo leaves it out where only some tests are asked for.
-    assert!(
-        witness.exists() || !script.contains("WITNESS"),
-        "{} is missing; run cargo build --example witness",
-        witness.display()
-    );
-    script.replace("WITNESS", witness.to_str().unwrap())
+    if script.contains("WITNESS") {
+        script.replace("WITNESS", &witness())
+    } else {
+        script.to_owned()
+    }
 }
 
 /// A bundle's file.

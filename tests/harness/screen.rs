@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, channel};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::{HANG, Position, under, until};
+use super::{Position, under};
+use test_support::{HANG, until};
 
 /// Says what signals it gets and what it reads, until it reads `end`.
 pub const REPORTER: &str = r#"

@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{self, Position, Running, until, with_witness};
+use crate::harness::{self, Position, Running, with_witness};
+use test_support::programs::actor;
+use test_support::until;
 
 /// What one step may take. An init that answers needs a hundredth of it.
 const STEP: Duration = Duration::from_secs(10);
@@ -223,7 +225,7 @@ log = "inherit"
                  ready = { exec = [\"true\"] }\n"
             ),
         );
-        let actor = with_witness("WITNESS").replace("witness", "actor");
+        let actor = actor();
         text.replace('@', self.directory.path().to_str().unwrap()).replace("ACTOR", &actor)
     }
 

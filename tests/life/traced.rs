@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{Kind, Life};
-use crate::harness::{Ended, Position, kill, start, until};
+use crate::harness::{Ended, Position, kill, start};
+use test_support::until;
 
 /// A variable that everything has which was started in a life; it names the life's folder.
 pub const MARK: &str = "TEST_LIFE";

@@ -1,6 +1,7 @@
 //! Servers that can't start, and servers that hang.
 
-use super::{Home, Start, free_port, nginx, redis_command};
+use super::{Home, Start, nginx, redis_command};
+use test_support::{free_port, until};
 
 /// A redis whose port is taken ends with code 1, however often it is started.
 pub fn crash_loop(home: Home, start: Start) {
@@ -45,7 +46,7 @@ pub fn hung_servers(home: Home, start: Start) {
         world.is_ready(name);
         let before = world.status(name)["pid"].clone();
         assert!(world.init(&format!("signal {name} STOP")).is_some());
-        crate::harness::until("another one runs", || {
+        until("another one runs", || {
             let now = world.status(name);
             (now["pid"] != before && now["state"] == "ready").then_some(())
         });

@@ -13,11 +13,11 @@ pub use notifying::{redis, s6};
 pub use postgres::postgres;
 pub use web::{readiness_gate, restart_under_load};
 
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use test_support::until;
 
 /// A bundle before it runs: its files, at the same paths for the servers and for the test.
 pub struct Home {
@@ -54,11 +54,6 @@ impl Home {
     pub fn filled(&self, text: &str) -> String {
         text.replace("DIR", self.directory.path().to_str().unwrap())
     }
-}
-
-/// A port that nobody listens on just now.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// How it ended.
@@ -143,9 +138,7 @@ impl dyn World {
 
     /// Waits until a service is ready.
     pub fn is_ready(&self, service: &str) {
-        crate::harness::until("the socket is there", || {
-            self.home().path("socket").exists().then_some(())
-        });
+        until("the socket is there", || self.home().path("socket").exists().then_some(()));
         let ready = self.init(&format!("wait {service} --ready --timeout 60s"));
         assert!(ready.is_some(), "{:#}", self.status(service));
     }

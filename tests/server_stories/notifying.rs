@@ -1,7 +1,7 @@
 //! Servers that say by themselves that they are ready, in systemd's way and in that of s6.
 
-use super::{Home, Start, free_port, redis_command};
-use crate::harness::until;
+use super::{Home, Start, redis_command};
+use test_support::{free_port, until};
 
 /// redis with tcp readiness, and one that speaks sd_notify(3). What comes after each asks it
 /// once, and would fail if it came too early.

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::{Home, Start, free_port, nginx};
-use crate::harness::until;
+use super::{Home, Start, nginx};
+use test_support::{free_port, until};
 
 /// The backend runs and answers, but is not ready before its gate is open. Until then nobody
 /// starts the front.

@@ -8,10 +8,10 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use crate::docker::{Container, docker, text, unique_name};
-use crate::notices::or_skip;
 use crate::world::{
     AGENT_IMAGE, HARDENED, PRIVATE_ADDRESSES, exec, image, is_there, wait_until_healthy,
 };
+use test_support::notices::or_skip;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/sidecars");
 const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sidecars");

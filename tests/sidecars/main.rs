@@ -19,8 +19,6 @@ mod examples;
 mod git;
 mod image;
 mod life;
-#[path = "../notices/mod.rs"]
-mod notices;
 mod privileges;
 mod requests;
 mod running;

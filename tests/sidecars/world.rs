@@ -10,8 +10,8 @@ use std::sync::{Once, OnceLock};
 use serde_json::Value;
 
 use crate::docker::{Container, docker, has_engine, text, unique_name};
-use crate::notices::{or_skip, warn};
 use crate::running::Running;
+use test_support::notices::{or_skip, warn};
 
 /// Of the agent and of the web; it has Python, too.
 pub const AGENT_IMAGE: &str = "claude-bottle-test:agent-3";

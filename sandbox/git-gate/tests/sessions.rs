@@ -8,8 +8,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use harness::{Client, Settings, World, text, until};
+use harness::{Client, Settings, World, text};
 use rustix::process::Signal;
+use test_support::{HANG, until};
 
 fn world(gate: &str) -> Option<World> {
     World::with(&Settings { gate, ..Settings::default() })
@@ -17,7 +18,7 @@ fn world(gate: &str) -> Option<World> {
 
 fn connect(world: &World, protocol: &str) -> TcpStream {
     let stream = TcpStream::connect(world.gate.address(protocol)).unwrap();
-    stream.set_read_timeout(Some(harness::DEADLINE)).unwrap();
+    stream.set_read_timeout(Some(HANG)).unwrap();
     stream
 }
 

@@ -7,9 +7,9 @@ mod harness;
 use std::path::Path;
 use std::process::Command;
 
-use harness::programs::notices::is_root;
 use harness::{Client, Gate, World, run, secret, text};
 use rustix::process::Signal;
+use test_support::notices::is_root;
 
 #[test]
 fn a_mirror_of_another_user_is_no_dubious_one() {

@@ -5,6 +5,7 @@
 mod harness;
 
 use harness::{Client, Gate, Settings, World, text};
+use test_support::until;
 
 #[test]
 fn every_fetch_sees_what_upstream_has_now() {
@@ -157,7 +158,7 @@ fn an_upstream_that_moves_during_the_scan_is_not_overwritten() {
 /// Waits until the objects of a push are in their quarantine; the mirror is fresh then.
 fn until_received(world: &World) {
     let objects = world.mirror().join("objects");
-    harness::until("the push is received", || {
+    until("the push is received", || {
         let entries = std::fs::read_dir(&objects).unwrap();
         let mut names = entries.map(|entry| entry.unwrap().file_name());
         names.any(|name| name.to_string_lossy().contains("incoming")).then_some(())

@@ -6,8 +6,9 @@ mod harness;
 
 use std::net::TcpStream;
 
-use harness::{World, until};
+use harness::World;
 use serde_json::{Value, json};
+use test_support::until;
 
 const TOOLS: [&str; 7] = [
     "list_allowed",

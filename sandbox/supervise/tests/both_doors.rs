@@ -6,9 +6,10 @@ mod harness;
 
 use std::process::Stdio;
 
-use harness::{Said, World, until};
+use harness::{Said, World};
 use rustix::process::{Pid, Signal};
 use serde_json::json;
+use test_support::until;
 
 const ROUTES: &str = "routes:\n  - host: mirror.example.com\n";
 const PIPELOCK: &str = "mode: strict\n# ours\napi_allowlist:\n  - mirror.example.com # why\n";

@@ -11,9 +11,9 @@ mod harness;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::notices::skip;
 use harness::{Said, Server, World};
 use serde_json::Value;
+use test_support::notices::skip;
 
 const MCP: &str = "mcp==2.3.0";
 const INSPECTOR: &str = "@modelcontextprotocol/inspector@2.12.0";

@@ -7,7 +7,8 @@ mod harness;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
-use harness::{HANG, Server, World, until};
+use harness::{Server, World};
+use test_support::{HANG, until};
 use tokio::net::TcpSocket;
 
 /// What the server allows.

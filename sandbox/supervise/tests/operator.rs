@@ -7,9 +7,11 @@ mod harness;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use harness::{Said, World, until};
+use harness::{Said, World};
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
+use test_support::programs::has;
+use test_support::until;
 
 const ROUTES: &str = "# ours\nroutes:\n  # the mirror\n  - host: mirror.example.com\n    \
                       auth: {scheme: basic, token_env: EGRESS_TOKEN_1}\n";
@@ -232,7 +234,7 @@ fn what_can_not_be_noted_is_not_done() {
 
 #[test]
 fn a_file_that_is_a_mount_of_its_own_is_written_in_place() {
-    if !harness::notices::is_root() {
+    if !test_support::notices::is_root() {
         return;
     }
     let world = World::new();
@@ -253,7 +255,7 @@ fn a_file_that_is_a_mount_of_its_own_is_written_in_place() {
 
 #[test]
 fn root_without_capabilities_and_the_servers_user_work_together() {
-    if !harness::notices::is_root() || !harness::has("setpriv") {
+    if !test_support::notices::is_root() || !has("setpriv") {
         return;
     }
     let world = World::new();

@@ -6,8 +6,10 @@ mod harness;
 
 use std::process::Stdio;
 
-use harness::{HANG, Said, World, lines_of};
+use harness::{Said, World};
 use serde_json::{Value, json};
+use test_support::programs::has;
+use test_support::{HANG, lines_of};
 
 #[test]
 fn an_agents_words_have_no_power_over_the_terminal() {
@@ -89,7 +91,7 @@ fn an_agents_words_stay_behind_their_bar() {
         let words: Vec<&str> = command.split(' ').collect();
         check(&world.operator(&words).stdout, 80, &command);
         for width in [80, 60] {
-            if harness::has("script") {
+            if has("script") {
                 let mut shown = world.at_terminal_of(width, &command);
                 let said = Said::of(shown.env("NO_COLOR", "1").output().unwrap());
                 check(&said.stdout.replace('\r', ""), width, &command);
@@ -101,7 +103,7 @@ fn an_agents_words_stay_behind_their_bar() {
 
 #[test]
 fn colours_are_for_a_terminal_that_wants_them() {
-    if !harness::has("script") {
+    if !has("script") {
         return;
     }
     let world = World::new();
@@ -119,7 +121,7 @@ fn colours_are_for_a_terminal_that_wants_them() {
 
 #[test]
 fn a_person_at_a_terminal_is_asked() {
-    if !harness::has("script") {
+    if !has("script") {
         return;
     }
     let world = World::new();

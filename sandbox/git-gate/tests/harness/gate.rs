@@ -4,12 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-use super::{DEADLINE, until};
+use test_support::{until, until_or_say};
 
 pub struct Gate {
     child: Child,
@@ -81,14 +79,8 @@ impl Gate {
     }
 
     pub fn wait_for(&self, event: &str) -> Value {
-        let end = Instant::now() + DEADLINE;
-        loop {
-            if let Some(line) = self.event(event) {
-                return line;
-            }
-            assert!(Instant::now() < end, "in vain: {event}, in\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let what = || format!("{event}, in\n{}", self.log());
+        until_or_say(what, || self.event(event))
     }
 
     pub fn address(&self, protocol: &str) -> String {

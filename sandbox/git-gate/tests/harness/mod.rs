@@ -9,15 +9,11 @@ mod sshd;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 pub use client::Client;
 pub use gate::Gate;
 pub use programs::gitleaks;
 use sshd::Sshd;
-
-/// After this a test has failed; nothing else depends on it.
-pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A key that is none: it only looks like one. In two parts, so that this file does not.
 pub fn secret() -> String {
@@ -139,16 +135,4 @@ pub fn run(command: &mut Command) -> Output {
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Waits until there is a value.
-pub fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(value) = attempt() {
-            return value;
-        }
-        assert!(Instant::now() < end, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-#[path = "../../../../tests/notices/mod.rs"]
-pub mod notices;
+use test_support::notices::or_skip;
+use test_support::programs::in_path;
 
 /// gitleaks 8.30, from the variable GITLEAKS or from PATH.
 pub fn gitleaks() -> Option<PathBuf> {
@@ -11,12 +11,7 @@ pub fn gitleaks() -> Option<PathBuf> {
     found("gitleaks (set GITLEAKS to its path)", named.or_else(|| in_path("gitleaks")))
 }
 
-pub fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.exists())
-}
-
 pub fn found(what: &str, path: Option<PathBuf>) -> Option<PathBuf> {
-    notices::or_skip(path.is_some(), &format!("there is no {what}"));
+    or_skip(path.is_some(), &format!("there is no {what}"));
     path
 }

@@ -1,11 +1,14 @@
 //! The upstream's sshd, with keys of its own, on a port of its own.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::programs::{found, in_path};
-use super::{run, text, until};
+use test_support::programs::in_path;
+use test_support::{free_port, until};
+
+use super::programs::found;
+use super::{run, text};
 
 pub struct Sshd {
     port: u16,
@@ -30,7 +33,7 @@ impl Sshd {
             // Where sshd puts its unprivileged half; Debian's service makes it.
             std::fs::create_dir_all("/run/sshd").unwrap();
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let path = folder.display();
         let config = folder.join("sshd_config");
         let lines = format!(

@@ -4,15 +4,11 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-#[path = "../../../../tests/notices/mod.rs"]
-pub mod notices;
 pub mod stand_ins;
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::Receiver;
 
 use serde_json::{Value, json};
 use stand_ins::Proxies;
@@ -21,21 +17,7 @@ use supervise::plan::Plan;
 use supervise::proposal::{Proposal, ProposalId};
 use supervise::queue::Queue;
 use supervise::settings::Settings;
-
-/// No step of a test takes this long unless something hangs.
-pub const HANG: Duration = Duration::from_secs(60);
-
-/// Waits until the condition gives something.
-pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + HANG;
-    loop {
-        if let Some(found) = condition() {
-            return found;
-        }
-        assert!(Instant::now() < end, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+use test_support::{HANG, lines_of, until};
 
 /// The files of one container, and its proxies.
 pub struct World {
@@ -248,19 +230,6 @@ impl Drop for Server {
     }
 }
 
-/// The lines of a pipe, as they come.
-pub fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
 /// An agent's side of the conversation.
 #[derive(Clone)]
 pub struct Client {
@@ -320,11 +289,4 @@ impl Client {
     pub fn status(&self, id: &str) -> Value {
         self.tool("proposal_status", json!({"id": id}))
     }
-}
-
-/// Whether a program is there, for a test that can't be done without.
-pub fn has(program: &str) -> bool {
-    let has = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .any(|directory| Path::new(&directory).join(program).is_file());
-    notices::or_skip(has, &format!("{program} is not installed"))
 }

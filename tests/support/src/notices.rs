@@ -2,9 +2,7 @@
 //!
 //! A test that is skipped has passed, and cargo keeps to itself what a passing test prints. So
 //! it goes to the file that `tests/run` names, which shows it at the end, or past cargo straight to
-//! stderr. All members of the workspace include this file.
-
-#![allow(dead_code)] // each test binary uses a part of it
+//! stderr.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -1,0 +1,40 @@
+//! The programs that tests run: those of the machine, and our own from `examples/`.
+
+use std::path::PathBuf;
+
+use crate::notices::or_skip;
+
+/// Where `PATH` has a program of this name.
+pub fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Whether a program is there, for a test that can't be done without.
+pub fn has(program: &str) -> bool {
+    or_skip(in_path(program).is_some(), &format!("{program} is not installed"))
+}
+
+/// The program that says when it is ready, and which signals it gets.
+pub fn witness() -> String {
+    own("witness")
+}
+
+/// The program that does what a shell can't: notifies, or serves HTTP.
+pub fn actor() -> String {
+    own("actor")
+}
+
+/// The path of one of ours, where cargo puts examples.
+fn own(name: &str) -> String {
+    let test = std::env::current_exe().unwrap();
+    let build = test.parent().unwrap().parent().unwrap();
+    let program = build.join("examples").join(name);
+    // Cargo leaves it out where only some tests are asked for.
+    assert!(
+        program.exists(),
+        "{} is missing; run cargo build --workspace --examples",
+        program.display()
+    );
+    program.into_os_string().into_string().unwrap()
+}
