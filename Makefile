@@ -11,6 +11,9 @@ BINARY := target/release/sidecar-init
 ISOLATED = $(shell unshare --pid --fork --mount-proc true 2>/dev/null && echo unshare --pid --fork --mount-proc --kill-child \
 	|| { unshare -Ur --pid --fork --mount-proc true 2>/dev/null && echo unshare -Ur --pid --fork --mount-proc --kill-child; })
 
+# The oldest Rust that builds it.
+OLDEST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
 # What `make fuzz` gives each target, in seconds.
 SECONDS ?= 30
 
@@ -24,7 +27,7 @@ ONLY ?=
 # Which faults `make faults` tries: those with this in their names, such as "clone ENOMEM" or Pid1.
 FAULTS ?=
 
-.PHONY: help build run test faults fuzz lint bench image sidecars
+.PHONY: help build run test faults fuzz lint spelling oldest advisories miri bench image sidecars
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -60,6 +63,21 @@ lint: ## formatting, clippy and documentation, as CI wants them
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --manifest-path bench/Cargo.toml --target-dir target --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --lib
+
+spelling: ## of the documents; needs typos
+	typos README.md ARCHITECTURE.md CHANGELOG.md docs
+
+oldest: ## whether the init builds with the oldest Rust that Cargo.toml promises; needs rustup
+	rustup toolchain install --profile minimal --no-self-update $(OLDEST)
+	cargo +$(OLDEST) check --quiet --target-dir target/oldest
+
+advisories: ## known faults of what is built in; needs cargo-audit
+	@command -v cargo-audit >/dev/null || { echo "advisories: first run cargo install cargo-audit --locked" >&2; exit 1; }
+	cargo audit
+
+miri: ## undefined behaviour in what needs no kernel; needs a nightly toolchain with miri
+	@cargo +nightly miri --version >/dev/null 2>&1 || { echo "miri: first run rustup toolchain install nightly --component miri" >&2; exit 1; }
+	cargo +nightly miri test --lib -- signal exit words supervisor
 
 bench: build ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
 	cargo build --release -q -p git-gate

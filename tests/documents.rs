@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::path::{Path, PathBuf};
+
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -84,4 +86,65 @@ fn it_is_built_where_the_readme_says_that_it_works_and_nowhere_else() {
     ] {
         assert!(is_refused(target), "{target}");
     }
+}
+
+/// The names of a document's headings as links have them.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.collect::<String>().replace(' ', "-")
+        })
+        .collect()
+}
+
+/// Where the links of a document lead that are no addresses of the web.
+fn local_links(text: &str) -> impl Iterator<Item = &str> {
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+    links.filter(|link| !link.contains("://") && !link.starts_with("mailto:"))
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+        .iter()
+        .map(|name| root.join(name))
+        .collect();
+    let folder = std::fs::read_dir(root.join("docs")).unwrap();
+    documents.extend(folder.map(|entry| entry.unwrap().path()));
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut seen = 0;
+    for document in documents {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for link in local_links(&text) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => document.clone(),
+                path => document.parent().unwrap().join(path),
+            };
+            assert!(target.exists(), "{}: {link}", document.display());
+            if !anchor.is_empty() {
+                let there = std::fs::read_to_string(&target).unwrap();
+                let known = anchors(&there);
+                assert!(
+                    known.iter().any(|known| known == anchor),
+                    "{}: {link}",
+                    document.display()
+                );
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 10);
+}
+
+#[test]
+fn a_heading_is_linked_to_by_its_words() {
+    let text =
+        "# One\n## `make bench` and its peers\n[a](#one), [b](docs/b.md#c d) and [w](https://w)\n";
+    assert_eq!(anchors(text), ["one", "make-bench-and-its-peers"]);
+    assert_eq!(local_links(text).collect::<Vec<_>>(), ["#one", "docs/b.md#c"]);
 }

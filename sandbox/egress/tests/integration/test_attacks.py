@@ -163,7 +163,7 @@ ATTACKS = [
         lambda: forever(b"", b"GET /allowlist HTTP/1.1\r\n\r\n"),
         reads=False,
     ),
-    Attack("denied CONNECTs, one after another", in_the_open, tunnels),
+    Attack("denied CONNECT requests, one after another", in_the_open, tunnels),
 ]
 
 
