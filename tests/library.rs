@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sidecar_init::bundle::{Bundle, Service};
 use sidecar_init::client::{Client, ErrorKind};
@@ -12,12 +12,8 @@ use sidecar_init::control::Goal;
 use sidecar_init::init::{Init, Options};
 use sidecar_init::plan::Plan;
 use sidecar_init::signal::Signal;
-
-/// An example, which cargo builds for the tests.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().parent().unwrap().join("examples").join(name)
-}
+use test_support::programs::example;
+use test_support::until;
 
 /// A process that is killed if the test fails.
 struct Child(std::process::Child);
@@ -37,11 +33,10 @@ fn entrypoint(directory: &Path) -> (Child, Client) {
     command.arg(&socket).arg(directory.join("journal")).current_dir(directory);
     let child = Child(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let client = Client::at(socket);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while client.status().is_err_and(|error| error.kind() == ErrorKind::NoInit) {
-        assert!(Instant::now() < deadline, "no init listens");
-        std::thread::yield_now();
-    }
+    until("the init listens", || {
+        let is_missing = client.status().is_err_and(|error| error.kind() == ErrorKind::NoInit);
+        (!is_missing).then_some(())
+    });
     (child, client)
 }
 
@@ -52,6 +47,13 @@ fn a_process_with_more_threads_is_not_taken_over() {
     bundle.services.push(Service::new("true", ["true"]));
     let error = Init::new(Plan::new(bundle).unwrap(), Options::default()).unwrap_err();
     assert!(error.to_string().contains("more than one thread"), "{error}");
+}
+
+/// In a process of its own, which has no thread before.
+#[test]
+fn a_thread_that_comes_after_the_init_was_made_keeps_it_from_running() {
+    let output = Command::new(example("late_thread")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]

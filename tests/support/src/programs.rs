@@ -17,16 +17,16 @@ pub fn has(program: &str) -> bool {
 
 /// The program that says when it is ready, and which signals it gets.
 pub fn witness() -> String {
-    own("witness")
+    example("witness")
 }
 
 /// The program that does what a shell can't: notifies, or serves HTTP.
 pub fn actor() -> String {
-    own("actor")
+    example("actor")
 }
 
 /// The path of one of ours, where cargo puts examples.
-fn own(name: &str) -> String {
+pub fn example(name: &str) -> String {
     let test = std::env::current_exe().unwrap();
     let build = test.parent().unwrap().parent().unwrap();
     let program = build.join("examples").join(name);

@@ -1,7 +1,6 @@
-//! A thread that comes after the init was made keeps it from running. In a process of its own, since a
-//! test harness has threads.
+//! Makes an init, then a thread, and finds that the init does not run. A test has threads before.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)] // as in any test
 
 use std::sync::mpsc::channel;
 
