@@ -1,9 +1,9 @@
 //! The reactor: turns what the kernel reports into the core's events, and the core's actions
 //! into system calls. It waits in one place only, the poll in `EventLoop::wait`.
 //!
-//! Its components know nothing of each other, with few exceptions, and nothing of [`Init`], which
-//! routes between them: reports go to whom they concern, what that has learnt goes to the core, and
-//! the core's actions go to whoever carries them out.
+//! Its components know nothing of [`Init`], and hardly anything of each other. `Init` routes: each
+//! report goes to one component, the facts that it learns go to the core, and the core's actions go
+//! to the component that carries them out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -98,7 +98,7 @@ pub struct Init {
     control: Option<Control>,
     unfinished: Unfinished,
     out_of_memory: OutOfMemory,
-    /// Why each service could not be started that could not, the last time.
+    /// Why the last start of a service that failed did so, by service.
     refusals: BTreeMap<ServiceId, String>,
     /// What the one command inherits, until it runs.
     handed_on: Vec<OwnedFd>,
@@ -111,7 +111,7 @@ struct Unfinished {
     signals: bool,
     output: bool,
     reload: bool,
-    /// Nothing is left below the init, which the core has not been told.
+    /// No child is left; the core does not know it yet.
     end: bool,
 }
 
@@ -235,8 +235,8 @@ impl Init {
         let deadline = self.deadline();
         let has_work = self.has_work();
         self.event_loop.wait(deadline, has_work, events);
-        // Whose time is up by now is decided when all that happened until now is known, so the
-        // clock is read before the facts are.
+        // The clock is read before the facts are: a deadline is judged only when every event before
+        // it is known.
         let now = Instant::now();
         if let Some(gap) = self.event_loop.gap(now) {
             self.supervisor.put_off(gap, now);
@@ -359,8 +359,7 @@ impl Init {
         }
     }
 
-    /// Looks at what the kernel could not watch, or what failed when there was something to do for
-    /// it, without a report, until it works.
+    /// Tries again what epoll could not watch, or what failed when it was handled, until it works.
     fn look_again(&mut self) {
         for token in self.event_loop.poll.take_due(Instant::now()) {
             let source = Source::of(token);
@@ -555,7 +554,7 @@ impl Init {
         }
     }
 
-    /// What is learnt of a service's program comes after that it runs.
+    /// Makes sure that `Spawned` is noted before any other fact about this service.
     fn learn_start_of(&mut self, id: ServiceId) {
         if let Some(pid) = self.children.main(id) {
             self.start_went_on(pid);
@@ -568,8 +567,8 @@ impl Init {
         if self.plan.is_one_command {
             self.let_go();
         }
-        // One that was asked to end and is gone may never have run its program: its end closes the
-        // pipe, too.
+        // The pipe is closed also when the process dies before its exec. So one that was asked to
+        // end and is gone may never have run its program.
         if matches!(self.supervisor.state(id), State::Spawning { .. }) || lives(pid) {
             self.announce(&Announcement::Started(id, raw(pid)));
         }
@@ -930,8 +929,8 @@ impl Init {
     }
 
     /// Goes on by the new bundle when all of it is there. What is wrong with it leaves everything
-    /// as it was. All that was learnt before is told to the core by now, so that it and we mean
-    /// the same by each id.
+    /// as it was. All that was learnt before is told to the core by now, so that the core
+    /// and the reactor use the same ids.
     fn go_on_with_reload(&mut self, now: Instant) {
         if std::mem::take(&mut self.unfinished.reload) {
             self.unfinished.reload = self.reloads.read();

@@ -156,7 +156,8 @@ pub fn try_path(probe: &Probe) -> u8 {
     let tried = match probe {
         Probe::File(path) => rustix::fs::stat(path).map(drop),
         Probe::Unix(path) => connect_unix(path),
-        Probe::Tcp(_) | Probe::Http(_) | Probe::Exec(_) => Ok(()),
+        // Nobody asks for these in a child; what was not tried has not passed.
+        Probe::Tcp(_) | Probe::Http(_) | Probe::Exec(_) => Err(rustix::io::Errno::INVAL),
     };
     errno_of(tried.map_err(io::Error::from))
 }

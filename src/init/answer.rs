@@ -87,7 +87,7 @@ pub(super) fn status(view: &View, now: Instant) -> Status {
 }
 
 fn service(view: &View, id: ServiceId, now: Instant, usage: Option<&Usage>) -> ServiceStatus {
-    // That nobody can tell is not that it is not well.
+    // A check without a result does not mean that the service is not well.
     let inconclusive = || view.health.inconclusive(id).map(str::to_owned);
     let run = view.history.running(id);
     let (last_exit_code, last_exit_signal) = match view.history.last_exit(id) {

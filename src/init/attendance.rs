@@ -23,8 +23,8 @@ impl Attendance {
         self.due = due;
     }
 
-    /// It looks at the clock again. If that is far too late, for how long it was away at the most:
-    /// it is only known that it was there the last time.
+    /// It looks at the clock again. If that is far too late, returns the longest
+    /// possible pause: the time since the clock was read last.
     pub(super) fn come_back(&mut self, now: Instant) -> Option<Duration> {
         let last = std::mem::replace(&mut self.last, now);
         let due = self.due.take()?.max(last);

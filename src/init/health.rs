@@ -409,8 +409,8 @@ impl Scheduled for Health {
     }
 }
 
-/// How the service is can't be told, which is not its fault. So its start may take longer, until
-/// it can be told; but not for ever, for what lacks may be what the check itself names.
+/// The check could not run, which is not the service's fault. So the deadline of its start is put
+/// off, but not for ever: what is missing may be part of the check itself.
 fn could_not_check(
     (id, purpose): (ServiceId, Purpose),
     Inconclusive { reason, since, known_at }: Inconclusive,
@@ -428,9 +428,9 @@ fn could_not_check(
     }
 }
 
-/// Whether what a process says is for the service. One that is gone can't be asked whose it
-/// was (programs that say one thing and end are common): what it says is accepted if it can do
-/// no harm.
+/// Whether what a process says is for the service. A sender that has
+/// exited can't be identified (many programs send one message and exit): its message is accepted if
+/// it can do no harm.
 fn may_say(
     children: &Children,
     plan: &Plan,

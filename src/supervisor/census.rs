@@ -1,5 +1,5 @@
-//! How many services are where in their lives, and whose state ends when, so that they need not be
-//! gone through for each event: with a thousand services that would be a million looks for a start.
+//! How many services are in each state, and their deadlines, so that no event goes through all
+//! services: with a thousand of them that would be a million looks for a start.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

@@ -51,8 +51,8 @@ pub struct ServicePolicy {
     pub success_codes: Vec<u8>,
     /// Whether it keeps running, or has something to do once.
     pub kind: ServiceType,
-    /// The first of the instances that it is one of: what that one names, all of them name, and who
-    /// names that one, names all of them. `None`: it is that one, or alone.
+    /// The first instance of its group, if it is another one. Dependencies are kept with the first, and
+    /// hold for all instances.
     pub leader: Option<ServiceId>,
     /// Those that have to be ready before it starts.
     pub after: Vec<ServiceId>,

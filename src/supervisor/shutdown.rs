@@ -99,8 +99,8 @@ impl Supervisor {
         self.phase = Phase::Stopping { deadline, stage: Stage::Begun, advance_at: deadline };
     }
 
-    /// The first that is late or not well, has not ended yet, and would end the bundle then: how long
-    /// it takes to end says nothing of who was the first to fail.
+    /// The first late or unhealthy service that is still alive, and whose end would end the bundle. It
+    /// is the cause, even if another one exits first.
     fn failed_before(&self) -> Option<Cause> {
         let ends_all = |id: ServiceId| {
             let (service, policy) = (&self.services[id.0], &self.policy.services[id.0]);
@@ -192,8 +192,8 @@ impl Supervisor {
         self.stop_who_may_be_stopped(now, now_asked, orders);
     }
 
-    /// Whoever was asked before may have been stopped since by one that is gone by now, and would
-    /// act on that only when killed.
+    /// A service that was asked to end may have got SIGSTOP since, from a process that is gone by
+    /// now; without CONT it would act on KILL only.
     fn continue_asked(&self, orders: &mut Vec<Action>) {
         let services = self.services.iter().enumerate();
         let asked = services.filter(|(_, one)| matches!(one.state, State::Stopping { .. }));

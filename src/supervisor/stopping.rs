@@ -9,8 +9,8 @@ use super::state::{Phase, State};
 use crate::signal::Signal;
 
 impl Supervisor {
-    /// Asks those to end that are to and on whom nobody depends any more who is to end too; and
-    /// in any case those whose stage of the shutdown has come.
+    /// Asks services to end that are to, once no dependent is alive that has to end first. Services of
+    /// this stage of the shutdown, or of an earlier one, are asked in any case.
     pub(super) fn stop_who_may_be_stopped(
         &mut self,
         now: Instant,

@@ -75,9 +75,8 @@ impl Leftovers {
         ServiceGroup::make(self.own_group.insert(own), name)
     }
 
-    /// A process that the service was served by has ended, and is not reaped yet, so that its
-    /// number and its session's are no other's: who is in its session is remembered. KILL was sent
-    /// to this group.
+    /// A process of the service is a zombie, so that its pid and its session's id can't be reused yet:
+    /// the members of its session are remembered. `killed` is the group that has got KILL already.
     pub(super) fn remember(&mut self, name: &str, ended: Pid, killed: Option<Pid>) {
         let own = session_of(None);
         let session = session_of(Some(ended)).filter(|session| Some(*session) != own);

@@ -209,7 +209,7 @@ impl Checks {
                     }
                 },
                 Some(Err(outcome)) => outcome,
-                None => Outcome::Passed,
+                None => Outcome::NoResult("it has no address".to_owned()),
             },
         };
         self.judge(key, outcome, now, verdicts);
