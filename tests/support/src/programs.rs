@@ -1,6 +1,7 @@
 //! The programs that tests run: those of the machine, and our own from `examples/`.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::notices::or_skip;
 
@@ -10,9 +11,11 @@ pub fn in_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Whether a program is there, for a test that can't be done without.
+/// Whether a program is there, for a test that can't be done without. It may have a path, with `*`
+/// for what differs from machine to machine.
 pub fn has(program: &str) -> bool {
-    or_skip(in_path(program).is_some(), &format!("{program} is not installed"))
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap();
+    or_skip(found.status.success(), &format!("{program} is not installed"))
 }
 
 /// The program that says when it is ready, and which signals it gets.
