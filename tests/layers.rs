@@ -69,7 +69,7 @@ fn of_many_components(modules: &Modules) -> Vec<String> {
     many.map(|(name, count)| format!("{name} names {count} components")).collect()
 }
 
-fn program() -> Modules {
+fn sources() -> Vec<(String, String)> {
     fn read(folder: &Path, root: &Path, files: &mut Vec<(String, String)>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -84,7 +84,21 @@ fn program() -> Modules {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     read(&root, &root, &mut files);
-    modules(&files)
+    files
+}
+
+fn program() -> Modules {
+    modules(&sources())
+}
+
+#[test]
+fn nothing_but_sys_has_unsafe_code() {
+    let has_some =
+        |(file, text): &(String, String)| has_word(text, "unsafe") && !file.starts_with("sys");
+    let files: Vec<String> = sources().into_iter().filter(has_some).map(|(file, _)| file).collect();
+    assert_eq!(files, [""; 0]);
+    assert!(has_word("fn f() { unsafe { g() } }", "unsafe"));
+    assert!(!has_word("// unsafe\nfn f() { g(\"unsafe\") }", "unsafe"));
 }
 
 #[test]

@@ -36,36 +36,18 @@ pub(crate) fn empty_input_and_output() {
     }
 }
 
-/// Closes every descriptor from 3 on.
-///
-/// What the init was handed it must not hold: a pipe's reader would wait for it forever
-/// (<https://github.com/openSUSE/catatonit/issues/12>).
+/// Every descriptor from 3 on.
 ///
 /// # Safety
-/// No value may own or borrow one of them: call it before the program has opened any.
-pub unsafe fn close_inherited() {
-    // SAFETY: the caller promises that no value loses its descriptor.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, FIRST, RawFd::MAX, 0) };
-    // ENOSYS before Linux 5.9, EPERM under old seccomp profiles
-    // (<https://github.com/containers/podman/issues/10130>).
-    if done != 0 {
-        // SAFETY: the same promise.
-        close(unsafe { take_inherited() });
-    }
-}
-
-/// Every descriptor from 3 on, for who hands them on.
-///
-/// # Safety
-/// As for [`close_inherited`]; and not to be called twice.
+/// No value may own or borrow one of them: call it once, before the program has opened any.
 pub unsafe fn take_inherited() -> Vec<OwnedFd> {
     let inherited = open_descriptors().into_iter().filter(|fd| is_open(*fd));
     // SAFETY: they are open, and the caller promises that no value owns them.
     inherited.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
 }
 
-/// Closes them, as [`close_inherited`] does.
-pub(crate) fn close(descriptors: Vec<OwnedFd>) {
+/// Closes them.
+pub fn close(descriptors: Vec<OwnedFd>) {
     for fd in descriptors.into_iter().map(IntoRawFd::into_raw_fd) {
         // SAFETY: it was owned, and is nobody's now.
         unsafe {

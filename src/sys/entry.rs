@@ -29,8 +29,9 @@ std::arch::global_asm!(
 #[cfg(target_arch = "aarch64")]
 std::arch::global_asm!(include_str!("entry/aarch64.s"));
 
-/// Defines the C `main` of a binary: blocks every signal, collects the arguments, calls
-/// `$run(Vec<OsString>) -> u8` and exits with what it returns.
+/// Defines the C `main` of a binary: blocks every signal, collects the arguments and the descriptors
+/// from 3 on that the process was given, calls `$run(Vec<OsString>, Vec<OwnedFd>) -> u8` and exits
+/// with what it returns. None of 0, 1 and 2 is closed then.
 #[macro_export]
 macro_rules! c_main {
     ($run:path) => {
@@ -45,7 +46,10 @@ macro_rules! c_main {
             // SAFETY: libc hands `main` argc pointers to NUL-terminated strings that stay
             // valid as long as the process lives.
             let arguments = unsafe { $crate::internal::entry::arguments(argc, argv) };
-            $crate::internal::entry::exit($run(arguments))
+            $crate::internal::descriptors::open_missing_standard();
+            // SAFETY: nothing in this process has opened a descriptor from 3 on.
+            let inherited = unsafe { $crate::internal::descriptors::take_inherited() };
+            $crate::internal::entry::exit($run(arguments, inherited))
         }
     };
 }

@@ -14,6 +14,11 @@ use Token::{Separator, Sign, Word};
 /// A path by its words. One that begins with `::` has an empty first word.
 pub(crate) type Path = Vec<String>;
 
+/// Whether the program has this word.
+pub(crate) fn has_word(text: &str, word: &str) -> bool {
+    tokens(text).contains(&Word(word.to_owned()))
+}
+
 /// The paths of two words or more in the text, those of `use` in full; without its tests.
 pub(crate) fn paths(text: &str) -> Vec<Path> {
     let tokens = without_tests(&tokens(text));

@@ -12,12 +12,12 @@ mod plan_json;
 mod run;
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 
 sidecar_init::c_main!(run_arguments);
 
 /// Runs the program with these arguments, the program's name first; returns the exit code.
-fn run_arguments(arguments: Vec<OsString>) -> u8 {
-    sidecar_init::internal::descriptors::open_missing_standard();
+fn run_arguments(arguments: Vec<OsString>, inherited: Vec<OwnedFd>) -> u8 {
     let request = arguments::parse(arguments);
     if !matches!(request, Ok(arguments::Request::Command(_) | arguments::Request::Bundle(_))) {
         // An ordinary program: Ctrl-C ends it, and so does a pipe that nobody reads any more.
@@ -29,8 +29,8 @@ fn run_arguments(arguments: Vec<OsString>) -> u8 {
         Ok(arguments::Request::Version) => {
             printed(concat!("sidecar-init ", env!("CARGO_PKG_VERSION"), "\n"))
         }
-        Ok(arguments::Request::Command(command)) => run::command(command),
-        Ok(arguments::Request::Bundle(bundle)) => run::bundle(bundle),
+        Ok(arguments::Request::Command(command)) => run::command(command, inherited),
+        Ok(arguments::Request::Bundle(bundle)) => run::bundle(bundle, inherited),
         Ok(arguments::Request::Check(check)) => check::check(&check),
         Ok(arguments::Request::Client(client)) => client::run(client),
         Err(error) => {

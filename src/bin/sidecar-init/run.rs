@@ -15,22 +15,15 @@ use sidecar_init::source::Refusal;
 use crate::arguments::{BundleRequest, CommandRequest, Common};
 use crate::output::{complain, in_our_name};
 
-/// Runs one command.
-pub(crate) fn command(request: CommandRequest) -> u8 {
-    // What was handed to us is the command's.
-    // SAFETY: only the arguments were read until now, and no descriptor was opened.
-    #[allow(unsafe_code)]
-    let inherited = unsafe { descriptors::take_inherited() };
+/// Runs one command, which inherits these.
+pub(crate) fn command(request: CommandRequest, inherited: Vec<OwnedFd>) -> u8 {
     start(Plan::command(request.command, &request.options), options(request.common), inherited)
 }
 
 /// Runs a bundle.
-pub(crate) fn bundle(request: BundleRequest) -> u8 {
-    // SAFETY: as above.
-    #[allow(unsafe_code)]
-    unsafe {
-        descriptors::close_inherited();
-    }
+pub(crate) fn bundle(request: BundleRequest, inherited: Vec<OwnedFd>) -> u8 {
+    // A pipe's reader would wait for us for ever (<https://github.com/openSUSE/catatonit/issues/12>).
+    descriptors::close(inherited);
     let BundleRequest { common, source, ready_file } = request;
     let mut warnings = Vec::new();
     match source.load(&mut warnings) {

@@ -9,8 +9,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::ptr;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use sidecar_init::internal::signals::{Signals, block_all};
 use sidecar_init::signal::Signal;
 
 /// What to print, and what to exit with.
@@ -40,42 +41,22 @@ fn say(text: &str) {
     }
 }
 
-/// All signals, as the kernel's `sigset_t`. libc leaves 32 and 33 out of its own.
-static ALL: u64 = u64::MAX;
-
-fn block_all() {
-    // SAFETY: the kernel reads 8 bytes from a static of that size, and writes nothing.
-    let result = unsafe {
-        let set = &raw const ALL;
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, set, ptr::null::<u64>(), 8)
-    };
-    assert_eq!(result, 0);
-}
-
-/// Waits for the next signal.
-fn next_signal() -> Option<Signal> {
-    // SAFETY: the kernel reads 8 bytes from a static of that size, and writes nothing, as
-    // the pointers for the signal's origin and for a time limit are null.
-    let number = unsafe {
-        let (set, none) = (&raw const ALL, ptr::null::<u8>());
-        libc::syscall(libc::SYS_rt_sigtimedwait, set, none, none, 8)
-    };
-    // It is interrupted by STOP and CONT, signal(7).
-    Signal::from_number(i32::try_from(number).ok()?)
-}
-
 fn main() {
     block_all();
+    let signals = Signals::open().expect("a signalfd");
     let mut arguments = std::env::args().skip(1);
     say(&arguments.next().expect("a word"));
     let rules = rules(arguments);
     loop {
-        let Some((text, code)) = next_signal().and_then(|signal| rules.get(&signal)) else {
-            continue;
-        };
-        say(text);
-        if let Some(code) = code {
-            std::process::exit(*code);
+        let _ = poll(&mut [PollFd::new(&signals, PollFlags::IN)], None);
+        let mut received = Vec::new();
+        signals.read(&mut received).expect("signals");
+        for received in received {
+            let Some((text, code)) = rules.get(&received.signal) else { continue };
+            say(text);
+            if let Some(code) = code {
+                std::process::exit(*code);
+            }
         }
     }
 }
