@@ -1,4 +1,5 @@
-//! The only place with `unsafe`: what neither std nor rustix wraps. Nothing here decides anything, and nothing here knows a service.
+//! The only place with `unsafe`: what neither std nor rustix wraps. Nothing here decides anything,
+//! and nothing here knows a service.
 //!
 //! It is here because rustix has no signalfd and no signal mask outside its experimental part,
 //! because `std::process::Command` hands a blocked mask on to the child and waits for its exec, and

@@ -14,6 +14,7 @@ use std::path::Path;
 
 use document::{Document, begins_with};
 use modules::{Modules, cycle, is_within, modules};
+use text::has_word;
 
 /// The parts of the reactor, which only `init` puts together.
 const COMPONENTS: [&str; 6] =
