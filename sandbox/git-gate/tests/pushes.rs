@@ -8,6 +8,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use harness::{Settings, World, git, secret, text};
+use test_support::noise;
 
 #[test]
 fn a_clean_push_arrives_and_the_mirror_equals_upstream() {
@@ -155,16 +156,6 @@ fn too_big_a_push_is_refused() {
     let said = client.refused(&["origin", "main"]);
     assert!(said.contains("exceeds maximum allowed size"), "{said}");
     assert_eq!(world.refs(&world.upstream()), before);
-}
-
-/// Bytes that do not compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 56) as u8
-    };
-    (0..length).map(|_| next()).collect()
 }
 
 #[test]

@@ -1,11 +1,14 @@
 """One upstream, stand-in proxy and egress for all tests that leave them as they are."""
 
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.integration.egress_process import EgressProcess, copy_of_the_program
+from tests.integration.http_client import http_client
 from tests.integration.stand_in_proxy import StandInProxy
 from tests.integration.upstream import Upstream
 
@@ -88,6 +91,17 @@ def proxy(session_proxy: StandInProxy) -> StandInProxy:
 def egress(session_egress: EgressProcess, upstream: Upstream, proxy: StandInProxy) -> EgressProcess:
     """The shared one, with what reached the upstream before forgotten."""
     return session_egress
+
+
+@pytest.fixture
+def trust(egress: EgressProcess) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(egress.ca_file))
+
+
+@pytest.fixture(params=["1.1", "2"], ids=["http1-client", "http2-client"])
+def client(request: pytest.FixtureRequest, egress: EgressProcess) -> Iterator[httpx.Client]:
+    with http_client(egress, request.param) as client:
+        yield client
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import contextlib
 import ssl
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -10,7 +9,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as websocket
 
 from tests.integration.egress_process import DEADLINE, EgressProcess
-from tests.integration.http_client import http_client
 from tests.integration.raw_client import (
     connect,
     exchange,
@@ -25,12 +23,6 @@ from tests.integration.upstream import LONG, OLD, Upstream
 
 API = "api.example.com"
 OPEN = "open.example.com"
-
-
-@pytest.fixture(params=["1.1", "2"], ids=["http1-client", "http2-client"])
-def client(request: pytest.FixtureRequest, egress: EgressProcess) -> Iterator[httpx.Client]:
-    with http_client(egress, request.param) as client:
-        yield client
 
 
 def test_a_head_below_the_limits_passes(client: httpx.Client, upstream: Upstream) -> None:

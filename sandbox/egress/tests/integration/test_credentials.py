@@ -98,12 +98,6 @@ def egress(module_egress: EgressProcess, upstream: Upstream, proxy: StandInProxy
     return module_egress
 
 
-@pytest.fixture(params=["1.1", "2"], ids=["http1-client", "http2-client"])
-def client(request: pytest.FixtureRequest, egress: EgressProcess) -> Iterator[httpx.Client]:
-    with http_client(egress, request.param) as client:
-        yield client
-
-
 def basic(text: str) -> str:
     return "Basic " + base64.b64encode(text.encode()).decode()
 

@@ -1,7 +1,6 @@
 """Which version of HTTP the upstream is spoken to in, and what becomes of the client's own."""
 
 import ssl
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -19,17 +18,6 @@ UPGRADE = (
     f"Host: {API}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
 )
-
-
-@pytest.fixture
-def trust(egress: EgressProcess) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(egress.ca_file))
-
-
-@pytest.fixture(params=["1.1", "2"], ids=["http1-client", "http2-client"])
-def client(request: pytest.FixtureRequest, egress: EgressProcess) -> Iterator[httpx.Client]:
-    with http_client(egress, request.param) as client:
-        yield client
 
 
 def test_no_request_meets_a_connection_that_is_about_to_close(

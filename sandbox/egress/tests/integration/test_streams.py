@@ -13,7 +13,6 @@ from websockets.sync.client import connect as websocket
 
 from tests.integration.conftest import TOKEN
 from tests.integration.egress_process import DEADLINE, EgressProcess
-from tests.integration.http_client import http_client
 from tests.integration.raw_client import status_of, tls_tunnel
 from tests.integration.upstream import CHUNK, DOWNLOAD_CHUNKS, OLD, Upstream
 
@@ -22,17 +21,6 @@ MEGABYTE = b"0123456789abcdef" * 65536
 UPLOAD = 200
 # mitmproxy alone has about 75 MB; a body that was kept would add its 200 to it.
 MEMORY = 180
-
-
-@pytest.fixture
-def trust(egress: EgressProcess) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(egress.ca_file))
-
-
-@pytest.fixture(params=["1.1", "2"], ids=["http1-client", "http2-client"])
-def client(request: pytest.FixtureRequest, egress: EgressProcess) -> Iterator[httpx.Client]:
-    with http_client(egress, request.param) as client:
-        yield client
 
 
 @pytest.fixture(params=[API, OLD], ids=["http2-upstream", "http1-upstream"])

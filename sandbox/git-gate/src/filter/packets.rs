@@ -45,6 +45,14 @@ pub(super) fn read(reader: &mut impl Read) -> io::Result<Option<Packet>> {
     Ok(Some(Packet(packet)))
 }
 
+/// The same; an error without a reason is one that the client knows itself.
+pub(super) fn read_from_client(reader: &mut impl Read) -> Result<Option<Packet>, Option<String>> {
+    read(reader).map_err(|error| {
+        let is_wrong = error.kind() == io::ErrorKind::Other;
+        is_wrong.then(|| error.to_string())
+    })
+}
+
 fn packet(contents: &[u8]) -> Packet {
     let mut packet = format!("{:04x}", contents.len() + 4).into_bytes();
     packet.extend_from_slice(contents);

@@ -121,11 +121,7 @@ fn pass(
     let mut wait = Some(wait);
     let mut length = 0;
     loop {
-        let packet = packets::read(input).map_err(|error| {
-            let is_wrong = error.kind() == io::ErrorKind::Other;
-            is_wrong.then(|| error.to_string())
-        })?;
-        let Some(packet) = packet else { return Ok(()) };
+        let Some(packet) = packets::read_from_client(input)? else { return Ok(()) };
         if asks_for_side_band(packet.contents()) {
             push.has_side_band.store(true, Ordering::Release);
         }

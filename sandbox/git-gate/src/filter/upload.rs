@@ -52,11 +52,7 @@ fn pass(
     let mut held = Vec::new();
     let mut wanted = HashSet::new();
     loop {
-        let packet = packets::read(input).map_err(|error| {
-            let is_wrong = error.kind() == io::ErrorKind::Other;
-            is_wrong.then(|| error.to_string())
-        })?;
-        let Some(packet) = packet else { return Ok(()) };
+        let Some(packet) = packets::read_from_client(input)? else { return Ok(()) };
         wanted.extend(want(&packet)?);
         if wanted.is_empty() {
             git.write_all(&packet.0).map_err(|_| None)?;

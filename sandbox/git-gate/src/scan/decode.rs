@@ -173,6 +173,7 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
     use proptest::prelude::*;
+    use test_support::noise;
     use zip::write::SimpleFileOptions;
 
     use super::*;
@@ -277,16 +278,6 @@ mod tests {
         }
         let two = writer.finish().unwrap().into_inner();
         assert!(decode(&two, MUCH * 2, MUCH).is_ok());
-    }
-
-    /// Bytes that do not compress.
-    fn noise(length: usize) -> Vec<u8> {
-        let mut state = 1u64;
-        let mut next = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 56) as u8
-        };
-        (0..length).map(|_| next()).collect()
     }
 
     #[test]
