@@ -15,6 +15,7 @@ use crate::words::words;
 
 pub mod capability;
 pub mod check;
+mod cycle;
 pub mod environment;
 pub mod instances;
 pub mod listen;
@@ -22,6 +23,7 @@ mod pattern;
 pub mod resource;
 pub mod selection;
 pub mod toml;
+pub(crate) mod verification;
 
 /// The grace a bundle has where none is set: below the 10 s after which `docker stop` kills.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(8);

@@ -243,7 +243,7 @@ impl Client {
             Connection::open(self.place.as_deref(), self.limit.unwrap_or(usual), is_patient)?;
         connection.send(request)?;
         let line = connection.receive()?.ok_or_else(|| {
-            Error::new(ErrorKind::Lost, "sidecar-init closed the connection without an answer")
+            Error::new(ErrorKind::Closed, "sidecar-init closed the connection without an answer")
         })?;
         match read(&line).map_err(no_answer)? {
             Ok(answer) => Ok((connection, answer)),

@@ -477,6 +477,9 @@ impl Init {
                     self.reloads.cancel();
                     self.go_on_with_reload(now);
                 }
+                // It has ended in this turn already: nobody would end its checks.
+                Action::CheckReadiness(id) | Action::CheckLiveness(id)
+                    if self.children.main(id).is_none() => {}
                 Action::CheckReadiness(id) => {
                     self.health.check_readiness(&self.plan, id, Instant::now());
                 }
@@ -746,10 +749,7 @@ impl Init {
         self.plan.replace(id);
         match failure {
             Some(failure) => self.start_failed(id, failure),
-            None => {
-                self.announcer.history.ended(id, Instant::now(), status);
-                self.learnt.facts.push(Event::Exited(id, status));
-            }
+            None => self.learnt.facts.push(Event::Exited(id, status)),
         }
     }
 
@@ -859,6 +859,7 @@ impl Init {
             self.announcer.hooks.started(event, started, now, &mut self.learnt);
         }
         self.unfinished.reaping |= std::mem::take(&mut self.learnt.may_be_the_end);
+        self.settle();
     }
 
     fn run_hook(&mut self, event: &str) -> Result<Pid, String> {
@@ -936,6 +937,10 @@ impl Init {
             self.unfinished.reload = self.reloads.read();
         }
         let Some((files, asked)) = self.reloads.take_answer(now) else { return };
+        let files = files.map_err(|refused| {
+            refused.warnings.iter().for_each(|warning| self.say(warning));
+            refused.reason
+        });
         let reloaded = files.and_then(|files| self.go_on_by(files)).map(|changes| {
             self.announce(&Announcement::Reloaded(changes.clone()));
             announcement::changes_by_name(&changes, |id| self.plan.name(id))

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
-use crate::bundle::{Bundle, DEFAULT_GRACE, Identity, LogMode, MAIN, Route, Service, selection};
+use crate::bundle::{
+    Bundle, DEFAULT_GRACE, Identity, LogMode, MAIN, Route, Service, selection, verification,
+};
 use crate::file::Files;
 use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
@@ -70,13 +72,18 @@ impl Default for CommandOptions {
 
 impl Plan {
     /// A bundle that was built in code, or parsed from a text: looks up the accounts and files that
-    /// it names. Unlike a file, what was built in code is not checked: names in `after` and
-    /// `requires` that no service has are ignored.
+    /// it names. Names in `after` and `requires` that no service has are ignored.
     ///
     /// # Errors
-    /// Everything that the machine lacks.
+    /// Everything that the machine lacks; and what a file may not say: lengths of time beyond any use,
+    /// two services of one name, services that wait for each other.
     pub fn new(bundle: Bundle) -> Result<Plan, ConfigErrors> {
         let name = bundle.name.clone();
+        let wrong = verification::verify(&bundle);
+        if !wrong.is_empty() {
+            let error = |message| ConfigError { place: Place::default(), message };
+            return Err(ConfigErrors::new(&name, wrong.into_iter().map(error).collect()));
+        }
         Plan::bundle(bundle, None, &mut Files::default())
             .map_err(|errors| ConfigErrors::new(&name, errors))
     }

@@ -239,6 +239,31 @@ fn the_first_of_two_deaths_is_told_whichever_service_it_was() {
     assert!(ended.record().contains("service \"b\" was killed by SIGKILL"), "{ended:?}");
 }
 
+#[test]
+fn a_service_that_has_ended_before_the_init_looked_is_not_checked() {
+    if !has("strace") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let asked = |name: &str| directory.path().join(name);
+    let service = |name: &str, command: &str| {
+        format!(
+            "[[service]]\nname = \"{name}\"\ncommand = [{command}]\non-exit = \"ignore\"\n\
+             live = {{ exec = [\"sh\", \"-c\", \"echo >> {}\"], period = \"10ms\" }}\n",
+            asked(name).display()
+        )
+    };
+    let file = bundle(&(service("gone", "\"true\"") + &service("there", "\"sleep\", \"1000\"")));
+    // Each return from the poll is late, so that it runs and has ended when the init looks.
+    let running = start(&mut injected("epoll_wait:delay_exit=100000", &file));
+    until("the other one is asked", || {
+        let text = std::fs::read_to_string(asked("there")).ok()?;
+        (text.lines().count() >= 3).then_some(())
+    });
+    assert!(!asked("gone").exists());
+    assert_eq!(terminated(running).code(), 0);
+}
+
 /// The second starts when the first has said that it is ready.
 const TWO_SERVICES: &str = r#"
 [[service]]

@@ -18,12 +18,16 @@ use crate::sys::peer;
 
 /// The kernel takes a limit of no time for none, socket(7).
 const SHORTEST: Duration = Duration::from_millis(1);
+/// A longer line is no answer of an init: what it keeps of a service's output is far less.
+const LONGEST_LINE: usize = 64 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: UnixStream,
     /// What has come, but is not taken yet.
     input: Vec<u8>,
+    /// How much of that is known to have no end of a line.
+    searched: usize,
     place: Option<PathBuf>,
     limit: Duration,
     answer_by: Option<Instant>,
@@ -45,12 +49,20 @@ impl Connection {
             None => open_usual_place(limit)?,
         };
         let place = place.map(Path::to_owned);
-        Ok(Connection { stream, input: Vec::new(), place, limit, answer_by: None, is_patient })
+        Ok(Connection {
+            stream,
+            input: Vec::new(),
+            searched: 0,
+            place,
+            limit,
+            answer_by: None,
+            is_patient,
+        })
     }
 
     /// Sends a request. From now on the time for its answer runs.
     pub(super) fn send(&mut self, request: &Request) -> Result<(), Error> {
-        self.answer_by = Some(Instant::now() + self.limit);
+        self.answer_by = Instant::now().checked_add(self.limit);
         let line = format!("{}\n", request.line());
         self.stream.write_all(line.as_bytes()).map_err(|error| self.lost(&error))
     }
@@ -62,13 +74,18 @@ impl Connection {
                 return Ok(Some(line));
             }
             let left = self.answer_by.map(|by| by.saturating_duration_since(Instant::now()));
-            match self.read(left) {
+            // Whoever sends on and on without an end has not answered in time either.
+            let read = match left {
+                Some(Duration::ZERO) => Err(IoErrorKind::TimedOut.into()),
+                left => self.read(left),
+            };
+            match read {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}
                 Err(error) if error.kind() == IoErrorKind::Interrupted => {}
                 Err(error) if is_timeout(&error) && self.is_patient => {
                     self.is_there()?;
-                    self.answer_by = Some(Instant::now() + self.limit);
+                    self.answer_by = Instant::now().checked_add(self.limit);
                 }
                 Err(error) => return Err(self.lost(&error)),
             }
@@ -103,11 +120,23 @@ impl Connection {
     }
 
     fn line(&mut self) -> Option<Vec<u8>> {
-        let end = self.input.iter().position(|byte| *byte == b'\n')?;
-        Some(self.input.drain(..=end).collect())
+        match memchr::memchr(b'\n', &self.input[self.searched..]) {
+            Some(end) => {
+                let line = self.input.drain(..=self.searched + end).collect();
+                self.searched = 0;
+                Some(line)
+            }
+            None => {
+                self.searched = self.input.len();
+                None
+            }
+        }
     }
 
     fn read(&mut self, at_the_most: Option<Duration>) -> io::Result<usize> {
+        if self.input.len() > LONGEST_LINE {
+            return Err(io::Error::other("what comes is too long for an answer"));
+        }
         self.stream.set_read_timeout(at_the_most.map(|span| span.max(SHORTEST)))?;
         let mut buffer = [0; 8192];
         let count = self.stream.read(&mut buffer)?;
@@ -182,4 +211,39 @@ fn explain(socket: &Path, error: &io::Error, limit: Duration) -> Error {
         _ => (ErrorKind::Lost, format!("can't connect to {shown}: {}", error_text(error))),
     };
     Error::new(kind, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn who_sends_on_and_on_has_not_answered() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            while stream.write_all(b"x").is_ok() {}
+        });
+        let limit = Duration::from_millis(50);
+        let mut connection = Connection::open(Some(&path), limit, false).unwrap();
+        connection.send(&Request::Health).unwrap();
+        assert_eq!(connection.receive().unwrap_err().kind(), ErrorKind::NoAnswer);
+        drop(connection);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_limit_beyond_any_time_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut connection = Connection::open(Some(&path), Duration::MAX, false).unwrap();
+        connection.send(&Request::Health).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"yes\n").unwrap();
+        assert_eq!(connection.receive().unwrap().as_deref(), Some(&b"yes\n"[..]));
+    }
 }

@@ -19,7 +19,9 @@ pub enum ErrorKind {
     NotAllowed,
     /// The init does not answer in time: it is stopped, or held up.
     NoAnswer,
-    /// The connection broke or was closed, or what came was no answer.
+    /// The init has closed the connection without an answer, as it does when it ends.
+    Closed,
+    /// The connection broke, or what came was no answer.
     Lost,
     /// The init said no; the error's text is what it said.
     Refused,

@@ -10,6 +10,7 @@ use super::history::History;
 use super::learnt::{Learnt, Scheduled};
 use crate::bundle::OnEvent;
 use crate::event_kind::EventKind;
+use crate::exit::ExitStatus;
 use crate::supervisor::Announcement;
 
 mod event_file;
@@ -50,6 +51,7 @@ impl Announcer {
             Announcement::Stopping(id, _)
             | Announcement::StopCommand(id)
             | Announcement::Draining(id, _) => history.asked(id, now),
+            Announcement::Exited(id, status) => history.ended(id, now, status),
             _ => {}
         }
     }
@@ -82,12 +84,7 @@ impl Announcer {
     }
 
     /// The child that writes events was reaped.
-    pub(super) fn written(
-        &mut self,
-        on_event: &OnEvent,
-        status: crate::exit::ExitStatus,
-        learnt: &mut Learnt,
-    ) {
+    pub(super) fn written(&mut self, on_event: &OnEvent, status: ExitStatus, learnt: &mut Learnt) {
         let file = on_event.file.clone().unwrap_or_default();
         self.event_file.ended(&file, status, learnt);
     }
@@ -147,4 +144,21 @@ impl Scheduled for Announcer {
 pub(super) fn is_wanted(on_event: &OnEvent, event: EventKind) -> bool {
     let is_named = on_event.events.is_empty() || on_event.events.contains(&event);
     is_named && (on_event.file.is_some() || !on_event.command.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::ServiceId;
+
+    #[test]
+    fn a_run_that_ended_at_once_was_ready_before() {
+        let (mut announcer, id, now) =
+            (Announcer::new(Parent::default()), ServiceId(0), Instant::now());
+        announcer.history.started(id, now);
+        announcer.remember(&Announcement::ReadyAtOnce(id), now);
+        announcer.remember(&Announcement::Exited(id, ExitStatus::Code(0)), now);
+        let run = announcer.history.past(id).unwrap().runs[0];
+        assert_eq!((run.ready, run.ended), (Some(now), Some((now, ExitStatus::Code(0)))));
+    }
 }

@@ -214,13 +214,13 @@ impl Health {
         now: Instant,
         learnt: &mut Learnt,
     ) {
+        let verdicts = self.checks.tick(now, registry);
+        self.judge(verdicts, plan, learnt);
         for (id, span) in self.watchdogs.take_silent(now) {
             let span = humantime::format_duration(span);
             self.checks.fail(id, format!("no WATCHDOG=1 within {span}"));
             learnt.facts.push(Event::Unhealthy(id));
         }
-        let verdicts = self.checks.tick(now, registry);
-        self.judge(verdicts, plan, learnt);
     }
 
     /// The child that tries a check was made, or not for this reason.

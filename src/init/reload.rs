@@ -31,8 +31,25 @@ const SHARE: usize = 1024 * 1024;
 /// A longer answer is none: what a bundle may be made of is bounded.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
-/// What the files say that the bundle is made of, or why that is not known.
-type Answer = Result<Files, String>;
+/// The first byte of what the child says.
+const FILES: u8 = 0;
+const REFUSED: u8 = 1;
+
+/// What the files say that the bundle is made of.
+type Answer = Result<Files, Refused>;
+
+/// Why that is not known or of no use, and what is odd about it besides.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) warnings: Vec<String>,
+    pub(super) reason: String,
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Refused {
+        Refused { warnings: Vec::new(), reason }
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Reloads {
@@ -82,19 +99,15 @@ impl Reloads {
         let mut buffer = [0; 64 * 1024];
         for _ in 0..SHARE / buffer.len() {
             let answer = match rustix::io::read(&reading.pipe, &mut buffer) {
-                Ok(0) => Files::from_bytes(&reading.said).ok_or_else(|| {
-                    "the process that read it has ended before it was done; was there too little \
-                     memory?"
-                        .to_owned()
-                }),
+                Ok(0) => parse(&reading.said),
                 Ok(count) if reading.said.len() + count <= LONGEST_ANSWER => {
                     reading.said.extend_from_slice(&buffer[..count]);
                     continue;
                 }
-                Ok(_) => Err("its files are too large".to_owned()),
+                Ok(_) => Err("its files are too large".to_owned().into()),
                 Err(Errno::INTR) => continue,
                 Err(Errno::AGAIN) => return false,
-                Err(error) => Err(error_text(&error.into())),
+                Err(error) => Err(error_text(&error.into()).into()),
             };
             self.end(answer);
             return false;
@@ -133,7 +146,7 @@ impl Reloads {
         if self.deadline().is_some_and(|until| until <= now) {
             let longest = humantime::format_duration(LONGEST_READING);
             let reason = format!("reading it took longer than {longest}; does a file system hang?");
-            self.end(Err(reason));
+            self.end(Err(reason.into()));
         }
         Some((self.answer.take()?, std::mem::take(&mut self.asked)))
     }
@@ -151,7 +164,7 @@ impl Reloads {
     /// The bundle comes down: nobody needs another one.
     pub(super) fn cancel(&mut self) {
         if self.is_under_way() {
-            self.end(Err("the bundle is shutting down".to_owned()));
+            self.end(Err("the bundle is shutting down".to_owned().into()));
         }
     }
 
@@ -196,11 +209,38 @@ fn start_reading(
     Ok((pid, reader))
 }
 
-/// The child's work: what the files say that the bundle is made of. The init makes and removes
-/// sockets itself, so the child looks first whether their file systems answer.
+/// The child's work: what the files say that the bundle is made of, or what is wrong with them, after
+/// a byte that says which it is. The init makes and removes sockets itself, so the child looks first
+/// whether their file systems answer.
 fn read_files(source: &BundleSource, sockets: &Sockets) -> Vec<u8> {
-    let mut files = Files::default();
-    let plan = source.plan(&mut files, &mut Vec::new());
-    sockets.paths().chain(plan.iter().flat_map(sockets::paths_of)).for_each(look_at);
-    files.to_bytes()
+    let (mut files, mut warnings) = (Files::default(), Vec::new());
+    match source.plan(&mut files, &mut warnings) {
+        Ok(plan) => {
+            sockets.paths().chain(sockets::paths_of(&plan)).for_each(look_at);
+            [&[FILES], &*files.to_bytes()].concat()
+        }
+        Err(refusal) => {
+            warnings.push(refusal.reason);
+            [&[REFUSED], warnings.join("\0").as_bytes()].concat()
+        }
+    }
+}
+
+/// What the child has said.
+fn parse(said: &[u8]) -> Answer {
+    let files = match said.split_first() {
+        Some((&REFUSED, words)) => {
+            let words = String::from_utf8_lossy(words);
+            let mut words: Vec<String> = words.split('\0').map(str::to_owned).collect();
+            let reason = words.pop().unwrap_or_default();
+            return Err(Refused { warnings: words, reason });
+        }
+        Some((&FILES, files)) => Files::from_bytes(files),
+        _ => None,
+    };
+    files.ok_or_else(|| {
+        let reason = "the process that read it has ended before it was done; was there too little \
+                      memory?";
+        reason.to_owned().into()
+    })
 }

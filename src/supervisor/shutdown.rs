@@ -115,9 +115,9 @@ impl Supervisor {
     /// Says why it comes down, when all facts of a turn are known.
     fn announce_shutdown(&mut self, orders: &mut Vec<Action>) {
         if std::mem::take(&mut self.is_unannounced) {
-            orders.extend([Action::EndChecks, Action::CancelReload]);
             let cause = self.cause.map(Announcement::ShutdownBegins);
             orders.extend(cause.map(Action::Announce));
+            orders.extend([Action::EndChecks, Action::CancelReload]);
             let starting = self.services.iter().enumerate();
             let starting = starting.filter(|(_, service)| service.state.is_starting());
             orders.extend(starting.map(|(index, _)| Action::CancelStart(ServiceId(index))));

@@ -197,8 +197,9 @@ pub fn spawn(launch: &Launch) -> Result<Spawned, Failure> {
         report: writer,
     };
     // SAFETY: until its exec the child makes only system calls, and takes no lock that a thread may
-    // hold which it does not have; it ends without returning. It unblocks signals right before the exec; no handler can run then, for all
-    // dispositions are the default or SIG_IGN (signals::reset_dispositions).
+    // hold which it does not have; it ends without returning. It unblocks signals right before the
+    // exec; no handler can run then, for all dispositions are the default or SIG_IGN
+    // (signals::reset_dispositions).
     match unsafe { libc::fork() } {
         0 => run(&child),
         pid => match positive(pid) {

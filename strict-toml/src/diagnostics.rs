@@ -10,7 +10,7 @@ pub const MOST_SHOWN: usize = 50;
 /// Where something stands in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// From 1.
+    /// From 1; 0: it stands in no file.
     pub line: usize,
     /// In characters, from 1.
     pub column: usize,
@@ -58,7 +58,11 @@ impl fmt::Display for ConfigErrors {
         for (index, error) in self.errors.iter().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
             let ConfigError { place: Place { line, column }, message } = error;
-            write!(f, "{newline}{}:{line}:{column}: {message}", self.file)?;
+            match line {
+                // It stands in no file.
+                0 => write!(f, "{newline}{}: {message}", self.file)?,
+                _ => write!(f, "{newline}{}:{line}:{column}: {message}", self.file)?,
+            }
         }
         if let Some((count, Place { line, column })) = self.more {
             let file = &self.file;

@@ -88,7 +88,7 @@ pub(crate) fn watch(client: &Client) -> Result<u8, Error> {
     let mut events = client.events()?;
     loop {
         let status = match client.status() {
-            Err(error) if error.kind() == ErrorKind::Lost => return Ok(0),
+            Err(error) if error.kind() == ErrorKind::Closed => return Ok(0),
             status => status?,
         };
         let screen = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };

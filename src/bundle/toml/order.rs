@@ -6,6 +6,7 @@ use strict_toml::{Diagnostics, listed, nearest};
 
 use super::life::Named;
 use crate::bundle::Service;
+use crate::bundle::cycle::cycle;
 
 /// Reports names that no service has, and of a cycle, all of it.
 pub(super) fn check(services: &[Service], named: &[Named], diagnostics: &mut Diagnostics) {
@@ -41,37 +42,6 @@ pub(super) fn check(services: &[Service], named: &[Named], diagnostics: &mut Dia
         );
         diagnostics.add(span, message);
     }
-}
-
-/// The members of one cycle, if there is any. Without recursion: a file may have a long chain.
-fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
-    let (mut is_done, mut is_on_path) = (vec![false; edges.len()], vec![false; edges.len()]);
-    for root in 0..edges.len() {
-        // The way from the root to here, and how many edges of each were followed.
-        let mut path = vec![(root, 0)];
-        while let Some((node, followed)) = path.last_mut() {
-            if is_done[*node] {
-                path.pop();
-                continue;
-            }
-            is_on_path[*node] = true;
-            match edges[*node].get(*followed) {
-                Some(next) if is_on_path[*next] => {
-                    let begin = path.iter().position(|(node, _)| node == next)?;
-                    return Some(path[begin..].iter().map(|(node, _)| *node).collect());
-                }
-                Some(next) => {
-                    *followed += 1;
-                    path.push((*next, 0));
-                }
-                None => {
-                    is_done[*node] = true;
-                    is_on_path[*node] = false;
-                }
-            }
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -78,6 +78,9 @@ impl Checks {
     pub(super) fn begin(&mut self, id: ServiceId, purpose: Purpose, check: &Check, at: Instant) {
         let key = (id, purpose);
         self.last_failures.remove(&key);
+        if let Some(before) = self.running.get(&key) {
+            self.due.remove(&(before.until, key));
+        }
         self.due.insert((at, key));
         let (check, trying, limit) =
             (check.clone(), Trying::Nothing, TimeLimit::new(check.timeout, at));
@@ -382,6 +385,15 @@ mod tests {
 
     fn failed(reason: &str) -> Verdict {
         Verdict::Failed(ID, Purpose::Liveness, reason.to_owned())
+    }
+
+    #[test]
+    fn one_that_begins_anew_is_due_once() {
+        let mut story = Story::command(1);
+        let check = story.checks.running[&KEY].check.clone();
+        story.checks.begin(ID, Purpose::Liveness, &check, story.at(500));
+        assert_eq!(story.tick(400), []);
+        story.is_due_at(500);
     }
 
     #[test]
