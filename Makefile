@@ -33,7 +33,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 build: ## the static binary, target/release/sidecar-init
-	RUSTFLAGS="$(STATIC_FLAGS)" cargo build --release --bin sidecar-init --target $(TARGET)
+	RUSTFLAGS="$(STATIC_FLAGS)" cargo build --release --bin sidecar-init --target $(TARGET) --target-dir target
 	@mkdir -p target/release
 	@cp -f target/$(TARGET)/release/sidecar-init $(BINARY)
 

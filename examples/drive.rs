@@ -34,18 +34,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     });
 
-    let restart = {
+    let mut restart = {
         let (client, name) = (client.clone(), service.clone());
         spawn_blocking(move || client.restart([name], Some(Duration::from_secs(30))))
     };
-    while let Some(event) = events.recv().await {
-        let who = event.service.as_deref().unwrap_or("the bundle");
-        writeln!(stdout(), "{who}: {}", event.kind.word())?;
-        if event.kind == EventKind::Ready && event.service.as_ref() == Some(&service) {
-            break;
+    let (mut restarted, mut is_ready) = (None, false);
+    // If it was refused there is nothing to be told of.
+    while !matches!(restarted, Some(Err(_))) && (restarted.is_none() || !is_ready) {
+        tokio::select! {
+            done = &mut restart, if restarted.is_none() => restarted = Some(done?),
+            Some(event) = events.recv() => {
+                let who = event.service.as_deref().unwrap_or("the bundle");
+                writeln!(stdout(), "{who}: {}", event.kind.word())?;
+                is_ready |=
+                    event.kind == EventKind::Ready && event.service.as_ref() == Some(&service);
+            }
+            else => break,
         }
     }
-    restart.await??;
 
     let status = {
         let client = client.clone();
@@ -57,5 +63,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     spawn_blocking(move || client.shutdown(7)).await??;
     while events.recv().await.is_some() {}
     reader.await??;
+    restarted.unwrap_or(Ok(()))?;
     Ok(())
 }

@@ -75,6 +75,19 @@ fn a_program_with_tokio_drives_an_entrypoint_of_ones_own() {
 }
 
 #[test]
+fn a_program_with_tokio_ends_when_it_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut init, client) = entrypoint(directory.path());
+    client.wait("web", Goal::Ready, None).unwrap();
+    let output =
+        Command::new(example("drive")).arg(directory.path().join("socket")).arg("nobody").output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("there is no service"), "{said}");
+    assert_eq!(init.0.wait().unwrap().code(), Some(7));
+}
+
+#[test]
 fn a_client_is_told_what_it_asks_and_why_it_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (mut init, client) = entrypoint(directory.path());

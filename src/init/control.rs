@@ -20,7 +20,7 @@ use super::waiting::Waiting;
 use crate::control::LONGEST_REQUEST;
 use crate::poll::{Registry, look};
 use crate::supervisor::ServiceId;
-use crate::sys::peer;
+use crate::sys::{descriptors, peer};
 
 /// How many clients there may be at once. One more sends the one away that has been silent the
 /// longest, once that has had its turn.
@@ -70,6 +70,8 @@ pub(super) struct Client {
 
 #[derive(Debug)]
 pub(super) struct Control {
+    /// How many clients there may be at once.
+    most: usize,
     listener: UnixListener,
     file: Option<OwnFile>,
     clients: BTreeMap<usize, Client>,
@@ -82,6 +84,12 @@ pub(super) struct Control {
     crowded_since: Option<Instant>,
 }
 
+/// Where few descriptors may be open, most are for the services.
+fn most_clients(open_files: Option<u64>) -> usize {
+    let share = open_files.map_or(MOST_CLIENTS as u64, |limit| (limit / 4).max(2));
+    MOST_CLIENTS.min(usize::try_from(share).unwrap_or(MOST_CLIENTS))
+}
+
 impl Control {
     /// Opens the socket, in place of one that nobody listens at any more.
     pub(super) fn open(path: &Path, registry: &Registry) -> io::Result<Control> {
@@ -90,6 +98,7 @@ impl Control {
         registry.register(&listener, Source::Listener.token(), Interest::READABLE);
         let file = Some(file);
         Ok(Control {
+            most: most_clients(descriptors::open_files_limit()),
             listener,
             file,
             clients: BTreeMap::new(),
@@ -174,12 +183,12 @@ impl Control {
 
     /// When somebody may be sent away for one more; `None`: there is room without that.
     fn room_from(&self) -> Option<Instant> {
-        let is_full = self.clients.len() >= MOST_CLIENTS;
+        let is_full = self.clients.len() >= self.most;
         is_full.then(|| self.dispensable().map(|(_, client)| client.safe_until()).min())?
     }
 
     fn enter(&mut self, stream: UnixStream, now: Instant, registry: &Registry) {
-        if self.clients.len() >= MOST_CLIENTS
+        if self.clients.len() >= self.most
             && let Some(silent) = self.most_silent(now)
         {
             self.clients.remove(&silent);

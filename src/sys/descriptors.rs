@@ -124,6 +124,11 @@ fn limit() -> Option<Rlimit> {
     (done == 0).then(|| Rlimit { current: some(limit.rlim_cur), maximum: some(limit.rlim_max) })
 }
 
+/// How many descriptors may be open; `None`: as many as one likes, or the kernel does not tell.
+pub(crate) fn open_files_limit() -> Option<u64> {
+    limit()?.current
+}
+
 /// The limits that children are to have, if they are not ours.
 pub(super) fn given_limit() -> Option<(u64, u64)> {
     GIVEN_LIMIT.get().copied()

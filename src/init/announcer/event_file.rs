@@ -111,11 +111,15 @@ impl EventFile {
                 self.tell_of_dropped(learnt);
             }
             ExitStatus::Code(number) => {
+                self.dropped += in_hand.lines().count() as u64;
                 self.are_lost(file, &io::Error::from_raw_os_error(number.into()), learnt);
             }
             // Killed with all others. Rather twice than not at all.
             ExitStatus::Signal(_) if self.is_paused => self.waiting.insert(0, in_hand),
-            ExitStatus::Signal(_) => self.are_lost(file, &ErrorKind::TimedOut.into(), learnt),
+            ExitStatus::Signal(_) => {
+                self.dropped += in_hand.lines().count() as u64;
+                self.are_lost(file, &ErrorKind::TimedOut.into(), learnt);
+            }
         }
     }
 
@@ -147,8 +151,7 @@ impl EventFile {
     pub(super) fn tell_of_dropped(&mut self, learnt: &mut Learnt) {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
-            let text = "events dropped: the file of `on-event` is too slow";
-            learnt.remark(format!("{dropped} {text}"));
+            learnt.remark(format!("{dropped} events are missing in the file of `on-event`"));
         }
     }
 }

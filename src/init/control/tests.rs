@@ -29,6 +29,12 @@ impl House {
 }
 
 #[test]
+fn clients_leave_most_descriptors_to_the_services() {
+    assert_eq!([Some(4), Some(24), Some(256), Some(20_000)].map(most_clients), [2, 6, 64, 64]);
+    assert_eq!(most_clients(None), 64);
+}
+
+#[test]
 fn a_newcomer_waits_at_the_door_until_somebody_has_had_a_turn() {
     let (mut house, now) = (House::new(), Instant::now());
     house.come(MOST_CLIENTS + 2);
