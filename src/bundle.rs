@@ -14,9 +14,9 @@ use crate::signal::Signal;
 use crate::words::words;
 
 pub mod capability;
-pub mod check;
 mod cycle;
 pub mod environment;
+pub mod health_check;
 pub mod instances;
 pub mod listen;
 mod pattern;
@@ -138,11 +138,11 @@ pub struct Service {
     /// What it does when one that it requires has ended.
     pub when_required_exits: WhenRequiredExits,
     /// How it becomes ready; `None`: by being started.
-    pub readiness: Option<check::Readiness>,
+    pub readiness: Option<health_check::Readiness>,
     /// How long it may take to become ready; a oneshot, to end.
     pub start_timeout: Option<Duration>,
     /// How one can tell that it is still well.
-    pub liveness: Option<check::Check>,
+    pub liveness: Option<health_check::Check>,
     /// How long it may be silent, once it is ready; it says `WATCHDOG=1`, sd_notify(3).
     pub watchdog: Option<Duration>,
     /// Whether it starts again after its end.

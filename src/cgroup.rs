@@ -145,7 +145,7 @@ impl ServiceGroup {
     }
 
     /// What a process writes `0` to that is to become a member.
-    pub fn door(&self) -> io::Result<OwnedFd> {
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
         Ok(fs::File::options().write(true).open(self.directory.join("cgroup.procs"))?.into())
     }
 

@@ -14,7 +14,7 @@ use mio::{Events, Interest};
 use rustix::process::Pid;
 
 use crate::announcement::{self, Weight};
-use crate::bundle::check::{Probe, Purpose};
+use crate::bundle::health_check::{Probe, Purpose};
 use crate::bundle::{LogMode, RestartWhen};
 use crate::cgroup::OutOfMemory;
 use crate::control::{Field, Reloaded, no, yes};
@@ -34,7 +34,6 @@ use crate::termination_log;
 
 mod announcer;
 mod answer;
-mod attendance;
 mod children;
 mod control;
 mod event_loop;
@@ -47,6 +46,7 @@ mod options;
 mod own_file;
 mod reload;
 mod serve;
+mod suspension;
 mod timer;
 mod token;
 mod waiting;
@@ -64,10 +64,10 @@ use event_loop::EventLoop;
 use finish::LastOutput;
 use health::Health;
 use launch::Launcher;
-use learnt::{CheckRequest, Learnt, Remark, Scheduled, Topic};
+use learnt::{CheckRequest, Learnt, MessageKind, Remark, Scheduled};
 use own_file::{OwnFile, look_at};
 use reload::Reloads;
-use serve::Wishes;
+use serve::Requested;
 use token::Source;
 
 const MORE_THREADS: &str = "the process has more than one thread, and an init forks; make it and run it \
@@ -101,7 +101,7 @@ pub struct Init {
     /// Why the last start of a service that failed did so, by service.
     refusals: BTreeMap<ServiceId, String>,
     /// What the one command inherits, until it runs.
-    handed_on: Vec<OwnedFd>,
+    inherited: Vec<OwnedFd>,
 }
 
 /// Work that was cut short so that nothing else has to wait for it.
@@ -172,7 +172,7 @@ impl Init {
             unfinished: Unfinished::default(),
             out_of_memory: OutOfMemory::default(),
             refusals: BTreeMap::new(),
-            handed_on: Vec::new(),
+            inherited: Vec::new(),
         })
     }
 
@@ -181,11 +181,11 @@ impl Init {
     ///
     /// # Errors
     /// What the kernel says: there is hardly a reason.
-    pub fn hand_on(&mut self, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+    pub fn pass_to_command(&mut self, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         for descriptor in &descriptors {
             rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
         }
-        self.handed_on.extend(descriptors);
+        self.inherited.extend(descriptors);
         Ok(())
     }
 
@@ -197,7 +197,7 @@ impl Init {
             self.say(MORE_THREADS);
             return INIT_FAILED;
         }
-        self.settle();
+        self.flush_learnt();
         self.open_control();
         // Before anything is started: with too little memory a command may be killed at once.
         self.out_of_memory = OutOfMemory::watch();
@@ -257,18 +257,18 @@ impl Init {
         self.reap();
         let registry = self.event_loop.registry();
         self.health.run_due_checks(&self.plan, registry, now, &mut self.learnt);
-        self.settle();
+        self.flush_learnt();
         self.tell_of_events(now);
-        for id in self.children.take_free(now) {
+        for id in self.children.take_unblocked(now) {
             self.spawn(id);
         }
         self.decide(&received, now);
         self.go_on_with_reload(now);
-        self.say_repeats(now);
+        self.say_rate_limited_when_due(now);
         self.pass_on_output();
         self.serve(now);
         self.tell_parent(now);
-        self.settle();
+        self.flush_learnt();
     }
 
     /// All that have deadlines of their own, beside the core and the poll.
@@ -304,7 +304,7 @@ impl Init {
     /// Services that have written the line that says that they are ready.
     fn poll_log_readiness(&mut self) {
         for id in self.logs.take_heard() {
-            self.learn_start_of(id);
+            self.note_spawned_first(id);
             self.learnt.facts.push(Event::Ready(id));
         }
     }
@@ -319,10 +319,10 @@ impl Init {
     fn learn_of(&mut self, source: Source) {
         match source {
             Source::Signals => self.unfinished.signals = true,
-            Source::Timer => self.event_loop.timer.rang(),
+            Source::Timer => self.event_loop.timer.expired(),
             Source::Start(pid) => {
                 if let Some(pid) = Pid::from_raw(pid) {
-                    self.start_went_on(pid);
+                    self.start_progressed(pid);
                 }
             }
             Source::Reload => self.unfinished.reload = self.reloads.read(),
@@ -331,7 +331,7 @@ impl Init {
             Source::Sink(channel) => self.logs.writable(channel, self.event_loop.registry()),
             Source::Check(id, purpose) => {
                 self.health.check_went_on((id, purpose), &self.plan, &mut self.learnt);
-                self.settle();
+                self.flush_learnt();
             }
             Source::Notification(id) => self.read_notifications(id),
             Source::Listener => {
@@ -440,7 +440,7 @@ impl Init {
             match action {
                 Action::Spawn(id) => {
                     let name = self.plan.name(id);
-                    if !self.children.hold_up(id, &name, Instant::now()) {
+                    if !self.children.defer_start(id, &name, Instant::now()) {
                         self.spawn(id);
                     }
                 }
@@ -492,7 +492,7 @@ impl Init {
                 }
                 Action::Announce(announcement) => self.announce(&announcement),
             }
-            self.settle();
+            self.flush_learnt();
         }
     }
 
@@ -542,7 +542,7 @@ impl Init {
             let token = |place| Source::Stream(place).token();
             self.logs.attach(id, service, channel, pipe, registry, token);
         }
-        if let Some(crate::bundle::check::Readiness::Log(text)) = &service.readiness {
+        if let Some(crate::bundle::health_check::Readiness::Log(text)) = &service.readiness {
             self.logs.watch(id, text);
         }
         self.children.runs(plan, id);
@@ -551,24 +551,24 @@ impl Init {
     }
 
     /// The poll has said that this child has got further.
-    fn start_went_on(&mut self, pid: Pid) {
-        if let Some(id) = self.children.executed(pid) {
-            self.executed(id, pid);
+    fn start_progressed(&mut self, pid: Pid) {
+        if let Some(id) = self.children.take_executed(pid) {
+            self.exec_succeeded(id, pid);
         }
     }
 
     /// Makes sure that `Spawned` is noted before any other fact about this service.
-    fn learn_start_of(&mut self, id: ServiceId) {
+    fn note_spawned_first(&mut self, id: ServiceId) {
         if let Some(pid) = self.children.main(id) {
-            self.start_went_on(pid);
+            self.start_progressed(pid);
         }
     }
 
     /// The service's program runs as this process.
-    fn executed(&mut self, id: ServiceId, pid: Pid) {
+    fn exec_succeeded(&mut self, id: ServiceId, pid: Pid) {
         self.announcer.history.started(id, Instant::now());
         if self.plan.is_one_command {
-            self.let_go();
+            self.release_inherited();
         }
         // The pipe is closed also when the process dies before its exec. So one that was asked to
         // end and is gone may never have run its program.
@@ -591,8 +591,8 @@ impl Init {
 
     /// What was handed to the init is the command's now; holding it too would keep pipes open
     /// and file systems busy (<https://github.com/openSUSE/catatonit/issues/28>).
-    fn let_go(&mut self) {
-        descriptors::close(std::mem::take(&mut self.handed_on));
+    fn release_inherited(&mut self) {
+        descriptors::close(std::mem::take(&mut self.inherited));
         // Stderr stays: it is for the record.
         descriptors::empty_input_and_output();
         leave_directory();
@@ -645,10 +645,10 @@ impl Init {
 
     fn read_notifications(&mut self, id: ServiceId) {
         if self.health.listens_to(id) {
-            self.learn_start_of(id);
+            self.note_spawned_first(id);
             let (registry, children) = (self.event_loop.registry(), &mut self.children);
             self.health.read(id, &self.plan, registry, children, &mut self.learnt);
-            self.settle();
+            self.flush_learnt();
         }
     }
 
@@ -713,7 +713,7 @@ impl Init {
         match owner {
             Owner::Service(id) => {
                 if had_started {
-                    self.executed(id, pid);
+                    self.exec_succeeded(id, pid);
                 }
                 self.service_ended(id, status, failure);
             }
@@ -739,7 +739,7 @@ impl Init {
             Owner::Helper(Role::BundleReader) => self.reloads.reaped(pid),
             Owner::Nobody => {}
         }
-        self.settle();
+        self.flush_learnt();
     }
 
     fn service_ended(&mut self, id: ServiceId, status: ExitStatus, failure: Option<StartFailure>) {
@@ -755,15 +755,15 @@ impl Init {
 
     /// Says in the log what the components have found worth saying, and does for checks what they
     /// ask for.
-    fn settle(&mut self) {
-        for Remark { of, text, topic } in std::mem::take(&mut self.learnt.remarks) {
+    fn flush_learnt(&mut self) {
+        for Remark { of, text, kind } in std::mem::take(&mut self.learnt.remarks) {
             let text = match of {
                 Some(id) => format!("service \"{}\" {text}", self.plan.name(id)),
                 None => text,
             };
-            match topic {
-                Some(Topic::MainProcess(_)) if self.options.quiet => {}
-                Some(topic) => self.say_in_turn(topic, text),
+            match kind {
+                Some(MessageKind::MainProcess(_)) if self.options.quiet => {}
+                Some(kind) => self.say_rate_limited(kind, text),
                 None => self.say(&text),
             }
         }
@@ -773,7 +773,7 @@ impl Init {
                     let started = self.try_in_child(id, purpose, &probe);
                     let (check, learnt) = ((id, purpose), &mut self.learnt);
                     self.health.check_started(check, started, &self.plan, learnt);
-                    self.settle();
+                    self.flush_learnt();
                 }
                 CheckRequest::Extend(id, span) => {
                     if matches!(self.supervisor.state(id), State::Running { ready: false, .. }) {
@@ -790,16 +790,16 @@ impl Init {
     }
 
     /// Says this now, or with others like it a little later.
-    fn say_in_turn(&mut self, topic: Topic, text: String) {
-        if let Some(text) = self.announcer.repeats.hear(topic, text, Instant::now()) {
+    fn say_rate_limited(&mut self, kind: MessageKind, text: String) {
+        if let Some(text) = self.announcer.rate_limit.hear(kind, text, Instant::now()) {
             self.say(&text);
         }
     }
 
     /// Says what has been held back for long enough.
-    fn say_repeats(&mut self, now: Instant) {
-        if self.announcer.repeats.deadline().is_some_and(|deadline| deadline <= now) {
-            let messages = self.announcer.repeats.take(Some(now));
+    fn say_rate_limited_when_due(&mut self, now: Instant) {
+        if self.announcer.rate_limit.deadline().is_some_and(|deadline| deadline <= now) {
+            let messages = self.announcer.rate_limit.take(Some(now));
             messages.iter().for_each(|text| self.say(text));
         }
     }
@@ -830,7 +830,9 @@ impl Init {
         let is_routine_left_out = self.options.quiet || self.plan.is_one_command;
         match (spelled.text, spelled.weight) {
             (Some(_), Weight::Routine) if is_routine_left_out => {}
-            (Some(text), Weight::Repeated) => self.say_in_turn(Topic::SignalDropped, text),
+            (Some(text), Weight::Repeated) => {
+                self.say_rate_limited(MessageKind::SignalDropped, text)
+            }
             (Some(text), _) => self.say(&text),
             (None, _) => {}
         }
@@ -859,7 +861,7 @@ impl Init {
             self.announcer.hooks.started(event, started, now, &mut self.learnt);
         }
         self.unfinished.reaping |= std::mem::take(&mut self.learnt.may_be_the_end);
-        self.settle();
+        self.flush_learnt();
     }
 
     fn run_hook(&mut self, event: &str) -> Result<Pid, String> {
@@ -902,7 +904,7 @@ impl Init {
     /// Serves the clients of the control socket.
     fn serve(&mut self, now: Instant) {
         let Some(mut control) = self.control.take() else { return };
-        let Wishes { facts, reloads } =
+        let Requested { facts, reloads } =
             control.serve(self.view(), &self.logs, self.event_loop.registry(), now);
         self.control = Some(control);
         self.learnt.facts.extend(facts);
@@ -1017,7 +1019,7 @@ impl Init {
         if let Some(terminal) = &mut self.launcher.terminal {
             terminal.take_back();
         }
-        let messages = self.announcer.repeats.take(None);
+        let messages = self.announcer.rate_limit.take(None);
         messages.iter().for_each(|text| self.say(text));
         let Some(outcome) = self.supervisor.outcome() else { return INIT_FAILED };
         let code = self.options.remap.apply(outcome.code);

@@ -14,7 +14,7 @@ use rustix::net::{
     getsockname, send, socket_with, sockopt,
 };
 
-use crate::bundle::check::{HttpTarget, Probe};
+use crate::bundle::health_check::{HttpTarget, Probe};
 use crate::error_text::{errno_of, error_text};
 
 /// A status line is shorter than this, or not one.

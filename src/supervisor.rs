@@ -1,6 +1,6 @@
 //! The core: decides, and does nothing else.
 //!
-//! Facts come in as [`Event`]s with the time at which they were learnt, orders go out as
+//! Facts come in as [`Event`]s with the time at which they were learnt, actions go out as
 //! [`Action`]s; in between there is no process, no descriptor, no clock. So every rule below
 //! is tested without a kernel.
 //!
@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 
 use crate::exit::{CHECK_FAILED, ExitStatus, INIT_FAILED};
 use crate::signal::Signal;
-use attempt::Attempt;
+use attempt::StartAttempt;
 use census::Census;
 use order::Order;
 use policy::StopPolicy;
@@ -78,7 +78,7 @@ struct Service {
     /// How the process that runs is asked to end.
     stop: StopPolicy,
     /// What is known of its start.
-    attempt: Attempt,
+    attempt: StartAttempt,
 }
 
 /// The state machine of one bundle.
@@ -153,17 +153,17 @@ impl Supervisor {
     }
 
     /// Takes in a fact.
-    pub fn handle(&mut self, event: Event, now: Instant, orders: &mut Vec<Action>) {
+    pub fn handle(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
         self.unsettled = true;
         match event {
-            Event::Spawned(id) => self.spawned(id, now, orders),
-            Event::SpawnFailed(id, code) => self.spawn_failed(id, code, now, orders),
-            Event::Ready(id) => self.ready(id, now, orders),
-            Event::Unhealthy(id) => self.unhealthy(id, now, orders),
+            Event::Spawned(id) => self.spawned(id, now, actions),
+            Event::SpawnFailed(id, code) => self.spawn_failed(id, code, now, actions),
+            Event::Ready(id) => self.ready(id, now, actions),
+            Event::Unhealthy(id) => self.unhealthy(id, now, actions),
             Event::Extended(id, span) => self.extended(id, now + span),
-            Event::Exited(id, status) => self.exited(id, status, now, orders),
-            Event::StopCommandFailed(id) => self.stop_command_failed(id, orders),
-            Event::Signaled(signal) => self.signaled(signal, now, orders),
+            Event::Exited(id, status) => self.exited(id, status, now, actions),
+            Event::StopCommandFailed(id) => self.stop_command_failed(id, actions),
+            Event::Signaled(signal) => self.signaled(signal, now, actions),
             Event::TreeEmpty => self.tree_empty(),
             Event::Start(id) => self.start_requested(id),
             Event::Stop(id) => self.stop_requested(id, Ending::Stop),
@@ -177,24 +177,24 @@ impl Supervisor {
     /// Does what is due at `now`. To be called when all facts that were learnt at once are told,
     /// so that none of them comes too late to prevent a start, and when
     /// [`deadline`](Supervisor::deadline) has come; harmless at any other time.
-    pub fn tick(&mut self, now: Instant, orders: &mut Vec<Action>) {
+    pub fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.sweeps_since_now = false;
         while self.unsettled || self.due.is_some_and(|due| due <= now) && !self.sweeps_since_now {
-            self.step(now, orders);
+            self.step(now, actions);
         }
     }
 
     /// What follows from where everything stands. It may bring about what is due at once, like
     /// the end of a grace of no time.
-    fn step(&mut self, now: Instant, orders: &mut Vec<Action>) {
+    fn step(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.unsettled = false;
-        self.expire(now, orders);
+        self.expire(now, actions);
         if self.phase == Phase::Up {
-            self.start_next(now, orders);
-            self.stop_who_may_be_stopped(now, None, orders);
+            self.start_next(now, actions);
+            self.stop_who_may_be_stopped(now, None, actions);
             self.end_if_nothing_is_left(now);
         }
-        self.shut_down(now, orders);
+        self.shut_down(now, actions);
         self.due = self.next_due();
     }
 
@@ -260,18 +260,18 @@ impl Supervisor {
             })
     }
 
-    fn signaled(&mut self, signal: Signal, now: Instant, orders: &mut Vec<Action>) {
+    fn signaled(&mut self, signal: Signal, now: Instant, actions: &mut Vec<Action>) {
         let default = match signal {
             Signal::TERM | Signal::INT => Some(SignalRoute::Shutdown(signal)),
             _ => None,
         };
         match self.policy.signals.get(&signal).cloned().or(default) {
             Some(SignalRoute::Shutdown(stop_with)) => {
-                self.shutdown_requested(signal, stop_with, now, orders);
+                self.shutdown_requested(signal, stop_with, now, actions);
             }
             Some(SignalRoute::Forward(to, signal, target)) => {
                 for id in to {
-                    self.forward(id, signal, target, orders);
+                    self.forward(id, signal, target, actions);
                 }
             }
             Some(SignalRoute::Restart(services)) => {
@@ -279,24 +279,24 @@ impl Supervisor {
                     self.restart_requested(id);
                 }
             }
-            Some(SignalRoute::Reload) if self.phase == Phase::Up => orders.push(Action::Reload),
+            Some(SignalRoute::Reload) if self.phase == Phase::Up => actions.push(Action::Reload),
             Some(SignalRoute::Reload | SignalRoute::Drop) => {}
             None => match self.policy.otherwise {
-                Otherwise::Forward(id, target) => self.forward(id, signal, target, orders),
+                Otherwise::Forward(id, target) => self.forward(id, signal, target, actions),
                 Otherwise::DropAndAnnounce => {
-                    orders.push(Action::Announce(Announcement::Unrouted(signal)))
+                    actions.push(Action::Announce(Announcement::Unrouted(signal)))
                 }
             },
         }
     }
 
-    fn forward(&self, id: ServiceId, signal: Signal, target: Target, orders: &mut Vec<Action>) {
+    fn forward(&self, id: ServiceId, signal: Signal, target: Target, actions: &mut Vec<Action>) {
         match self.state(id) {
             State::Spawning { .. }
             | State::Running { .. }
             | State::Draining { .. }
             | State::Stopping { .. } => {
-                orders.push(Action::Signal(id, signal, target));
+                actions.push(Action::Signal(id, signal, target));
             }
             State::Waiting | State::Killed | State::Backoff { .. } | State::Gone(_) => {}
         }

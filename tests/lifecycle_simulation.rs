@@ -154,9 +154,9 @@ impl World {
     }
 
     fn run(&mut self) {
-        let mut orders = Vec::new();
-        self.core.tick(self.now, &mut orders);
-        self.carry_out(orders);
+        let mut actions = Vec::new();
+        self.core.tick(self.now, &mut actions);
+        self.carry_out(actions);
         for _ in 0..STEPS {
             if self.core.outcome().is_some() {
                 return self.check_outcome();
@@ -184,12 +184,12 @@ impl World {
         let is_up = |number| self.core.up_at(ServiceId(number)).is_some_and(|at| at <= self.now);
         let on_request = self.on_request.iter().copied();
         self.on_request = on_request.filter(|number| !is_up(*number)).collect();
-        let mut orders = Vec::new();
+        let mut actions = Vec::new();
         for event in self.facts() {
             self.say(format!("{event:?}"));
             self.remember(event);
-            let (was_up, known) = (self.core.shutdown_deadline().is_none(), orders.len());
-            self.core.handle(event, self.now, &mut orders);
+            let (was_up, known) = (self.core.shutdown_deadline().is_none(), actions.len());
+            self.core.handle(event, self.now, &mut actions);
             if let Event::Spawned(id) = event
                 && matches!(self.core.state(id), State::Running { ready: false, .. })
             {
@@ -200,7 +200,7 @@ impl World {
                 let restarts = |order: &Action| {
                     matches!(order, Action::Announce(Announcement::Restarting(..)))
                 };
-                if orders[known..].iter().any(restarts) {
+                if actions[known..].iter().any(restarts) {
                     self.restarts_by_itself(id);
                 }
                 let is_up = self.core.shutdown_deadline().is_none();
@@ -218,18 +218,18 @@ impl World {
             match intervention {
                 Intervention::Tell(event) => {
                     self.remember(event);
-                    self.core.handle(event, self.now, &mut orders);
+                    self.core.handle(event, self.now, &mut actions);
                 }
                 Intervention::Reload => self.reload(),
             }
         }
-        self.core.tick(self.now, &mut orders);
+        self.core.tick(self.now, &mut actions);
         if self.shutdown_at.is_none() && self.core.shutdown_deadline().is_some() {
             self.shutdown_at = Some(self.now);
             self.pauses.shutdown_begins(self.now);
             self.leaving = leaving;
         }
-        self.carry_out(orders);
+        self.carry_out(actions);
         self.check_promises();
     }
 
@@ -372,8 +372,8 @@ impl World {
         self.core.reload(policy, &changes, self.now);
     }
 
-    fn carry_out(&mut self, orders: Vec<Action>) {
-        for order in orders {
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for order in actions {
             if !matches!(order, Action::Announce(_)) {
                 self.say(format!("  -> {order:?}"));
             }

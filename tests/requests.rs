@@ -75,11 +75,11 @@ fn what_an_operator_can_not_start_fails_alone() {
         }
         assert_eq!(story.core.state(id(0)), State::Gone(End::Failed), "{when:?}");
         let note = Action::Announce(Announcement::FailedAlone(id(0)));
-        assert_eq!(story.orders.iter().filter(|order| **order == note).count(), 1, "{when:?}");
+        assert_eq!(story.actions.iter().filter(|order| **order == note).count(), 1, "{when:?}");
         assert!(is_up(&story), "{when:?}");
-        story.orders();
+        story.actions();
         // It can be started again, and then its end is an ordinary one.
-        assert_eq!(story.tell(Event::Start(id(0))).orders(), ["spawn 0"]);
+        assert_eq!(story.tell(Event::Start(id(0))).actions(), ["spawn 0"]);
         story.tell(Event::Spawned(id(0))).tell(Event::Shutdown(3)).exits(0, 0);
         assert_eq!(story.tell(Event::TreeEmpty).outcome().code, 3);
     }
@@ -184,12 +184,12 @@ fn a_oneshot_fails_alone_whenever_it_fails() {
 fn those_that_require_it_wait_for_it() {
     let mut story = Story::up(pair(WhenRequiredExits::Restart));
     story.tell(Event::Restart(id(0))).exits(1, 0).exits(0, 0);
-    story.tell(Event::SpawnFailed(id(0), 127)).orders();
+    story.tell(Event::SpawnFailed(id(0), 127)).actions();
     assert_eq!(story.core.state(id(1)), State::Waiting);
     assert_eq!(story.core.missing(id(1)), Some(id(0)));
-    assert_eq!(story.tell(Event::Start(id(0))).orders(), ["spawn 0"]);
+    assert_eq!(story.tell(Event::Start(id(0))).actions(), ["spawn 0"]);
     assert_eq!(story.core.missing(id(1)), None);
-    assert_eq!(story.tell(Event::Spawned(id(0))).orders(), ["spawn 1"]);
+    assert_eq!(story.tell(Event::Spawned(id(0))).actions(), ["spawn 1"]);
     // They were taken along by the operator.
     story.tell(Event::SpawnFailed(id(1), 127));
     assert!(is_up(&story));
@@ -212,16 +212,16 @@ fn a_stop_or_restart_is_not_forgotten_for_a_start() {
     for event in [Event::Stop as fn(ServiceId) -> Event, Event::Restart] {
         // Service 1 has to end first, so that 0 is not asked yet.
         let mut story = Story::up(pair(WhenRequiredExits::Stop));
-        story.tell(event(id(0))).tell(Event::Start(id(0))).orders();
+        story.tell(event(id(0))).tell(Event::Start(id(0))).actions();
         assert!(story.core.is_to_end(id(0)));
         assert_eq!(story.core.up_at(id(0)), None);
-        assert_eq!(story.exits(1, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
-        assert_eq!(story.exits(0, 0).orders(), ["spawn 0"]);
+        assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+        assert_eq!(story.exits(0, 0).actions(), ["spawn 0"]);
     }
     // What came last counts in the end.
     let mut story = Story::up(bundle(1));
     story.tell_all(&[Event::Start(id(0)), Event::Restart(id(0)), Event::Stop(id(0))]);
-    assert_eq!(story.exits(0, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(0, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
     assert_eq!(story.core.state(id(0)), State::Gone(End::Stopped));
-    assert_eq!(story.tell(Event::Stop(id(0))).orders(), NOTHING);
+    assert_eq!(story.tell(Event::Stop(id(0))).actions(), NOTHING);
 }

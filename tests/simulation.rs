@@ -148,10 +148,10 @@ impl World {
     }
 
     fn run(&mut self) {
-        let mut orders = Vec::new();
-        self.core.tick(self.now, &mut orders);
+        let mut actions = Vec::new();
+        self.core.tick(self.now, &mut actions);
         self.notice_shutdown();
-        self.carry_out(orders);
+        self.carry_out(actions);
         for _ in 0..STEPS {
             if self.core.outcome().is_some() {
                 return self.check_outcome();
@@ -166,16 +166,16 @@ impl World {
             self.now = self.now.max(next);
         }
         self.vanish_strays();
-        let mut orders = Vec::new();
+        let mut actions = Vec::new();
         for event in self.facts() {
             self.say(format!("{event:?}"));
             self.learn(event);
-            self.core.handle(event, self.now, &mut orders);
+            self.core.handle(event, self.now, &mut actions);
             self.notice_shutdown();
         }
-        self.core.tick(self.now, &mut orders);
+        self.core.tick(self.now, &mut actions);
         self.notice_shutdown();
-        self.carry_out(orders);
+        self.carry_out(actions);
         self.check_promises();
     }
 
@@ -273,8 +273,8 @@ impl World {
         self.first_unasked = self.first_unasked.or(cause);
     }
 
-    fn carry_out(&mut self, orders: Vec<Action>) {
-        for order in orders {
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        for order in actions {
             if !matches!(order, Action::Announce(_)) {
                 self.say(format!("  -> {order:?}"));
             }

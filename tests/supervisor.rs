@@ -1,4 +1,4 @@
-//! The core by example: each test is a story of facts and the orders that must follow.
+//! The core by example: each test is a story of facts and the actions that must follow.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -27,9 +27,9 @@ fn policy(services: usize) -> Policy {
 #[test]
 fn services_start_in_the_order_of_the_file_and_none_waits_for_another() {
     let mut story = Story::new(policy(3));
-    assert_eq!(story.orders(), ["spawn 0", "spawn 1", "spawn 2"]);
+    assert_eq!(story.actions(), ["spawn 0", "spawn 1", "spawn 2"]);
     for number in [1, 2, 0] {
-        assert_eq!(story.tell(Event::Spawned(id(number))).orders(), NOTHING);
+        assert_eq!(story.tell(Event::Spawned(id(number))).actions(), NOTHING);
     }
     assert_eq!(story.due_in(), None, "an idle bundle has no timer");
 }
@@ -38,18 +38,18 @@ fn services_start_in_the_order_of_the_file_and_none_waits_for_another() {
 fn not_all_of_very_many_are_on_their_way_at_once() {
     let mut story = Story::new(policy(18));
     let first: Vec<String> = (0..16).map(|number| format!("spawn {number}")).collect();
-    assert_eq!(story.orders(), first);
-    assert_eq!(story.tell(Event::Spawned(id(3))).orders(), ["spawn 16"]);
-    assert_eq!(story.tell(Event::Spawned(id(16))).orders(), ["spawn 17"]);
+    assert_eq!(story.actions(), first);
+    assert_eq!(story.tell(Event::Spawned(id(3))).actions(), ["spawn 16"]);
+    assert_eq!(story.tell(Event::Spawned(id(16))).actions(), ["spawn 17"]);
 }
 
 #[test]
 fn they_stop_in_reverse_and_each_is_awaited() {
     let mut story = Story::up(policy(3));
-    assert_eq!(story.signal(Signal::TERM).orders(), ["SIGTERM 2", "SIGCONT 2"]);
-    assert_eq!(story.exits(2, 0).orders(), ["SIGTERM 1", "SIGCONT 1"]);
-    assert_eq!(story.exits(1, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
-    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 2", "SIGCONT 2"]);
+    assert_eq!(story.exits(2, 0).actions(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(0, 0).actions(), ["terminate rest"]);
     assert_eq!(story.core.outcome(), None);
     let outcome = story.tell(Event::TreeEmpty).outcome();
     assert_eq!((outcome.cause, outcome.code), (Cause::Requested(Signal::TERM), 0));
@@ -58,7 +58,7 @@ fn they_stop_in_reverse_and_each_is_awaited() {
 #[test]
 fn the_first_exit_is_the_cause_and_the_code() {
     let mut story = Story::up(policy(3));
-    assert_eq!(story.exits(1, 3).orders(), ["SIGTERM 2", "SIGCONT 2"]);
+    assert_eq!(story.exits(1, 3).actions(), ["SIGTERM 2", "SIGCONT 2"]);
     story.exits(0, 4).exits(2, 5).tell(Event::TreeEmpty);
     let outcome = story.outcome();
     assert_eq!((outcome.cause, outcome.code), (Cause::Exited(id(1), ExitStatus::Code(3)), 3));
@@ -67,20 +67,20 @@ fn the_first_exit_is_the_cause_and_the_code() {
 #[test]
 fn a_slow_service_holds_the_next_up_for_its_share_only() {
     let mut story = Story::up(policy(3));
-    story.signal(Signal::TERM).orders();
+    story.signal(Signal::TERM).actions();
     // Three services and what is left behind: a quarter of 8 s each.
     assert_eq!(story.due_in(), Some(2000));
-    assert_eq!(story.at(1999).orders(), NOTHING);
+    assert_eq!(story.at(1999).actions(), NOTHING);
     // Somebody may have stopped the slow one meanwhile.
-    assert_eq!(story.at(2000).orders(), ["SIGCONT 2", "SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.at(2000).actions(), ["SIGCONT 2", "SIGTERM 1", "SIGCONT 1"]);
     // It ended at once, so the next share is larger: a half of what is left.
-    assert_eq!(story.exits(1, 0).orders(), ["SIGCONT 2", "SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(1, 0).actions(), ["SIGCONT 2", "SIGTERM 0", "SIGCONT 0"]);
     assert_eq!(story.due_in(), Some(5000));
     // The late one ends; that moves nothing, for it is not awaited any more.
-    assert_eq!(story.exits(2, 0).orders(), NOTHING);
-    assert_eq!(story.at(5000).orders(), ["SIGCONT 0", "terminate rest"]);
+    assert_eq!(story.exits(2, 0).actions(), NOTHING);
+    assert_eq!(story.at(5000).actions(), ["SIGCONT 0", "terminate rest"]);
     assert_eq!(story.due_in(), Some(8000));
-    assert_eq!(story.at(8000).orders(), ["kill all"]);
+    assert_eq!(story.at(8000).actions(), ["kill all"]);
     story.exits(0, 0).tell(Event::TreeEmpty);
     assert_eq!(story.outcome().overran, [id(0)]);
 }
@@ -88,11 +88,11 @@ fn a_slow_service_holds_the_next_up_for_its_share_only() {
 #[test]
 fn what_a_slow_service_leaves_behind_is_asked_when_it_ends() {
     let mut story = Story::up(policy(2));
-    story.signal(Signal::TERM).at(2667).orders();
-    assert_eq!(story.at(5334).orders(), ["SIGCONT 0", "SIGCONT 1", "terminate rest"]);
-    assert_eq!(story.exits(1, 0).orders(), ["SIGCONT 0", "terminate rest"]);
-    assert_eq!(story.at(6000).orders(), NOTHING);
-    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    story.signal(Signal::TERM).at(2667).actions();
+    assert_eq!(story.at(5334).actions(), ["SIGCONT 0", "SIGCONT 1", "terminate rest"]);
+    assert_eq!(story.exits(1, 0).actions(), ["SIGCONT 0", "terminate rest"]);
+    assert_eq!(story.at(6000).actions(), NOTHING);
+    assert_eq!(story.exits(0, 0).actions(), ["terminate rest"]);
     assert!(!story.tell(Event::TreeEmpty).outcome().rest_overran);
 }
 
@@ -101,10 +101,10 @@ fn a_service_is_killed_when_its_own_grace_ends() {
     let mut policy = policy(2);
     policy.services[1].grace = Some(Duration::from_secs(1));
     let mut story = Story::up(policy);
-    story.signal(Signal::TERM).orders();
-    assert_eq!(story.at(1000).orders(), ["kill 1"]);
+    story.signal(Signal::TERM).actions();
+    assert_eq!(story.at(1000).actions(), ["kill 1"]);
     let killed = Event::Exited(id(1), ExitStatus::Signal(Signal::KILL));
-    assert_eq!(story.tell(killed).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.tell(killed).actions(), ["SIGTERM 0", "SIGCONT 0"]);
     story.exits(0, 0).tell(Event::TreeEmpty);
     assert_eq!((story.outcome().overran, story.outcome().code), (vec![id(1)], 0));
 }
@@ -112,8 +112,8 @@ fn a_service_is_killed_when_its_own_grace_ends() {
 #[test]
 fn a_second_request_kills_at_once() {
     let mut story = Story::up(policy(2));
-    story.signal(Signal::TERM).orders();
-    assert_eq!(story.signal(Signal::INT).orders(), ["kill all"]);
+    story.signal(Signal::TERM).actions();
+    assert_eq!(story.signal(Signal::INT).actions(), ["kill all"]);
     story.exits(0, 0).exits(1, 0).tell(Event::TreeEmpty);
     assert_eq!(story.outcome().forced, Some(Signal::INT));
     assert_eq!(story.outcome().overran, [], "nobody had the time to overrun");
@@ -122,9 +122,9 @@ fn a_second_request_kills_at_once() {
 #[test]
 fn a_request_joins_a_shutdown_that_an_exit_began() {
     let mut story = Story::up(policy(2));
-    story.exits(1, 3).orders();
-    assert_eq!(story.signal(Signal::TERM).orders(), NOTHING);
-    assert_eq!(story.signal(Signal::TERM).orders(), ["kill all"]);
+    story.exits(1, 3).actions();
+    assert_eq!(story.signal(Signal::TERM).actions(), NOTHING);
+    assert_eq!(story.signal(Signal::TERM).actions(), ["kill all"]);
     story.exits(0, 0).tell(Event::TreeEmpty);
     assert_eq!(story.outcome().code, 3, "the cause stays");
 }
@@ -134,7 +134,7 @@ fn a_signal_to_everyone_at_once_is_a_request() {
     let killed = |signal| Event::Exited(id(0), ExitStatus::Signal(signal));
     let mut story = Story::up(policy(2));
     story.tell_all(&[killed(Signal::TERM), Event::Signaled(Signal::TERM)]);
-    assert_eq!(story.orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.actions(), ["SIGTERM 1", "SIGCONT 1"]);
     let outcome = story.exits(1, 0).tell(Event::TreeEmpty).outcome();
     assert_eq!((outcome.cause, outcome.code), (Cause::Requested(Signal::TERM), 0));
 
@@ -155,10 +155,10 @@ fn a_signal_to_everyone_at_once_is_a_request() {
 #[test]
 fn what_is_left_behind_has_until_the_deadline() {
     let mut story = Story::up(policy(1));
-    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    assert_eq!(story.exits(0, 0).actions(), ["terminate rest"]);
     assert_eq!(story.due_in(), Some(8000));
-    assert_eq!(story.at(7999).orders(), NOTHING);
-    assert_eq!(story.at(8000).orders(), ["kill all"]);
+    assert_eq!(story.at(7999).actions(), NOTHING);
+    assert_eq!(story.at(8000).actions(), ["kill all"]);
     assert!(story.tell(Event::TreeEmpty).outcome().rest_overran);
 }
 
@@ -174,11 +174,11 @@ fn what_does_not_die_of_kill_is_left_to_the_kernel() {
 #[test]
 fn a_failed_start_stops_what_runs_and_what_is_just_starting() {
     let mut story = Story::new(policy(3));
-    story.tell(Event::Spawned(id(0))).orders();
-    let orders = story.tell(Event::SpawnFailed(id(1), 127)).orders();
-    assert_eq!(orders, ["cancel 2", "SIGTERM 2", "SIGCONT 2"]);
-    assert_eq!(story.exits(2, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
-    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    story.tell(Event::Spawned(id(0))).actions();
+    let actions = story.tell(Event::SpawnFailed(id(1), 127)).actions();
+    assert_eq!(actions, ["cancel 2", "SIGTERM 2", "SIGCONT 2"]);
+    assert_eq!(story.exits(2, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(0, 0).actions(), ["terminate rest"]);
     let outcome = story.tell(Event::TreeEmpty).outcome();
     assert_eq!((outcome.cause, outcome.code), (Cause::SpawnFailed(id(1), 127), 127));
 }
@@ -186,19 +186,19 @@ fn a_failed_start_stops_what_runs_and_what_is_just_starting() {
 #[test]
 fn a_failed_start_starts_nothing_more() {
     let mut story = Story::new(policy(17));
-    story.orders();
-    let orders = story.tell(Event::SpawnFailed(id(0), 127)).orders();
-    assert!(!orders.iter().any(|order| order.starts_with("spawn")), "{orders:?}");
+    story.actions();
+    let actions = story.tell(Event::SpawnFailed(id(0), 127)).actions();
+    assert!(!actions.iter().any(|order| order.starts_with("spawn")), "{actions:?}");
 }
 
 #[test]
 fn a_request_during_the_start_stops_what_runs_and_what_is_just_starting() {
     let mut story = Story::new(policy(2));
-    story.tell(Event::Spawned(id(0))).orders();
-    let orders = story.signal(Signal::TERM).orders();
-    assert_eq!(orders, ["cancel 1", "SIGTERM 1", "SIGCONT 1"], "service 1 is being started");
-    assert_eq!(story.tell(Event::Spawned(id(1))).orders(), NOTHING);
-    assert_eq!(story.exits(1, 0).orders(), ["SIGTERM 0", "SIGCONT 0"]);
+    story.tell(Event::Spawned(id(0))).actions();
+    let actions = story.signal(Signal::TERM).actions();
+    assert_eq!(actions, ["cancel 1", "SIGTERM 1", "SIGCONT 1"], "service 1 is being started");
+    assert_eq!(story.tell(Event::Spawned(id(1))).actions(), NOTHING);
+    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
     story.exits(0, 0).tell(Event::TreeEmpty);
     assert_eq!(story.outcome().code, 0);
 }
@@ -209,9 +209,9 @@ fn nothing_is_started_because_of_a_service_that_died_right_away() {
     policy.services[1].after = vec![id(0)];
     policy.in_file_order = false;
     let mut story = Story::new(policy);
-    story.orders();
+    story.actions();
     let facts = [Event::Spawned(id(0)), Event::Exited(id(0), ExitStatus::Code(1))];
-    assert_eq!(story.tell_all(&facts).orders(), ["terminate rest"]);
+    assert_eq!(story.tell_all(&facts).actions(), ["terminate rest"]);
     assert_eq!(story.tell(Event::TreeEmpty).outcome().code, 1);
 }
 
@@ -220,8 +220,8 @@ fn an_ignored_exit_ends_nothing_until_none_is_left() {
     let mut policy = policy(3);
     policy.services.iter_mut().for_each(|service| service.on_exit = OnExit::Ignore);
     let mut story = Story::up(policy);
-    assert_eq!(story.exits(1, 0).exits(0, 5).orders(), NOTHING);
-    assert_eq!(story.exits(2, 6).orders(), ["terminate rest"]);
+    assert_eq!(story.exits(1, 0).exits(0, 5).actions(), NOTHING);
+    assert_eq!(story.exits(2, 6).actions(), ["terminate rest"]);
     let outcome = story.tell(Event::TreeEmpty).outcome();
     assert_eq!(outcome.code, 5);
     assert_eq!(outcome.cause, Cause::AllExited(Some((id(0), ExitStatus::Code(5)))));
@@ -232,10 +232,10 @@ fn an_ignored_exit_during_the_start_does_not_end_it() {
     let mut policy = policy(2);
     policy.services[0].on_exit = OnExit::Ignore;
     let mut story = Story::new(policy);
-    story.tell(Event::Spawned(id(0))).orders();
+    story.tell(Event::Spawned(id(0))).actions();
     story.exits(0, 1).tell(Event::Spawned(id(1)));
-    assert_eq!(story.orders(), NOTHING);
-    assert_eq!(story.signal(Signal::TERM).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.actions(), NOTHING);
+    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 1", "SIGCONT 1"]);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn one_command() -> Policy {
 #[test]
 fn one_command_keeps_its_code_even_if_its_end_was_asked_for() {
     let mut story = Story::up(one_command());
-    assert_eq!(story.signal(Signal::INT).orders(), ["SIGINT 0", "SIGCONT 0"]);
+    assert_eq!(story.signal(Signal::INT).actions(), ["SIGINT 0", "SIGCONT 0"]);
     story.exits(0, 130).tell(Event::TreeEmpty);
     assert_eq!(story.outcome().code, 130);
 }
@@ -271,12 +271,12 @@ fn one_command_keeps_its_code_even_if_its_end_was_asked_for() {
 #[test]
 fn one_command_gets_every_other_signal() {
     let mut story = Story::up(one_command());
-    assert_eq!(story.signal(Signal::HUP).orders(), ["SIGHUP 0"]);
-    story.signal(Signal::TERM).orders();
-    assert_eq!(story.signal(Signal::HUP).orders(), ["SIGHUP 0"], "while it ends, too");
+    assert_eq!(story.signal(Signal::HUP).actions(), ["SIGHUP 0"]);
+    story.signal(Signal::TERM).actions();
+    assert_eq!(story.signal(Signal::HUP).actions(), ["SIGHUP 0"], "while it ends, too");
     story.exits(0, 0);
-    story.orders();
-    assert_eq!(story.signal(Signal::HUP).orders(), NOTHING);
+    story.actions();
+    assert_eq!(story.signal(Signal::HUP).actions(), NOTHING);
 }
 
 #[test]
@@ -296,25 +296,25 @@ fn signals_go_where_their_route_says() {
     policy.signals.insert(Signal::CONT, SignalRoute::Drop);
     policy.signals.insert(Signal::TSTP, SignalRoute::Shutdown(Signal::TERM));
     let mut story = Story::up(policy);
-    assert_eq!(story.signal(Signal::HUP).orders(), ["SIGINT group 1", "SIGINT group 0"]);
-    assert!(story.signal(Signal::CONT).orders.is_empty());
+    assert_eq!(story.signal(Signal::HUP).actions(), ["SIGINT group 1", "SIGINT group 0"]);
+    assert!(story.signal(Signal::CONT).actions.is_empty());
     story.signal(Signal::PIPE);
-    assert!(matches!(story.orders[..], [Action::Announce(_)]), "what has no route is told");
-    story.orders();
-    assert_eq!(story.signal(Signal::TSTP).orders(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert!(matches!(story.actions[..], [Action::Announce(_)]), "what has no route is told");
+    story.actions();
+    assert_eq!(story.signal(Signal::TSTP).actions(), ["SIGTERM 1", "SIGCONT 1"]);
 }
 
 #[test]
 fn facts_about_the_gone_change_nothing() {
     let mut story = Story::up(policy(2));
-    story.exits(1, 3).exits(0, 0).orders();
+    story.exits(1, 3).exits(0, 0).actions();
     for event in [
         Event::Spawned(id(0)),
         Event::SpawnFailed(id(1), 127),
         Event::Exited(id(1), ExitStatus::Code(9)),
         Event::Exited(id(77), ExitStatus::Code(9)),
     ] {
-        assert_eq!(story.tell(event).orders(), NOTHING, "{event:?}");
+        assert_eq!(story.tell(event).actions(), NOTHING, "{event:?}");
     }
     assert_eq!(story.tell(Event::TreeEmpty).outcome().code, 3);
 }
@@ -331,7 +331,7 @@ fn no_grace_kills_right_after_asking() {
     let mut policy = policy(2);
     policy.grace = Duration::ZERO;
     let mut story = Story::up(policy);
-    assert_eq!(story.signal(Signal::TERM).at(0).orders(), ["SIGTERM 1", "SIGCONT 1", "kill all"]);
+    assert_eq!(story.signal(Signal::TERM).at(0).actions(), ["SIGTERM 1", "SIGCONT 1", "kill all"]);
     assert_eq!(story.at(1000).outcome().overran, [id(0), id(1)]);
 }
 
@@ -340,11 +340,11 @@ fn no_grace_accuses_nobody_when_nothing_is_left() {
     let mut policy = one_command();
     policy.grace = Duration::ZERO;
     let mut story = Story::up(policy.clone());
-    assert_eq!(story.exits(0, 0).orders(), ["terminate rest"]);
+    assert_eq!(story.exits(0, 0).actions(), ["terminate rest"]);
     let outcome = story.tell(Event::TreeEmpty).outcome();
     assert_eq!((outcome.code, outcome.rest_overran), (0, false));
 
     let mut story = Story::up(policy);
-    assert_eq!(story.exits(0, 0).at(0).orders(), ["terminate rest", "kill all"]);
+    assert_eq!(story.exits(0, 0).at(0).actions(), ["terminate rest", "kill all"]);
     assert!(story.tell(Event::TreeEmpty).outcome().rest_overran, "something was left");
 }

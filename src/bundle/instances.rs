@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use strict_toml::{ConfigError, Place};
 
-use super::check::{Check, Probe, Readiness};
+use super::health_check::{Check, Probe, Readiness};
 use super::listen::Listen;
 use super::{Bundle, MOST_SERVICES, Service};
 

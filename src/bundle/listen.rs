@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::check;
+use super::health_check;
 
 /// The descriptor that a service finds its first socket at, sd_listen_fds(3).
 pub const FIRST_SOCKET: i32 = 3;
@@ -25,7 +25,7 @@ impl Listen {
     /// Reads `tcp:0.0.0.0:80`, `tcp:[::]:80`, `tcp:localhost:80` or `unix:/run/web.sock`.
     pub fn parse(text: &str) -> Option<Listen> {
         match text.split_once(':')? {
-            ("tcp", address) => check::address(address).map(Listen::Tcp),
+            ("tcp", address) => health_check::address(address).map(Listen::Tcp),
             ("unix", path) if path.starts_with('/') => Some(Listen::Unix(path.into())),
             _ => None,
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use strict_toml::listed;
 
-use super::check::Readiness;
 use super::cycle::cycle;
+use super::health_check::Readiness;
 use super::{Bundle, Service};
 use crate::duration::{LONGEST, LONGEST_GRACE};
 

@@ -16,19 +16,19 @@ use crate::supervisor::Announcement;
 mod event_file;
 pub(super) mod hooks;
 pub(super) mod parent;
-mod repeats;
+mod rate_limit;
 
 use event_file::EventFile;
 use hooks::Hooks;
 use parent::Parent;
-use repeats::Repeats;
+use rate_limit::RateLimit;
 
 #[derive(Debug)]
 pub(super) struct Announcer {
     pub(super) history: History,
     pub(super) hooks: Hooks,
     pub(super) parent: Parent,
-    pub(super) repeats: Repeats,
+    pub(super) rate_limit: RateLimit,
     event_file: EventFile,
 }
 
@@ -38,7 +38,7 @@ impl Announcer {
             history: History::default(),
             hooks: Hooks::default(),
             parent,
-            repeats: Repeats::default(),
+            rate_limit: RateLimit::default(),
             event_file: EventFile::default(),
         }
     }
@@ -124,7 +124,7 @@ impl Announcer {
     }
 
     fn parts(&self) -> [&dyn Scheduled; 4] {
-        [&self.hooks, &self.event_file, &self.parent, &self.repeats]
+        [&self.hooks, &self.event_file, &self.parent, &self.rate_limit]
     }
 }
 

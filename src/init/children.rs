@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid, waitpid};
 
-use super::learnt::{Learnt, Scheduled, Topic};
+use super::learnt::{Learnt, MessageKind, Scheduled};
 use super::token::Source;
-use crate::bundle::check::Purpose;
+use crate::bundle::health_check::Purpose;
 use crate::error_text::error_text;
 use crate::exit::{ExitStatus, INIT_FAILED};
 use crate::plan::Plan;
@@ -178,7 +178,7 @@ impl Children {
     }
 
     /// The child has got further: the service whose program runs now, which is told once.
-    pub(super) fn executed(&mut self, pid: Pid) -> Option<ServiceId> {
+    pub(super) fn take_executed(&mut self, pid: Pid) -> Option<ServiceId> {
         self.starts.has_executed(pid).then(|| self.services.service(pid))?
     }
 
@@ -194,7 +194,7 @@ impl Children {
 
     /// What the service is to be let into its control group by; `None` where there is none.
     pub(super) fn control_group(&mut self, name: &str) -> Option<OwnedFd> {
-        self.leftovers.door(name)
+        self.leftovers.descriptor(name)
     }
 
     /// Sends a signal to a service. One that has just ended gets none, and neither does a stranger.
@@ -212,13 +212,13 @@ impl Children {
         if let Err(error) = self.signal(id, signal, target) {
             let (name, error) = (plan.name(id), error_text(&error));
             let text = format!("can't send {signal} to service \"{name}\": {error}");
-            learnt.remark_in_turn(Topic::SignalRefused(id), None, text);
+            learnt.remark_rate_limited(MessageKind::SignalRefused(id), None, text);
         }
     }
 
     /// Whether the service has to wait until what an earlier run has left is gone.
-    pub(super) fn hold_up(&mut self, id: ServiceId, name: &str, now: Instant) -> bool {
-        self.leftovers.hold_up(id, name, now)
+    pub(super) fn defer_start(&mut self, id: ServiceId, name: &str, now: Instant) -> bool {
+        self.leftovers.defer_start(id, name, now)
     }
 
     /// The service is not to be started any more; whether it waited.
@@ -227,8 +227,8 @@ impl Children {
     }
 
     /// The services that need not wait any longer.
-    pub(super) fn take_free(&mut self, now: Instant) -> Vec<ServiceId> {
-        self.leftovers.take_free(now)
+    pub(super) fn take_unblocked(&mut self, now: Instant) -> Vec<ServiceId> {
+        self.leftovers.take_unblocked(now)
     }
 
     /// Forgets what services of other names have left, if it is gone.

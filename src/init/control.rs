@@ -16,7 +16,7 @@ use super::launch::sockets::bind_unix;
 use super::learnt::Scheduled;
 use super::own_file::OwnFile;
 use super::token::Source;
-use super::waiting::Waiting;
+use super::waiting::PendingAnswer;
 use crate::control::LONGEST_REQUEST;
 use crate::poll::{Registry, look};
 use crate::supervisor::ServiceId;
@@ -56,16 +56,16 @@ pub(super) struct Client {
     input: Vec<u8>,
     output: Vec<u8>,
     pub(super) mode: Mode,
-    pub(super) waiting: Option<Waiting>,
+    pub(super) waiting: Option<PendingAnswer>,
     /// When it is sent away, if it does nothing until then.
     deadline: Option<Instant>,
     entered: Instant,
     last_heard: Instant,
     was_answered: bool,
     /// Nothing more comes from it.
-    is_done: bool,
+    input_ended: bool,
     /// Nobody takes its answers any more. What it has said before it left is still carried out.
-    has_left: bool,
+    is_gone: bool,
 }
 
 #[derive(Debug)]
@@ -78,9 +78,9 @@ pub(super) struct Control {
     next: usize,
     /// Clients that have something to say, or have room again.
     busy: Vec<usize>,
-    /// Whether somebody may be at the door.
+    /// Whether somebody may be waiting to be accepted.
     has_visitors: bool,
-    /// Since when there has been no room for those who may be at the door.
+    /// Since when there has been no room for those who may be waiting to be accepted.
     crowded_since: Option<Instant>,
 }
 
@@ -109,7 +109,7 @@ impl Control {
         })
     }
 
-    /// The poll has said that somebody is at the door.
+    /// The poll has said that somebody is waiting to be accepted.
     pub(super) fn visited(&mut self) {
         self.has_visitors = true;
     }
@@ -124,7 +124,7 @@ impl Control {
         self.has_visitors || !self.busy.is_empty()
     }
 
-    /// Lets in who may be at the door.
+    /// Lets in who may be waiting to be accepted.
     pub(super) fn let_in(&mut self, now: Instant, registry: &Registry) {
         if std::mem::take(&mut self.has_visitors) || self.has_room_again(now) {
             self.has_visitors = self.accept(now, registry);
@@ -141,7 +141,7 @@ impl Control {
         self.file.take()
     }
 
-    /// Lets in who waits at the door, a batch at a time. Whether there may be more.
+    /// Lets in who waits waiting to be accepted, a batch at a time. Whether there may be more.
     pub(super) fn accept(&mut self, now: Instant, registry: &Registry) -> bool {
         for _ in 0..BATCH {
             let is_crowded = self.room_from().is_some_and(|from| from > now);
@@ -161,7 +161,7 @@ impl Control {
                     continue;
                 }
                 Err(error) => {
-                    // Out of descriptors, for example: they stay at the door, and the poll, which
+                    // Out of descriptors, for example: they stay waiting to be accepted, and the poll, which
                     // has told of them, does not do so again.
                     if error.kind() != ErrorKind::WouldBlock {
                         registry.look_again(Source::Listener.token());
@@ -176,7 +176,7 @@ impl Control {
         true
     }
 
-    /// Whether there is room for those who were left at the door.
+    /// Whether there is room for those who were left waiting to be accepted.
     pub(super) fn has_room_again(&self, now: Instant) -> bool {
         self.crowded_since.is_some() && self.room_from().is_none_or(|from| from <= now)
     }
@@ -209,8 +209,8 @@ impl Control {
                 entered: now,
                 last_heard: now,
                 was_answered: false,
-                is_done: false,
-                has_left: false,
+                input_ended: false,
+                is_gone: false,
             };
             self.clients.insert(number, client);
         }
@@ -252,11 +252,11 @@ impl Control {
             return Some(Ok(line));
         }
         if client.input.len() >= LONGEST_REQUEST {
-            client.is_done = true;
+            client.input_ended = true;
             client.input.clear();
             return Some(Err(format!("a request is shorter than {LONGEST_REQUEST} bytes")));
         }
-        if client.is_done {
+        if client.input_ended {
             self.clients.remove(&number);
         }
         None
@@ -277,11 +277,11 @@ impl Control {
     }
 
     /// The client is to get its answer later.
-    pub(super) fn wait(&mut self, number: usize, waiting: Waiting) {
+    pub(super) fn wait(&mut self, number: usize, waiting: PendingAnswer) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         // If it left right after its request, the poll has nothing more to say of it.
-        client.has_left |= client.is_closed();
-        if !client.has_left {
+        client.is_gone |= client.is_closed();
+        if !client.is_gone {
             client.waiting = Some(waiting);
             client.take_time();
         }
@@ -325,7 +325,7 @@ impl Control {
     pub(super) fn give_bytes(&mut self, number: usize, bytes: &[u8], now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         client.was_answered = true;
-        if !client.has_left {
+        if !client.is_gone {
             client.output.extend_from_slice(bytes);
         }
         if !client.flush(now) || (client.mode != Mode::Asking && client.output.len() > MOST_WAITING)
@@ -335,16 +335,16 @@ impl Control {
     }
 
     /// The poll has said that the client has said something, or has room.
-    pub(super) fn went_on(&mut self, number: usize, now: Instant) {
+    pub(super) fn handle_report(&mut self, number: usize, now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         if !client.asks() && client.is_closed() {
-            client.has_left = true;
+            client.is_gone = true;
             if client.waiting.take().is_some() {
                 client.deadline = Some(now + PATIENCE);
             }
         }
         // Whoever gets a stream has nothing to say any more.
-        let is_gone = client.has_left && client.mode != Mode::Asking;
+        let is_gone = client.is_gone && client.mode != Mode::Asking;
         if is_gone || !client.flush(now) {
             self.clients.remove(&number);
         }
@@ -405,7 +405,7 @@ impl Client {
         while self.input.len() < LONGEST_REQUEST {
             match self.stream.read(&mut buffer) {
                 Ok(0) => {
-                    self.is_done = true;
+                    self.input_ended = true;
                     return;
                 }
                 Ok(count) => {
@@ -415,7 +415,7 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => {
-                    self.is_done = true;
+                    self.input_ended = true;
                     return;
                 }
             }
@@ -440,15 +440,15 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
                 Ok(0) | Err(_) => {
-                    self.has_left = true;
+                    self.is_gone = true;
                     self.output.clear();
                 }
             }
         }
-        if self.has_left && self.mode != Mode::Asking {
+        if self.is_gone && self.mode != Mode::Asking {
             return false;
         }
-        !(self.is_done && self.input.is_empty() && self.asks())
+        !(self.input_ended && self.input.is_empty() && self.asks())
     }
 }
 

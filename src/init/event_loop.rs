@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest};
 
-use super::attendance::Attendance;
+use super::suspension::SuspensionDetector;
 use super::timer::Timer;
 use super::token::Source;
 use crate::poll::{Poll, Registry};
@@ -21,14 +21,19 @@ pub(super) struct EventLoop {
     pub(super) poll: Poll,
     pub(super) signals: Signals,
     pub(super) timer: Timer,
-    attendance: Attendance,
+    suspension: SuspensionDetector,
 }
 
 impl EventLoop {
     pub(super) fn open(now: Instant) -> io::Result<EventLoop> {
         let (poll, signals) = (Poll::new()?, Signals::open()?);
         poll.registry().register(&signals, Source::Signals.token(), Interest::READABLE);
-        Ok(EventLoop { poll, signals, timer: Timer::default(), attendance: Attendance::new(now) })
+        Ok(EventLoop {
+            poll,
+            signals,
+            timer: Timer::default(),
+            suspension: SuspensionDetector::new(now),
+        })
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -42,7 +47,7 @@ impl EventLoop {
 
     /// Waits until something is reported, or the deadline has come, or not at all.
     pub(super) fn wait(&mut self, deadline: Option<Instant>, at_once: bool, events: &mut Events) {
-        self.attendance.leave(deadline);
+        self.suspension.leave(deadline);
         self.timer.set(deadline, self.poll.registry(), Source::Timer.token());
         let timeout = if at_once { Some(Duration::ZERO) } else { self.timer.poll_timeout() };
         // EINTR is the one error that can come (epoll_wait(2)): whoever stops and continues us, or
@@ -73,12 +78,12 @@ impl EventLoop {
 
     /// For how long the init did not run, if it looks at the clock far too late.
     pub(super) fn gap(&mut self, now: Instant) -> Option<Duration> {
-        self.attendance.come_back(now)
+        self.suspension.come_back(now)
     }
 
     /// The init wants to look again at this time at the latest.
     pub(super) fn expect(&mut self, at: Instant) {
-        self.attendance.leave(Some(at));
+        self.suspension.leave(Some(at));
     }
 
     /// Takes what signals are waiting, a batch at a time: those that others have sent, and whether

@@ -11,9 +11,9 @@ use mio::Interest;
 use rustix::process::Pid;
 
 use super::children::{Belonging, Children, StartFailure, kill_session};
-use super::learnt::{CheckRequest, Learnt, Scheduled, Topic};
+use super::learnt::{CheckRequest, Learnt, MessageKind, Scheduled};
 use super::token::Source;
-use crate::bundle::check::{Probe, Purpose, Readiness};
+use crate::bundle::health_check::{Probe, Purpose, Readiness};
 use crate::exit::{ExitStatus, NOT_EXECUTABLE, NOT_FOUND};
 use crate::plan::Plan;
 use crate::poll::Registry;
@@ -359,7 +359,7 @@ impl Health {
         match children.replace_main(plan, id, pid, sender, registry) {
             Ok(true) => {
                 let text = format!("says that its main process is {pid}");
-                learnt.remark_in_turn(Topic::MainProcess(id), Some(id), text);
+                learnt.remark_rate_limited(MessageKind::MainProcess(id), Some(id), text);
             }
             Ok(false) => {}
             Err(reason) => self.doubt(id, &format!("says MAINPID={pid}, {reason}"), learnt),

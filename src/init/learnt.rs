@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bundle::check::{Probe, Purpose};
+use crate::bundle::health_check::{Probe, Purpose};
 use crate::supervisor::{Event, ServiceId};
 
 /// What a component has learnt. All are in the order in which they became known.
@@ -35,12 +35,12 @@ pub(super) struct Remark {
     pub(super) of: Option<ServiceId>,
     pub(super) text: String,
     /// Of what kind it is, if somebody may cause very many of them.
-    pub(super) topic: Option<Topic>,
+    pub(super) kind: Option<MessageKind>,
 }
 
 /// What a message is about. Two of the same kind differ in details only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Topic {
+pub(super) enum MessageKind {
     EventDropped,
     HookFailed,
     SignalDropped,
@@ -50,15 +50,20 @@ pub(super) enum Topic {
 
 impl Learnt {
     pub(super) fn remark(&mut self, text: String) {
-        self.remarks.push(Remark { of: None, text, topic: None });
+        self.remarks.push(Remark { of: None, text, kind: None });
     }
 
     pub(super) fn remark_of(&mut self, id: ServiceId, text: impl Into<String>) {
-        self.remarks.push(Remark { of: Some(id), text: text.into(), topic: None });
+        self.remarks.push(Remark { of: Some(id), text: text.into(), kind: None });
     }
 
-    pub(super) fn remark_in_turn(&mut self, topic: Topic, of: Option<ServiceId>, text: String) {
-        self.remarks.push(Remark { of, text, topic: Some(topic) });
+    pub(super) fn remark_rate_limited(
+        &mut self,
+        kind: MessageKind,
+        of: Option<ServiceId>,
+        text: String,
+    ) {
+        self.remarks.push(Remark { of, text, kind: Some(kind) });
     }
 }
 

@@ -9,7 +9,7 @@ use strict_toml::listed;
 
 use super::answer::{self, View};
 use super::control::{Control, Mode};
-use super::waiting::{Waiting, Wish};
+use super::waiting::{Operation, PendingAnswer};
 use crate::control::{self, Change, Field, LogText, Request, SendSignal, Shutdown, Wait, no, yes};
 use crate::error_text::error_text;
 use crate::log::Logs;
@@ -25,7 +25,7 @@ const SHARE: Duration = Duration::from_millis(10);
 
 /// What comes of serving that others have to do.
 #[derive(Debug, Default)]
-pub(super) struct Wishes {
+pub(super) struct Requested {
     /// What the core is to be told.
     pub(super) facts: Vec<Event>,
     /// The clients who want the bundle to be read again.
@@ -40,18 +40,18 @@ impl Control {
         logs: &Logs,
         registry: &Registry,
         now: Instant,
-    ) -> Wishes {
-        let mut wishes = Wishes::default();
+    ) -> Requested {
+        let mut requested = Requested::default();
         self.let_in(now, registry);
         let until = Instant::now() + SHARE;
         for number in self.take_busy() {
-            self.went_on(number, now);
-            self.answer_requests(number, view, logs, (now, until), &mut wishes);
+            self.handle_report(number, now);
+            self.answer_requests(number, view, logs, (now, until), &mut requested);
         }
-        let is_told = view.is_told && wishes.facts.is_empty();
+        let is_told = view.is_told && requested.facts.is_empty();
         self.serve_those_who_wait(View { is_told, ..view }, logs, now);
         self.expire(now);
-        wishes
+        requested
     }
 
     fn answer_requests(
@@ -60,7 +60,7 @@ impl Control {
         view: View,
         logs: &Logs,
         (now, until): (Instant, Instant),
-        wishes: &mut Wishes,
+        requested: &mut Requested,
     ) {
         for _ in 0..BATCH {
             if Instant::now() >= until {
@@ -69,7 +69,7 @@ impl Control {
             let Some(request) = self.request(number, now) else { return };
             let answer = request
                 .and_then(|line| control::parse(&line))
-                .and_then(|request| self.carry_out(number, request, view, logs, now, wishes));
+                .and_then(|request| self.carry_out(number, request, view, logs, now, requested));
             match answer {
                 Ok(Some(answer)) => self.give(number, &answer, now),
                 Ok(None) => {}
@@ -87,7 +87,7 @@ impl Control {
         view: View,
         logs: &Logs,
         now: Instant,
-        wishes: &mut Wishes,
+        requested: &mut Requested,
     ) -> Result<Option<Value>, String> {
         Ok(match request {
             Request::Status => Some(yes(&answer::status(&view, now))),
@@ -96,15 +96,15 @@ impl Control {
             Request::Timeline => Some(yes(&answer::timeline(&view, now))),
             Request::Metrics => Some(yes(&answer::metrics(&view, now))),
             Request::Start(change) => {
-                self.change(number, change, Wish::Start, view, now, wishes)?;
+                self.change(number, change, Operation::Start, view, now, requested)?;
                 None
             }
             Request::Stop(change) => {
-                self.change(number, change, Wish::Stop, view, now, wishes)?;
+                self.change(number, change, Operation::Stop, view, now, requested)?;
                 None
             }
             Request::Restart(change) => {
-                self.change(number, change, Wish::Restart, view, now, wishes)?;
+                self.change(number, change, Operation::Restart, view, now, requested)?;
                 None
             }
             Request::Signal(SendSignal { services, signal }) => {
@@ -113,7 +113,7 @@ impl Control {
             }
             Request::Wait(Wait { service, goal, timeout }) => {
                 let until = timeout.map(|timeout| now + timeout.0);
-                self.wait(number, Waiting::for_goal(goal, view.ids(&[service])?, until));
+                self.wait(number, PendingAnswer::for_goal(goal, view.ids(&[service])?, until));
                 None
             }
             Request::Logs(wanted) => {
@@ -127,12 +127,12 @@ impl Control {
             }
             Request::Reload => {
                 self.stream(number, Mode::Reload);
-                wishes.reloads.push(number);
+                requested.reloads.push(number);
                 None
             }
             Request::Shutdown(Shutdown { code }) => {
-                wishes.facts.push(Event::Shutdown(code));
-                self.wait(number, Waiting::for_shutdown(code));
+                requested.facts.push(Event::Shutdown(code));
+                self.wait(number, PendingAnswer::for_shutdown(code));
                 None
             }
         })
@@ -144,10 +144,10 @@ impl Control {
         &mut self,
         number: usize,
         change: Change,
-        wish: Wish,
+        operation: Operation,
         view: View,
         now: Instant,
-        wishes: &mut Wishes,
+        requested: &mut Requested,
     ) -> Result<(), String> {
         let ids = view.ids(&change.services.0)?;
         if ids.iter().any(|id| view.plan.foreground == Some(*id)) {
@@ -155,8 +155,8 @@ impl Control {
                         stopped or restarted by itself"
                 .to_owned());
         }
-        wishes.facts.extend(ids.iter().map(|id| wish.event(*id)));
-        let waiting = view.waiting_for(wish, &ids, change.wait.map(|wait| wait.0), now);
+        requested.facts.extend(ids.iter().map(|id| operation.event(*id)));
+        let waiting = view.waiting_for(operation, &ids, change.wait.map(|wait| wait.0), now);
         self.wait(number, waiting);
         Ok(())
     }
@@ -208,9 +208,9 @@ impl Control {
                         self.give(number, &LogText { text }.encode(), now);
                     }
                 }
-                (_, Some(waiting)) => match view.came_of(&waiting, now) {
+                (_, Some(waiting)) => match view.result_of(&waiting, now) {
                     Some(answer) => self.answer_later(number, &answer, now),
-                    None => self.look_again(number, view.next_up(&waiting, now)),
+                    None => self.look_again(number, view.next_up_at(&waiting, now)),
                 },
                 (Mode::Asking | Mode::Events | Mode::Reload, None) => {}
             }

@@ -49,7 +49,7 @@ impl Timer {
     }
 
     /// It has rung: what it was set for is past.
-    pub(super) fn rang(&mut self) {
+    pub(super) fn expired(&mut self) {
         self.armed_for = None;
     }
 

@@ -2,7 +2,7 @@
 
 use mio::Token;
 
-use crate::bundle::check::Purpose;
+use crate::bundle::health_check::Purpose;
 use crate::log::Channel;
 use crate::supervisor::ServiceId;
 

@@ -14,7 +14,7 @@ const SHUTTING_DOWN: &str = "the bundle is shutting down";
 
 /// What somebody wants to become of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum Operation {
     Start,
     Stop,
     Restart,
@@ -37,7 +37,7 @@ enum Awaited {
 
 /// An answer that comes later.
 #[derive(Clone, Debug)]
-pub(super) struct Waiting {
+pub(super) struct PendingAnswer {
     awaited: Awaited,
     /// Each service, and how many failed starts of it do not count.
     services: Vec<(ServiceId, u32)>,
@@ -46,28 +46,36 @@ pub(super) struct Waiting {
     pub(super) look_again_at: Option<Instant>,
 }
 
-impl Wish {
+impl Operation {
     pub(super) fn event(self, id: ServiceId) -> Event {
         match self {
-            Wish::Start => Event::Start(id),
-            Wish::Stop => Event::Stop(id),
-            Wish::Restart => Event::Restart(id),
+            Operation::Start => Event::Start(id),
+            Operation::Stop => Event::Stop(id),
+            Operation::Restart => Event::Restart(id),
         }
     }
 }
 
-impl Waiting {
-    fn new(awaited: Awaited, services: Vec<(ServiceId, u32)>, until: Option<Instant>) -> Waiting {
-        Waiting { awaited, services, until, look_again_at: None }
+impl PendingAnswer {
+    fn new(
+        awaited: Awaited,
+        services: Vec<(ServiceId, u32)>,
+        until: Option<Instant>,
+    ) -> PendingAnswer {
+        PendingAnswer { awaited, services, until, look_again_at: None }
     }
 
-    pub(super) fn for_shutdown(code: u8) -> Waiting {
-        Waiting::new(Awaited::Shutdown(code), Vec::new(), None)
+    pub(super) fn for_shutdown(code: u8) -> PendingAnswer {
+        PendingAnswer::new(Awaited::Shutdown(code), Vec::new(), None)
     }
 
-    pub(super) fn for_goal(goal: Goal, ids: Vec<ServiceId>, until: Option<Instant>) -> Waiting {
+    pub(super) fn for_goal(
+        goal: Goal,
+        ids: Vec<ServiceId>,
+        until: Option<Instant>,
+    ) -> PendingAnswer {
         let services = ids.into_iter().map(|id| (id, 0)).collect();
-        Waiting::new(Awaited::Are(goal), services, until)
+        PendingAnswer::new(Awaited::Are(goal), services, until)
     }
 }
 
@@ -76,22 +84,22 @@ impl View<'_> {
     /// at all.
     pub(super) fn waiting_for(
         &self,
-        wish: Wish,
+        operation: Operation,
         ids: &[ServiceId],
         wait: Option<Duration>,
         now: Instant,
-    ) -> Waiting {
-        let awaited = match (wait, wish) {
+    ) -> PendingAnswer {
+        let awaited = match (wait, operation) {
             (None, _) => Awaited::Told,
-            (Some(_), Wish::Stop) => Awaited::Ended,
-            (Some(_), Wish::Start | Wish::Restart) => Awaited::Up,
+            (Some(_), Operation::Stop) => Awaited::Ended,
+            (Some(_), Operation::Start | Operation::Restart) => Awaited::Up,
         };
         let services = ids.iter().map(|id| (*id, self.supervisor.failed_starts(*id).0)).collect();
-        Waiting::new(awaited, services, wait.map(|span| now + span))
+        PendingAnswer::new(awaited, services, wait.map(|span| now + span))
     }
 
     /// The answer to one who waits, once there is one.
-    pub(super) fn came_of(&self, waiting: &Waiting, now: Instant) -> Option<Value> {
+    pub(super) fn result_of(&self, waiting: &PendingAnswer, now: Instant) -> Option<Value> {
         // What was asked for is told to the core first.
         if !self.is_told {
             return None;
@@ -119,13 +127,13 @@ impl View<'_> {
         }
         let is_late = waiting.until.is_some_and(|until| until <= now);
         let settles =
-            self.next_up(waiting, now).map_or("", |_| "; it has not run for a second yet");
+            self.next_up_at(waiting, now).map_or("", |_| "; it has not run for a second yet");
         let error = || format!("not in time: {}{settles}", self.where_they_are(&missing));
         is_late.then(|| no(&Refusal { error: error(), is_late }))
     }
 
     /// When the next of them is up, if it stays as it is.
-    pub(super) fn next_up(&self, waiting: &Waiting, now: Instant) -> Option<Instant> {
+    pub(super) fn next_up_at(&self, waiting: &PendingAnswer, now: Instant) -> Option<Instant> {
         let services = waiting.services.iter().filter(|_| waiting.awaited == Awaited::Up);
         let up_at = services.filter_map(|(id, _)| self.supervisor.up_at(*id));
         up_at.filter(|up_at| *up_at > now).min()

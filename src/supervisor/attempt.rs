@@ -15,7 +15,7 @@ pub(super) const SETTLING: Duration = Duration::from_secs(1);
 
 /// What is known of the start of a service that goes on, or was the last one.
 #[derive(Debug, Default)]
-pub(super) struct Attempt {
+pub(super) struct StartAttempt {
     /// An operator or a reload wants it, and the service has not been up since.
     pub(super) is_on_request: bool,
     /// From when on the process that runs is up; `None`: it is not ready.
@@ -82,11 +82,11 @@ impl Supervisor {
     }
 
     /// Whether its end for good is no concern of the bundle.
-    pub(super) fn fails_alone(&mut self, id: ServiceId, orders: &mut Vec<Action>) -> bool {
+    pub(super) fn fails_alone(&mut self, id: ServiceId, actions: &mut Vec<Action>) -> bool {
         let is_on_request = self.services[id.0].attempt.is_on_request;
         if is_on_request {
             self.set(id, State::Gone(End::Failed));
-            orders.push(Action::Announce(Announcement::FailedAlone(id)));
+            actions.push(Action::Announce(Announcement::FailedAlone(id)));
         }
         is_on_request
     }

@@ -1,4 +1,4 @@
-//! The vocabulary of the core: facts in, orders out.
+//! The vocabulary of the core: facts in, actions out.
 
 use std::time::Duration;
 

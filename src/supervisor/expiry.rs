@@ -24,7 +24,7 @@ impl State {
 
 impl Supervisor {
     /// Goes on with every service whose time in a state is over.
-    pub(super) fn expire(&mut self, now: Instant, orders: &mut Vec<Action>) {
+    pub(super) fn expire(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if !matches!(self.phase, Phase::Up | Phase::Stopping { .. }) {
             return;
         }
@@ -38,17 +38,17 @@ impl Supervisor {
                     if is_late && self.is_wanted(id) {
                         self.services[id.0].ending = Some(Ending::Unready);
                         self.failing.push(Cause::Unready(id));
-                        orders.push(Action::Announce(Announcement::Unready(id)));
+                        actions.push(Action::Announce(Announcement::Unready(id)));
                     }
                 }
-                State::Draining { .. } => self.send_stop(id, now, orders),
+                State::Draining { .. } => self.send_stop(id, now, actions),
                 State::Stopping { .. } => {
                     self.set(id, State::Killed);
                     if self.phase != Phase::Up {
                         self.overran.push(id);
                     }
-                    orders.push(Action::Announce(Announcement::Overran(id)));
-                    orders.push(Action::Kill(id));
+                    actions.push(Action::Announce(Announcement::Overran(id)));
+                    actions.push(Action::Kill(id));
                 }
                 State::Backoff { .. } => self.set(id, State::Waiting),
                 _ => {}

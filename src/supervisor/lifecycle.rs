@@ -17,7 +17,7 @@ impl Supervisor {
         self.policy.services.get(id.0).is_some_and(|policy| policy.kind == ServiceType::Oneshot)
     }
 
-    pub(super) fn spawned(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
+    pub(super) fn spawned(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
         match self.state(id) {
             State::Spawning { .. } => {
                 let policy = &self.policy.services[id.0];
@@ -27,13 +27,15 @@ impl Supervisor {
                 self.services[id.0].attempt.up_at = ready.then(|| now + SETTLING);
                 self.set(id, State::Running { ready, late_at });
                 if ready {
-                    orders.push(Action::Announce(Announcement::ReadyAtOnce(id)));
-                    orders.push(Action::CheckLiveness(id));
+                    actions.push(Action::Announce(Announcement::ReadyAtOnce(id)));
+                    actions.push(Action::CheckLiveness(id));
                 } else if self.policy.services[id.0].has_readiness {
-                    orders.push(Action::CheckReadiness(id));
+                    actions.push(Action::CheckReadiness(id));
                 }
             }
-            State::Stopping { .. } if !self.can_be_stopped_early(id) => self.order_stop(id, orders),
+            State::Stopping { .. } if !self.can_be_stopped_early(id) => {
+                self.push_stop_request(id, actions)
+            }
             State::Stopping { .. } => {}
             _ => return,
         }
@@ -45,7 +47,7 @@ impl Supervisor {
         id: ServiceId,
         code: u8,
         now: Instant,
-        orders: &mut Vec<Action>,
+        actions: &mut Vec<Action>,
     ) {
         if !self.state(id).is_alive() {
             return;
@@ -55,20 +57,20 @@ impl Supervisor {
         let ending = self.take_ending(id);
         match ending {
             _ if self.phase != Phase::Up => self.set(id, State::Gone(End::Failed)),
-            Some(ending) => self.ended_as_asked(id, ending, now, orders),
+            Some(ending) => self.ended_as_asked(id, ending, now, actions),
             None => {
                 self.set(id, State::Gone(End::Failed));
                 let cause = Cause::SpawnFailed(id, code);
                 self.attempt_ended(id, cause, now);
-                if !self.starts_again(id, false, now, orders) {
-                    self.ended(id, cause, now, orders);
+                if !self.starts_again(id, false, now, actions) {
+                    self.ended(id, cause, now, actions);
                 }
             }
         }
         self.stop_requirers_of_ended(id, ending);
     }
 
-    pub(super) fn ready(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
+    pub(super) fn ready(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
         if let State::Running { ready: false, .. } = self.state(id)
             && !self.is_oneshot(id)
         {
@@ -76,14 +78,14 @@ impl Supervisor {
             let settled = service.history.began.map_or(now, |began| began + SETTLING);
             service.attempt.up_at = service.ending.is_none().then(|| settled.max(now));
             self.set(id, State::Running { ready: true, late_at: None });
-            orders.push(Action::Announce(Announcement::Ready(id)));
-            orders.push(Action::CheckLiveness(id));
+            actions.push(Action::Announce(Announcement::Ready(id)));
+            actions.push(Action::CheckLiveness(id));
         }
     }
 
-    pub(super) fn unhealthy(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
+    pub(super) fn unhealthy(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
         if matches!(self.state(id), State::Running { .. }) && self.is_wanted(id) {
-            orders.push(Action::Announce(Announcement::Unhealthy(id)));
+            actions.push(Action::Announce(Announcement::Unhealthy(id)));
             self.failing.push(Cause::Unhealthy(id));
             let service = &mut self.services[id.0];
             service.ending = Some(Ending::Unhealthy);
@@ -96,12 +98,12 @@ impl Supervisor {
         id: ServiceId,
         status: ExitStatus,
         now: Instant,
-        orders: &mut Vec<Action>,
+        actions: &mut Vec<Action>,
     ) {
         if !self.state(id).is_alive() {
             return;
         }
-        orders.push(Action::Announce(Announcement::Exited(id, status)));
+        actions.push(Action::Announce(Announcement::Exited(id, status)));
         self.note_first(id, status.code());
         let Some(policy) = self.policy.services.get(id.0) else { return };
         let succeeded = policy.bundle_code(status.code()) == 0;
@@ -110,8 +112,8 @@ impl Supervisor {
             return self.set(id, State::Gone(End::Done));
         }
         match ending {
-            None => self.exited_unasked(id, status, succeeded, now, orders),
-            Some(ending) => self.ended_as_asked(id, ending, now, orders),
+            None => self.exited_unasked(id, status, succeeded, now, actions),
+            Some(ending) => self.ended_as_asked(id, ending, now, actions),
         }
         self.stop_requirers_of_ended(id, ending);
     }
@@ -135,13 +137,13 @@ impl Supervisor {
         id: ServiceId,
         ending: Ending,
         now: Instant,
-        orders: &mut Vec<Action>,
+        actions: &mut Vec<Action>,
     ) {
         match ending {
             Ending::Stop => self.set(id, State::Gone(End::Stopped)),
             Ending::Restart => self.set(id, State::Waiting),
-            Ending::Unready => self.failed(id, Cause::Unready(id), now, orders),
-            Ending::Unhealthy => self.failed(id, Cause::Unhealthy(id), now, orders),
+            Ending::Unready => self.failed(id, Cause::Unready(id), now, actions),
+            Ending::Unhealthy => self.failed(id, Cause::Unhealthy(id), now, actions),
             Ending::Requirement | Ending::Shutdown => self.set(id, State::Gone(End::Done)),
         }
     }
@@ -152,26 +154,26 @@ impl Supervisor {
         status: ExitStatus,
         succeeded: bool,
         now: Instant,
-        orders: &mut Vec<Action>,
+        actions: &mut Vec<Action>,
     ) {
         let done = succeeded && self.is_oneshot(id);
         self.set(id, State::Gone(if succeeded { End::Done } else { End::Failed }));
         if done {
-            return orders.push(Action::Announce(Announcement::Ready(id)));
+            return actions.push(Action::Announce(Announcement::Ready(id)));
         }
         let cause = Cause::Exited(id, status);
         self.attempt_ended(id, cause, now);
-        if !self.starts_again(id, succeeded, now, orders) {
-            self.ended(id, cause, now, orders);
+        if !self.starts_again(id, succeeded, now, actions) {
+            self.ended(id, cause, now, actions);
         }
     }
 
     /// It was stopped because it did not do what it is there for.
-    fn failed(&mut self, id: ServiceId, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
+    fn failed(&mut self, id: ServiceId, cause: Cause, now: Instant, actions: &mut Vec<Action>) {
         self.set(id, State::Gone(End::Failed));
         self.attempt_ended(id, cause, now);
-        if !self.starts_again(id, false, now, orders) {
-            self.ended(id, cause, now, orders);
+        if !self.starts_again(id, false, now, actions) {
+            self.ended(id, cause, now, actions);
         }
     }
 
@@ -181,7 +183,7 @@ impl Supervisor {
         id: ServiceId,
         succeeded: bool,
         now: Instant,
-        orders: &mut Vec<Action>,
+        actions: &mut Vec<Action>,
     ) -> bool {
         let random = restart::random(&mut self.random);
         let (service, policy) = (&mut self.services[id.0], &self.policy.services[id.0].restart);
@@ -189,12 +191,12 @@ impl Supervisor {
         match service.history.next(policy, succeeded, now, random) {
             Some(delay) => {
                 self.set(id, State::Backoff { until: now + delay });
-                orders.push(Action::Announce(Announcement::Restarting(id, delay)));
+                actions.push(Action::Announce(Announcement::Restarting(id, delay)));
                 true
             }
             None => {
                 if before > 0 && policy.is_wanted_after(succeeded) {
-                    orders.push(Action::Announce(Announcement::GivenUp(id)));
+                    actions.push(Action::Announce(Announcement::GivenUp(id)));
                 }
                 false
             }
@@ -202,7 +204,7 @@ impl Supervisor {
     }
 
     /// It has ended for good, and nobody asked for that.
-    fn ended(&mut self, id: ServiceId, cause: Cause, now: Instant, orders: &mut Vec<Action>) {
+    fn ended(&mut self, id: ServiceId, cause: Cause, now: Instant, actions: &mut Vec<Action>) {
         let Some(policy) = self.policy.services.get(id.0) else { return };
         let status = match cause {
             Cause::Exited(_, status) => status,
@@ -213,7 +215,7 @@ impl Supervisor {
         let is_exit =
             !matches!(cause, Cause::SpawnFailed(..)) || policy.restart.when != RestartWhen::Never;
         let may_end = policy.on_exit == OnExit::Ignore && is_exit;
-        if may_end && policy.bundle_code(status.code()) == 0 || self.fails_alone(id, orders) {
+        if may_end && policy.bundle_code(status.code()) == 0 || self.fails_alone(id, actions) {
             return;
         }
         if may_end {
@@ -268,7 +270,7 @@ impl Supervisor {
         }
     }
 
-    /// The only door through which a service changes its state.
+    /// The only place where a service changes its state.
     pub(super) fn set(&mut self, id: ServiceId, state: State) {
         if let Some(service) = self.services.get_mut(id.0) {
             self.census.leave(id, service.state);

@@ -27,7 +27,7 @@ impl Supervisor {
         signal: Signal,
         stop_with: Signal,
         now: Instant,
-        orders: &mut Vec<Action>,
+        actions: &mut Vec<Action>,
     ) {
         self.requests += 1;
         match self.phase {
@@ -44,10 +44,10 @@ impl Supervisor {
             }
             // The first request only joins a shutdown that something else began.
             Phase::Stopping { .. } | Phase::Sweeping { .. } if self.requests > 1 => {
-                self.announce_shutdown(orders);
+                self.announce_shutdown(actions);
                 self.forced = Some(signal);
-                orders.push(Action::Announce(Announcement::Forced(signal)));
-                self.kill_all(now, orders);
+                actions.push(Action::Announce(Announcement::Forced(signal)));
+                self.kill_all(now, actions);
             }
             Phase::Stopping { .. }
             | Phase::Sweeping { .. }
@@ -113,29 +113,29 @@ impl Supervisor {
     }
 
     /// Says why it comes down, when all facts of a turn are known.
-    fn announce_shutdown(&mut self, orders: &mut Vec<Action>) {
+    fn announce_shutdown(&mut self, actions: &mut Vec<Action>) {
         if std::mem::take(&mut self.is_unannounced) {
             let cause = self.cause.map(Announcement::ShutdownBegins);
-            orders.extend(cause.map(Action::Announce));
-            orders.extend([Action::EndChecks, Action::CancelReload]);
+            actions.extend(cause.map(Action::Announce));
+            actions.extend([Action::EndChecks, Action::CancelReload]);
             let starting = self.services.iter().enumerate();
             let starting = starting.filter(|(_, service)| service.state.is_starting());
-            orders.extend(starting.map(|(index, _)| Action::CancelStart(ServiceId(index))));
+            actions.extend(starting.map(|(index, _)| Action::CancelStart(ServiceId(index))));
         }
     }
 
     /// Goes on with the shutdown as far as it can go now.
-    pub(super) fn shut_down(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        self.announce_shutdown(orders);
+    pub(super) fn shut_down(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.announce_shutdown(actions);
         if let Phase::Stopping { deadline, stage, advance_at } = self.phase {
-            self.next_stage(stage, advance_at <= now, now, deadline, orders);
+            self.next_stage(stage, advance_at <= now, now, deadline, actions);
             self.sweeps_since_now = self.phase == Phase::Sweeping { deadline };
         }
         match self.phase {
             // Even without any grace there has to be an answer to whether anything is left.
             Phase::Sweeping { .. } if self.sweeps_since_now => {}
             Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline } if deadline <= now => {
-                self.grace_over(now, orders);
+                self.grace_over(now, actions);
             }
             Phase::Killing { give_up } if give_up <= now => self.phase = Phase::Down,
             _ => {}
@@ -148,11 +148,11 @@ impl Supervisor {
         is_time_up: bool,
         now: Instant,
         deadline: Instant,
-        orders: &mut Vec<Action>,
+        actions: &mut Vec<Action>,
     ) {
         if self.census.alive == 0 {
             self.phase = Phase::Sweeping { deadline };
-            orders.push(Action::TerminateRest);
+            actions.push(Action::TerminateRest);
             return;
         }
         let asked_up_to = match stage {
@@ -161,7 +161,7 @@ impl Supervisor {
             Stage::Rest { alive } => {
                 // What a service leaves behind that has just ended was not among the strays.
                 if self.census.alive < alive {
-                    self.terminate_rest(deadline, orders);
+                    self.terminate_rest(deadline, actions);
                 }
                 return;
             }
@@ -182,29 +182,29 @@ impl Supervisor {
                     now_asked = Some(*number);
                     let stage = Stage::Number(*number);
                     self.phase = Phase::Stopping { deadline, stage, advance_at };
-                    self.continue_asked(orders);
+                    self.continue_asked(actions);
                 }
                 // Only services that are slow to end are left; the strays have waited long enough.
-                None if is_time_up => self.terminate_rest(deadline, orders),
+                None if is_time_up => self.terminate_rest(deadline, actions),
                 None => {}
             }
         }
-        self.stop_who_may_be_stopped(now, now_asked, orders);
+        self.stop_who_may_be_stopped(now, now_asked, actions);
     }
 
     /// A service that was asked to end may have got SIGSTOP since, from a process that is gone by
     /// now; without CONT it would act on KILL only.
-    fn continue_asked(&self, orders: &mut Vec<Action>) {
+    fn continue_asked(&self, actions: &mut Vec<Action>) {
         let services = self.services.iter().enumerate();
         let asked = services.filter(|(_, one)| matches!(one.state, State::Stopping { .. }));
-        orders.extend(asked.map(|(index, service)| {
+        actions.extend(asked.map(|(index, service)| {
             Action::Signal(ServiceId(index), Signal::CONT, service.stop.target)
         }));
     }
 
-    fn terminate_rest(&mut self, deadline: Instant, orders: &mut Vec<Action>) {
-        self.continue_asked(orders);
-        orders.push(Action::TerminateRest);
+    fn terminate_rest(&mut self, deadline: Instant, actions: &mut Vec<Action>) {
+        self.continue_asked(actions);
+        actions.push(Action::TerminateRest);
         let stage = Stage::Rest { alive: self.census.alive };
         self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
     }
@@ -225,16 +225,16 @@ impl Supervisor {
             .collect()
     }
 
-    fn grace_over(&mut self, now: Instant, orders: &mut Vec<Action>) {
-        orders.push(Action::Announce(Announcement::GraceOver));
+    fn grace_over(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        actions.push(Action::Announce(Announcement::GraceOver));
         self.rest_overran = matches!(self.phase, Phase::Sweeping { .. });
         let is_late = |state: State| state.is_alive() && state != State::Killed;
         let late = self.services.iter().enumerate().filter(|(_, service)| is_late(service.state));
         self.overran.extend(late.map(|(index, _)| ServiceId(index)));
-        self.kill_all(now, orders);
+        self.kill_all(now, actions);
     }
 
-    fn kill_all(&mut self, now: Instant, orders: &mut Vec<Action>) {
+    fn kill_all(&mut self, now: Instant, actions: &mut Vec<Action>) {
         for index in 0..self.services.len() {
             let state = self.services[index].state;
             if state.is_alive() {
@@ -242,6 +242,6 @@ impl Supervisor {
             }
         }
         self.phase = Phase::Killing { give_up: now + KILL_WAIT };
-        orders.push(Action::KillAll);
+        actions.push(Action::KillAll);
     }
 }

@@ -35,7 +35,7 @@ struct Standing {
 
 impl Supervisor {
     /// Starts the services whose turn has come, in their order, as many as may be on their way.
-    pub(super) fn start_next(&mut self, now: Instant, orders: &mut Vec<Action>) {
+    pub(super) fn start_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.census.spawning >= MOST_SPAWNING || self.census.waiting == 0 {
             return;
         }
@@ -58,7 +58,7 @@ impl Supervisor {
                     Turn::Later => break,
                     Turn::Never => {
                         self.set(id, State::Gone(End::Failed));
-                        orders.push(Action::Announce(Announcement::RequirementGone(id)));
+                        actions.push(Action::Announce(Announcement::RequirementGone(id)));
                     }
                     Turn::Now if self.census.spawning >= MOST_SPAWNING => {
                         self.examine_first = place;
@@ -70,7 +70,7 @@ impl Supervisor {
                         let late_at = self.execution_timeout(id);
                         let late_at = late_at.map(|span| TimeLimit::new(span, now));
                         self.set(id, State::Spawning { late_at });
-                        orders.push(Action::Spawn(id));
+                        actions.push(Action::Spawn(id));
                     }
                 }
             }

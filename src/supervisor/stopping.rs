@@ -15,7 +15,7 @@ impl Supervisor {
         &mut self,
         now: Instant,
         stage: Option<usize>,
-        orders: &mut Vec<Action>,
+        actions: &mut Vec<Action>,
     ) {
         if self.services.iter().all(|service| service.ending.is_none()) {
             return;
@@ -35,38 +35,38 @@ impl Supervisor {
                 is_in_the_way[index] |= service.state.is_alive();
                 let forced = stage.is_some_and(|stage| self.order.stage[id.0] <= stage);
                 if !blocked || forced {
-                    self.ask(id, now, orders);
+                    self.ask(id, now, actions);
                 }
             }
         }
     }
 
     /// Asks a service to end.
-    fn ask(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
+    fn ask(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
         let drain = self.services[id.0].stop.drain;
         match self.state(id) {
-            State::Running { .. } if drain.is_zero() => self.send_stop(id, now, orders),
+            State::Running { .. } if drain.is_zero() => self.send_stop(id, now, actions),
             State::Running { .. } => {
                 self.set(id, State::Draining { until: now + drain });
-                orders.push(Action::Announce(Announcement::Draining(id, drain)));
+                actions.push(Action::Announce(Announcement::Draining(id, drain)));
             }
             State::Spawning { .. } => {
                 self.begin_stop(id, now);
                 // The shutdown has cancelled all of them.
                 if self.phase == Phase::Up {
-                    orders.push(Action::CancelStart(id));
+                    actions.push(Action::CancelStart(id));
                 }
                 if self.can_be_stopped_early(id) {
-                    self.order_stop(id, orders);
+                    self.push_stop_request(id, actions);
                 }
             }
             _ => {}
         }
     }
 
-    pub(super) fn send_stop(&mut self, id: ServiceId, now: Instant, orders: &mut Vec<Action>) {
+    pub(super) fn send_stop(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
         self.begin_stop(id, now);
-        self.order_stop(id, orders);
+        self.push_stop_request(id, actions);
     }
 
     /// From here on its own grace runs.
@@ -84,12 +84,12 @@ impl Supervisor {
         self.set(id, State::Stopping { kill_at });
     }
 
-    pub(super) fn order_stop(&self, id: ServiceId, orders: &mut Vec<Action>) {
+    pub(super) fn push_stop_request(&self, id: ServiceId, actions: &mut Vec<Action>) {
         if self.services[id.0].stop.has_command {
-            orders.push(Action::Announce(Announcement::StopCommand(id)));
-            orders.push(Action::RunStopCommand(id));
+            actions.push(Action::Announce(Announcement::StopCommand(id)));
+            actions.push(Action::RunStopCommand(id));
         } else {
-            self.push_stop_signal(id, orders);
+            self.push_stop_signal(id, actions);
         }
     }
 
@@ -100,18 +100,18 @@ impl Supervisor {
         !has_command && signal.unwrap_or(Signal::TERM).terminates_by_default()
     }
 
-    fn push_stop_signal(&self, id: ServiceId, orders: &mut Vec<Action>) {
+    fn push_stop_signal(&self, id: ServiceId, actions: &mut Vec<Action>) {
         let StopPolicy { signal, target, .. } = self.services[id.0].stop;
         let signal = signal.unwrap_or(Signal::TERM);
-        orders.push(Action::Announce(Announcement::Stopping(id, signal)));
-        orders.push(Action::Signal(id, signal, target));
+        actions.push(Action::Announce(Announcement::Stopping(id, signal)));
+        actions.push(Action::Signal(id, signal, target));
         // A stopped process does not act on its stop signal until it is continued, signal(7).
-        orders.push(Action::Signal(id, Signal::CONT, target));
+        actions.push(Action::Signal(id, Signal::CONT, target));
     }
 
-    pub(super) fn stop_command_failed(&mut self, id: ServiceId, orders: &mut Vec<Action>) {
+    pub(super) fn stop_command_failed(&mut self, id: ServiceId, actions: &mut Vec<Action>) {
         if matches!(self.state(id), State::Stopping { .. }) {
-            self.push_stop_signal(id, orders);
+            self.push_stop_signal(id, actions);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A story for the core: facts, times, and the orders that follow.
+//! A story for the core: facts, times, and the actions that follow.
 
 #![allow(dead_code, clippy::expect_used)]
 
@@ -10,12 +10,12 @@ use sidecar_init::supervisor::{
     Action, Changes, Event, Outcome, Policy, ServiceId, Supervisor, Target,
 };
 
-/// A core, its clock, and the orders that it has given and nobody has read.
+/// A core, its clock, and the actions that it has given and nobody has read.
 pub struct Story {
     pub core: Supervisor,
     begin: Instant,
     now: Instant,
-    pub orders: Vec<Action>,
+    pub actions: Vec<Action>,
 }
 
 /// The service with this number.
@@ -27,8 +27,8 @@ impl Story {
     pub fn new(policy: Policy) -> Story {
         let now = Instant::now();
         let mut story =
-            Story { core: Supervisor::new(policy), begin: now, now, orders: Vec::new() };
-        story.core.tick(now, &mut story.orders);
+            Story { core: Supervisor::new(policy), begin: now, now, actions: Vec::new() };
+        story.core.tick(now, &mut story.actions);
         story
     }
 
@@ -39,7 +39,7 @@ impl Story {
         for number in 0..count {
             story.tell(Event::Spawned(id(number)));
         }
-        story.orders.clear();
+        story.actions.clear();
         story
     }
 
@@ -50,15 +50,15 @@ impl Story {
     /// Facts that are learnt at once.
     pub fn tell_all(&mut self, events: &[Event]) -> &mut Story {
         for event in events {
-            self.core.handle(*event, self.now, &mut self.orders);
+            self.core.handle(*event, self.now, &mut self.actions);
         }
-        self.core.tick(self.now, &mut self.orders);
+        self.core.tick(self.now, &mut self.actions);
         self
     }
 
     pub fn reload(&mut self, policy: Policy, changes: &Changes) -> &mut Story {
         self.core.reload(policy, changes, self.now);
-        self.core.tick(self.now, &mut self.orders);
+        self.core.tick(self.now, &mut self.actions);
         self
     }
 
@@ -73,7 +73,7 @@ impl Story {
     /// Lets the time come that is so many milliseconds after the beginning.
     pub fn at(&mut self, millis: u64) -> &mut Story {
         self.now = self.begin + Duration::from_millis(millis);
-        self.core.tick(self.now, &mut self.orders);
+        self.core.tick(self.now, &mut self.actions);
         self
     }
 
@@ -85,8 +85,8 @@ impl Story {
         self.at(millis)
     }
 
-    /// The orders since the last look, in short; what is told and checked is left out.
-    pub fn orders(&mut self) -> Vec<String> {
+    /// The actions since the last look, in short; what is told and checked is left out.
+    pub fn actions(&mut self) -> Vec<String> {
         let short = |action: &Action| match action {
             Action::Spawn(id) => Some(format!("spawn {}", id.0)),
             Action::CancelStart(id) => Some(format!("cancel {}", id.0)),
@@ -103,7 +103,7 @@ impl Story {
             | Action::CancelReload
             | Action::Announce(_) => None,
         };
-        std::mem::take(&mut self.orders).iter().filter_map(short).collect()
+        std::mem::take(&mut self.actions).iter().filter_map(short).collect()
     }
 
     pub fn due_in(&self) -> Option<u128> {
@@ -125,5 +125,5 @@ impl Story {
     }
 }
 
-/// No orders.
+/// No actions.
 pub const NOTHING: [&str; 0] = [];

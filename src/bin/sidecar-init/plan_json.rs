@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use sidecar_init::bundle::check::{Check, Probe, Readiness};
 use sidecar_init::bundle::environment::Variables;
+use sidecar_init::bundle::health_check::{Check, Probe, Readiness};
 use sidecar_init::bundle::{
     Account, Environment, OnEvent, Place, ResourceLimit, RestartPolicy, RestartWhen, Service,
     capability, resource,

@@ -95,7 +95,7 @@ fn absolute(path: PathBuf) -> PathBuf {
 fn start(plan: Plan, options: Options, inherited: Vec<OwnedFd>) -> u8 {
     let termination_log = options.termination_log.clone();
     let init = Init::new(plan, options).and_then(|mut init| {
-        init.hand_on(inherited)?;
+        init.pass_to_command(inherited)?;
         Ok(init)
     });
     match init {

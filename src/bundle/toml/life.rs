@@ -8,7 +8,7 @@ use std::time::Duration;
 use strict_toml::{DeValue, Placed, Section};
 
 use super::values::{check_socket_path, command, duration};
-use crate::bundle::check::{self, Check, Probe, Readiness};
+use crate::bundle::health_check::{self, Check, Probe, Readiness};
 use crate::bundle::instances::{Instances, MOST_INSTANCES};
 use crate::bundle::listen::{FIRST_SOCKET, Listen};
 use crate::bundle::{LogMode, RestartPolicy, RestartWhen, Service, ServiceType, WhenRequiredExits};
@@ -233,7 +233,7 @@ fn one_check(section: &mut Section, span: Range<usize>, period: Duration) -> Opt
 fn probe(section: &mut Section) -> Option<Probe> {
     let status = section.integer("status", 100..=599).and_then(|status| u16::try_from(status).ok());
     if let Some(Placed { value, span }) = section.string("tcp") {
-        let address = check::address(value);
+        let address = health_check::address(value);
         if address.is_none() {
             section.report(
                 span,
@@ -243,14 +243,15 @@ fn probe(section: &mut Section) -> Option<Probe> {
         return address.map(Probe::Tcp);
     }
     if let Some(Placed { value, span }) = section.string("http") {
-        let target = check::http_target(value);
+        let target = health_check::http_target(value);
         if target.is_none() {
             section.report(
                 span,
                 "`http` is a URL like http://127.0.0.1:8080/health; names are not looked up",
             );
         }
-        return target.map(|target| Probe::Http(check::HttpTarget { status, ..target }.into()));
+        return target
+            .map(|target| Probe::Http(health_check::HttpTarget { status, ..target }.into()));
     }
     if section.get("exec").is_some() {
         return Some(Probe::Exec(command(section, "exec")));

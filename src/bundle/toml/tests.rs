@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::bundle::check::{Probe, Readiness};
+use crate::bundle::health_check::{Probe, Readiness};
 use crate::bundle::{
     Account, Environment, Identity, Place, ResourceLimit, RestartWhen, Route, ServiceType,
     WhenRequiredExits,

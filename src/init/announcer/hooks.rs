@@ -9,7 +9,7 @@ use rustix::process::Pid;
 use super::event_file::RETRY;
 use crate::exit::ExitStatus;
 use crate::init::children::{StartFailure, kill_session, raw};
-use crate::init::learnt::{Learnt, Scheduled, Topic};
+use crate::init::learnt::{Learnt, MessageKind, Scheduled};
 
 /// The variable in which a command finds the event.
 pub(in crate::init) const VARIABLE: &str = "SIDECAR_INIT_EVENT";
@@ -36,7 +36,7 @@ impl Hooks {
             return self.waiting.push_back(event);
         }
         let text = "an event was dropped: the command of `on-event` is too slow";
-        learnt.remark_in_turn(Topic::EventDropped, None, text.to_owned());
+        learnt.remark_rate_limited(MessageKind::EventDropped, None, text.to_owned());
     }
 
     /// The events that wait are told to nobody; says how many those are.
@@ -111,7 +111,7 @@ impl Hooks {
             Some(failure) => refused(&failure.reason, learnt),
             None => {
                 let text = format!("the command of `on-event` {status}");
-                learnt.remark_in_turn(Topic::HookFailed, None, text);
+                learnt.remark_rate_limited(MessageKind::HookFailed, None, text);
             }
         }
     }
@@ -130,5 +130,5 @@ impl Scheduled for Hooks {
 
 fn refused(reason: &str, learnt: &mut Learnt) {
     let text = format!("can't run the command of `on-event`: {reason}");
-    learnt.remark_in_turn(Topic::HookFailed, None, text);
+    learnt.remark_rate_limited(MessageKind::HookFailed, None, text);
 }

@@ -54,7 +54,7 @@ struct Session {
 
 impl Leftovers {
     /// What the service is to be let into its control group by; `None` where there is none.
-    pub(super) fn door(&mut self, name: &str) -> Option<OwnedFd> {
+    pub(super) fn descriptor(&mut self, name: &str) -> Option<OwnedFd> {
         let has_one = self.of.get(name).is_some_and(|of| of.control_group.is_some());
         if !has_one && !self.has_no_control_groups {
             match self.make_control_group(name) {
@@ -64,7 +64,7 @@ impl Leftovers {
                 Err(_) => self.has_no_control_groups = true,
             }
         }
-        self.of.get(name)?.control_group.as_ref()?.door().ok()
+        self.of.get(name)?.control_group.as_ref()?.descriptor().ok()
     }
 
     fn make_control_group(&mut self, name: &str) -> io::Result<ServiceGroup> {
@@ -113,8 +113,8 @@ impl Leftovers {
         self.of.retain(|name, of| is_there(name) || !of.is_gone());
     }
 
-    /// Whether the service has to wait; then `take_free` has it when it is free.
-    pub(super) fn hold_up(&mut self, id: ServiceId, name: &str, now: Instant) -> bool {
+    /// Whether the service has to wait; then `take_unblocked` has it when it is free.
+    pub(super) fn defer_start(&mut self, id: ServiceId, name: &str, now: Instant) -> bool {
         let Some(of) = self.of.get_mut(name) else { return false };
         if !of.is_gone() {
             of.kill();
@@ -128,7 +128,7 @@ impl Leftovers {
     }
 
     /// The services that need not wait any longer.
-    pub(super) fn take_free(&mut self, now: Instant) -> Vec<ServiceId> {
+    pub(super) fn take_unblocked(&mut self, now: Instant) -> Vec<ServiceId> {
         let Leftovers { of, waiting, .. } = self;
         let mut free = Vec::new();
         waiting.retain(|(id, name, until)| {

@@ -30,7 +30,7 @@ impl StartFailure {
 
 /// What was to be executed: what there is to say when that fails.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct ExecAttempt {
     pub(super) program: OsString,
     pub(super) paths: Vec<CString>,
 }
@@ -53,7 +53,7 @@ fn why_not_changed(step: Step, error: &std::io::Error) -> &'static str {
     }
 }
 
-impl Attempt {
+impl ExecAttempt {
     /// The exit code that a failed start means, and what to say about it.
     pub(super) fn explain(&self, failure: &Failure) -> StartFailure {
         let (code, reason) = self.code_and_reason(failure);

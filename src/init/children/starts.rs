@@ -10,7 +10,7 @@ use mio::Interest;
 use rustix::process::Pid;
 
 use super::raw;
-use super::start_failure::{Attempt, StartFailure};
+use super::start_failure::{ExecAttempt, StartFailure};
 use crate::init::token::Source;
 use crate::poll::Registry;
 use crate::sys::spawn::{Failure, Launch, Progress, Report, Spawned, spawn};
@@ -19,7 +19,7 @@ use crate::sys::spawn::{Failure, Launch, Progress, Report, Spawned, spawn};
 #[derive(Debug)]
 pub(super) struct Start {
     report: Report,
-    attempt: Attempt,
+    attempt: ExecAttempt,
     /// Its last word, after which it only ends.
     failure: Option<Failure>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Starts(BTreeMap<i32, Start>);
 pub(super) fn start(mut launch: Launch, program: &OsStr) -> Result<(Pid, Start), StartFailure> {
     let spawned = spawn(&launch);
     let paths = std::mem::take(&mut launch.paths);
-    let attempt = Attempt { program: program.to_owned(), paths };
+    let attempt = ExecAttempt { program: program.to_owned(), paths };
     match spawned {
         Ok(Spawned { pid, report }) => Ok((pid, Start { report, attempt, failure: None })),
         Err(failure) => Err(attempt.explain(&failure)),

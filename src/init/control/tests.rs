@@ -21,7 +21,7 @@ impl House {
         self.visitors.extend((0..count).map(|_| UnixStream::connect(&path).unwrap()));
     }
 
-    /// Who is in after those at the door were let in.
+    /// Who is in after those waiting to be accepted were let in.
     fn open(&mut self, now: Instant) -> Vec<usize> {
         while self.control.accept(now, self.poll.registry()) {}
         self.control.clients.keys().copied().collect()
@@ -53,7 +53,7 @@ fn a_newcomer_waits_at_the_door_until_somebody_has_had_a_turn() {
     assert!(house.control.has_room_again(later));
     let inside = house.open(later);
     assert!(!inside.contains(&0) && inside.contains(&(MOST_CLIENTS + 1)), "{inside:?}");
-    assert!(!house.control.has_room_again(later), "nobody is left at the door");
+    assert!(!house.control.has_room_again(later), "nobody is left waiting to be accepted");
     assert_eq!(house.control.deadline(), Some(now + PATIENCE));
 }
 
@@ -62,7 +62,7 @@ fn those_who_wait_leave_for_a_newcomer_only_if_they_are_more_than_half() {
     let (mut house, now) = (House::new(), Instant::now());
     house.come(MOST_CLIENTS);
     house.open(now);
-    let waiting = Waiting::for_shutdown(0);
+    let waiting = PendingAnswer::for_shutdown(0);
     for number in 0..MOST_CLIENTS / 2 {
         house.control.wait(number, waiting.clone());
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mio::Interest;
 use rustix::process::Pid;
 
-use crate::bundle::check::{Check, Probe, Purpose};
+use crate::bundle::health_check::{Check, Probe, Purpose};
 use crate::init::token::Source;
 use crate::poll::Registry;
 use crate::probe::{Attempt, Outcome, Progress};

@@ -8,14 +8,14 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// When the init looked at the clock, and when it wanted to look again.
 #[derive(Debug)]
-pub(super) struct Attendance {
+pub(super) struct SuspensionDetector {
     last: Instant,
     due: Option<Instant>,
 }
 
-impl Attendance {
-    pub(super) fn new(now: Instant) -> Attendance {
-        Attendance { last: now, due: None }
+impl SuspensionDetector {
+    pub(super) fn new(now: Instant) -> SuspensionDetector {
+        SuspensionDetector { last: now, due: None }
     }
 
     /// It is to be woken up at this time at the latest.
@@ -41,13 +41,13 @@ mod tests {
     fn a_deadline_that_is_seen_far_too_late_tells_of_a_gap() {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
-        let mut attendance = Attendance::new(begin);
-        assert_eq!(attendance.come_back(at(5)), None, "nothing was due");
-        attendance.leave(Some(at(7)));
-        assert_eq!(attendance.come_back(at(8)), None, "such is life");
-        attendance.leave(Some(at(12)));
-        assert_eq!(attendance.come_back(at(14)), Some(Duration::from_secs(6)));
-        attendance.leave(Some(begin));
-        assert_eq!(attendance.come_back(at(15)), None, "what was due at once is not late yet");
+        let mut suspension = SuspensionDetector::new(begin);
+        assert_eq!(suspension.come_back(at(5)), None, "nothing was due");
+        suspension.leave(Some(at(7)));
+        assert_eq!(suspension.come_back(at(8)), None, "such is life");
+        suspension.leave(Some(at(12)));
+        assert_eq!(suspension.come_back(at(14)), Some(Duration::from_secs(6)));
+        suspension.leave(Some(begin));
+        assert_eq!(suspension.come_back(at(15)), None, "what was due at once is not late yet");
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::init::learnt::{Scheduled, Topic};
+use crate::init::learnt::{MessageKind, Scheduled};
 
 /// How often a message of one kind is said at the most.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -19,17 +19,17 @@ struct Repeat {
 
 /// What was said a short while ago.
 #[derive(Debug, Default)]
-pub(in crate::init) struct Repeats(BTreeMap<Topic, Repeat>);
+pub(in crate::init) struct RateLimit(BTreeMap<MessageKind, Repeat>);
 
-impl Repeats {
+impl RateLimit {
     /// The message, if it is to be said now.
     pub(in crate::init) fn hear(
         &mut self,
-        topic: Topic,
+        kind: MessageKind,
         text: String,
         now: Instant,
     ) -> Option<String> {
-        match self.0.get_mut(&topic) {
+        match self.0.get_mut(&kind) {
             Some(repeat) if repeat.until > now || repeat.count > 0 => {
                 repeat.count += 1;
                 repeat.last = text;
@@ -37,7 +37,7 @@ impl Repeats {
             }
             _ => {
                 let repeat = Repeat { until: now + PERIOD, count: 0, last: String::new() };
-                self.0.insert(topic, repeat);
+                self.0.insert(kind, repeat);
                 Some(text)
             }
         }
@@ -64,7 +64,7 @@ impl Repeats {
     }
 }
 
-impl Scheduled for Repeats {
+impl Scheduled for RateLimit {
     /// When something is to be said that was held back.
     fn deadline(&self) -> Option<Instant> {
         let is_held_back = |repeat: &&Repeat| repeat.count > 0;
@@ -81,22 +81,22 @@ mod tests {
 
     #[test]
     fn a_flood_is_said_in_a_few_lines_and_counted_to_its_end() {
-        let (mut repeats, begin) = (Repeats::default(), Instant::now());
+        let (mut repeats, begin) = (RateLimit::default(), Instant::now());
         let at = |millis| begin + Duration::from_millis(millis);
-        let topic = Topic::EventDropped;
-        assert_eq!(repeats.hear(topic, "0".to_owned(), at(0)).as_deref(), Some("0"));
+        let kind = MessageKind::EventDropped;
+        assert_eq!(repeats.hear(kind, "0".to_owned(), at(0)).as_deref(), Some("0"));
         for number in 1..1000 {
-            assert_eq!(repeats.hear(topic, number.to_string(), at(number)), None);
+            assert_eq!(repeats.hear(kind, number.to_string(), at(number)), None);
         }
-        let other = Topic::MainProcess(ServiceId(1));
+        let other = MessageKind::MainProcess(ServiceId(1));
         assert!(repeats.hear(other, "other".to_owned(), at(1000)).is_some(), "another kind");
         assert_eq!(repeats.deadline(), Some(at(5000)));
         assert!(repeats.take(Some(at(4999))).is_empty());
         assert_eq!(repeats.take(Some(at(5000))), ["999 (999 times like this)"]);
-        assert_eq!(repeats.hear(topic, "one".to_owned(), at(5001)), None, "it goes on");
+        assert_eq!(repeats.hear(kind, "one".to_owned(), at(5001)), None, "it goes on");
         assert!(repeats.take(Some(at(6000))).is_empty(), "nothing more of the other kind");
         assert_eq!(repeats.take(None), ["one"], "the last one is not lost");
         assert_eq!(repeats.deadline(), None, "nothing is waited for while nothing comes");
-        assert!(repeats.hear(topic, "again".to_owned(), at(20_000)).is_some());
+        assert!(repeats.hear(kind, "again".to_owned(), at(20_000)).is_some());
     }
 }
