@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use strict_toml::listed;
 
-use crate::control::{Event, Reloaded};
+use crate::control::{BundleEvent, Reloaded};
 use crate::event_kind::EventKind;
 use crate::exit::ExitStatus;
 use crate::supervisor::{Announcement, Cause, Changes, ServiceId};
@@ -25,7 +25,7 @@ pub(crate) enum Weight {
 #[derive(Debug)]
 pub(crate) struct Spelled {
     /// What programs are told, if they are: all but when, and whom it is about.
-    pub(crate) event: Option<Event>,
+    pub(crate) event: Option<BundleEvent>,
     /// Whom it is about.
     pub(crate) service: Option<ServiceId>,
     /// The line for people, if there is one.
@@ -52,19 +52,22 @@ pub(crate) fn spell(
         text: Some(text),
         weight,
     };
-    let plain = |kind| Some(Event::new(kind));
-    let signalled = |kind, signal| Event { signal: Some(signal), ..Event::new(kind) };
-    let spanning = |kind, span| Some(Event { span: Some(span), ..Event::new(kind) });
+    let plain = |kind| Some(BundleEvent::new(kind));
+    let signalled = |kind, signal| BundleEvent { signal: Some(signal), ..BundleEvent::new(kind) };
+    let spanning = |kind, span| Some(BundleEvent { span: Some(span), ..BundleEvent::new(kind) });
     match announcement {
         Announcement::Started(id, pid) => {
-            let event = Event { pid: Some(pid.unsigned_abs()), ..Event::new(EventKind::Started) };
+            let event = BundleEvent {
+                pid: Some(pid.unsigned_abs()),
+                ..BundleEvent::new(EventKind::Started)
+            };
             of(Some(event), *id, Weight::Routine, format!("started (pid {pid})"))
         }
         Announcement::StartFailed(id, code, text) => Spelled {
-            event: Some(Event {
+            event: Some(BundleEvent {
                 code: Some(*code),
                 reason: Some(text.clone()),
-                ..Event::new(EventKind::StartFailed)
+                ..BundleEvent::new(EventKind::StartFailed)
             }),
             service: Some(*id),
             text: Some(text.clone()),
@@ -82,7 +85,7 @@ pub(crate) fn spell(
         Announcement::Exited(id, status) => {
             let event = match status {
                 ExitStatus::Code(code) => {
-                    Event { code: Some(*code), ..Event::new(EventKind::Exited) }
+                    BundleEvent { code: Some(*code), ..BundleEvent::new(EventKind::Exited) }
                 }
                 ExitStatus::Signal(signal) => signalled(EventKind::Exited, *signal),
             };
@@ -133,23 +136,23 @@ pub(crate) fn spell(
         Announcement::Reloaded(changes) => {
             let text = format!("bundle reloaded: {}", changes_in_words(changes, &name));
             let Reloaded { started, restarted, stopped } = changes_by_name(changes, &name);
-            let event = Event {
+            let event = BundleEvent {
                 started: Some(started),
                 restarted: Some(restarted),
                 stopped: Some(stopped),
-                ..Event::new(EventKind::Reloaded)
+                ..BundleEvent::new(EventKind::Reloaded)
             };
             of_bundle(event, Weight::Routine, text)
         }
         Announcement::ShutdownBegins(cause) => {
             let cause = cause_in_words(*cause, &name);
             let text = format!("shutting down: {cause}");
-            let event = Event { cause: Some(cause), ..Event::new(EventKind::Shutdown) };
+            let event = BundleEvent { cause: Some(cause), ..BundleEvent::new(EventKind::Shutdown) };
             of_bundle(event, Weight::Routine, text)
         }
         Announcement::GraceOver => {
             let text = "the grace is over: killing all that is left".to_owned();
-            of_bundle(Event::new(EventKind::GraceOver), Weight::Always, text)
+            of_bundle(BundleEvent::new(EventKind::GraceOver), Weight::Always, text)
         }
         Announcement::Forced(signal) => {
             let text = format!("second request to end ({signal}): killing all that is left");

@@ -24,8 +24,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::control::{
-    Change, Event, Field, Goal, Graph, Health, Limit, LogText, Logs, Metrics, Names, Reloaded,
-    Request, SOCKET_VARIABLE, SendSignal, Shutdown, Status, Timeline, Wait, read, read_more,
+    BundleEvent, Change, Field, Goal, Graph, HealthReport, Limit, LogText, Logs, Metrics, Names,
+    Reloaded, Request, SOCKET_VARIABLE, SendSignal, Shutdown, Status, Timeline, Wait, read,
+    read_more,
 };
 use crate::signal::Signal;
 
@@ -81,7 +82,7 @@ impl Client {
     ///
     /// # Errors
     /// If there is no answer.
-    pub fn health(&self) -> Result<Health, Error> {
+    pub fn health(&self) -> Result<HealthReport, Error> {
         self.ask(&Request::Health)
     }
 
@@ -286,7 +287,7 @@ impl Events {
     ///
     /// # Errors
     /// If the connection breaks.
-    pub fn batch(&mut self, at_the_most: Duration) -> Result<Option<Vec<Event>>, Error> {
+    pub fn batch(&mut self, at_the_most: Duration) -> Result<Option<Vec<BundleEvent>>, Error> {
         let mut lines = self.connection.lines();
         if lines.is_empty() {
             if !self.connection.fill(at_the_most)? {
@@ -299,9 +300,9 @@ impl Events {
 }
 
 impl Iterator for Events {
-    type Item = Result<Event, Error>;
+    type Item = Result<BundleEvent, Error>;
 
-    fn next(&mut self) -> Option<Result<Event, Error>> {
+    fn next(&mut self) -> Option<Result<BundleEvent, Error>> {
         let line = self.connection.receive().transpose()?;
         Some(line.and_then(|line| more(&line)))
     }

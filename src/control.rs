@@ -17,8 +17,8 @@ mod field;
 pub use crate::event_kind::EventKind;
 pub use crate::supervisor::StateKind;
 pub use answer::{
-    Event, Graph, GraphService, Health, LogText, Metrics, Problem, Reloaded, Run, ServiceMetrics,
-    ServiceStatus, Status, Timeline, TimelineService,
+    BundleEvent, Graph, GraphService, HealthReport, LogText, Metrics, Problem, Reloaded, Run,
+    ServiceMetrics, ServiceStatus, Status, Timeline, TimelineService,
 };
 pub(crate) use answer::{Refusal, no, read, read_more, yes};
 pub(crate) use field::Field;

@@ -61,7 +61,7 @@ message! {
 message! {
     null: kept;
     /// Whether every service is ready and live.
-    pub struct Health {
+    pub struct HealthReport {
         /// Whether there is no problem.
         pub healthy: bool => "healthy",
         /// What is wrong.
@@ -196,7 +196,7 @@ message! {
 message! {
     null: omitted;
     /// Something that has happened. `docs/control.md` says which kind has which fields.
-    pub struct Event {
+    pub struct BundleEvent {
         /// When, as RFC 3339 writes it.
         pub time: String => "time",
         /// What.
@@ -224,10 +224,10 @@ message! {
     }
 }
 
-impl Event {
+impl BundleEvent {
     /// One of which nothing else is known yet.
-    pub(crate) fn new(kind: EventKind) -> Event {
-        Event {
+    pub(crate) fn new(kind: EventKind) -> BundleEvent {
+        BundleEvent {
             time: String::new(),
             kind,
             service: None,
@@ -308,9 +308,9 @@ macro_rules! shown_as_json {
         }
     )*};
 }
-shown_as_json!(Status Health Graph Reloaded Timeline Metrics);
+shown_as_json!(Status HealthReport Graph Reloaded Timeline Metrics);
 
-impl fmt::Display for Event {
+impl fmt::Display for BundleEvent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.encode(), formatter)
     }
@@ -350,11 +350,12 @@ mod tests {
 
     #[test]
     fn an_event_has_only_what_is_known() {
-        let event = Event { signal: Some(Signal::HUP), ..Event::new(EventKind::SignalDropped) };
+        let event =
+            BundleEvent { signal: Some(Signal::HUP), ..BundleEvent::new(EventKind::SignalDropped) };
         let line = event.to_string();
         assert_eq!(line, "{\"event\":\"signal-dropped\",\"signal\":\"SIGHUP\",\"time\":\"\"}");
         assert_eq!(read_more(line.as_bytes()), Ok(event));
-        let error = read_more::<Event>(b"{\"time\":\"\",\"event\":\"dance\"}").unwrap_err();
+        let error = read_more::<BundleEvent>(b"{\"time\":\"\",\"event\":\"dance\"}").unwrap_err();
         assert!(error.starts_with("\"event\" is \"started\" or "), "{error}");
     }
 
@@ -366,6 +367,6 @@ mod tests {
         assert_eq!(read::<()>(line.as_bytes()), Ok(Err(refusal)));
         assert_eq!(read::<()>(b"{\"ok\":true}"), Ok(Ok(())));
         assert!(read::<()>(b"x").unwrap_err().starts_with("no JSON: "));
-        assert!(read::<Health>(b"{\"ok\":true}").is_err());
+        assert!(read::<HealthReport>(b"{\"ok\":true}").is_err());
     }
 }

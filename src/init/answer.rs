@@ -5,12 +5,12 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::children::{Children, raw};
-use super::health::{Health as HealthOf, RELOADING};
+use super::health::{Health, RELOADING};
 use super::history::History;
 use crate::bundle::ServiceType;
 use crate::control::{
-    Graph, GraphService, Health, Metrics, Problem, Run, ServiceMetrics, ServiceStatus, Status,
-    Timeline, TimelineService,
+    Graph, GraphService, HealthReport, Metrics, Problem, Run, ServiceMetrics, ServiceStatus,
+    Status, Timeline, TimelineService,
 };
 use crate::exit::ExitStatus;
 use crate::plan::Plan;
@@ -24,7 +24,7 @@ pub(super) struct View<'a> {
     pub(super) plan: &'a Plan,
     pub(super) supervisor: &'a Supervisor,
     pub(super) children: &'a Children,
-    pub(super) health: &'a HealthOf,
+    pub(super) health: &'a Health,
     pub(super) history: &'a History,
     /// Why each service could not be started that could not, the last time.
     pub(super) refusals: &'a BTreeMap<ServiceId, String>,
@@ -116,11 +116,11 @@ pub(super) fn is_healthy(view: &View) -> bool {
     view.plan.ids().all(|id| problem(view, id).is_none())
 }
 
-pub(super) fn health(view: &View) -> Health {
+pub(super) fn health(view: &View) -> HealthReport {
     let problem_of =
         |id| Some(Problem { service: view.plan.name(id), problem: problem(view, id)? });
     let problems: Vec<Problem> = view.plan.ids().filter_map(problem_of).collect();
-    Health { healthy: problems.is_empty(), problems }
+    HealthReport { healthy: problems.is_empty(), problems }
 }
 
 pub(super) fn graph(plan: &Plan) -> Graph {
