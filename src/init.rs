@@ -8,10 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::time::Instant;
 
 use mio::{Events, Interest};
 use rustix::process::Pid;
+use serde_json::Value;
 
 use crate::announcement::{self, Weight};
 use crate::bundle::health_check::{Probe, Purpose};
@@ -30,7 +32,6 @@ use crate::supervisor::{
     Action, Announcement, Cause, Changes, End, Event, ServiceId, State, Supervisor, Target,
 };
 use crate::sys::{descriptors, memory, signals, threads};
-use crate::termination_log;
 
 mod announcer;
 mod answer;
@@ -49,7 +50,6 @@ mod serve;
 mod suspension;
 mod timer;
 mod token;
-mod waiting;
 
 #[doc(hidden)]
 pub use health::{Said, parse_notification};
@@ -328,9 +328,13 @@ impl Init {
             Source::Reload => self.unfinished.reload = self.reloads.read(),
             Source::Process(id) => self.reap_service(id),
             Source::Stream(place) => self.logs.readable(place),
-            Source::Sink(channel) => self.logs.writable(channel, self.event_loop.registry()),
+            Source::Sink(channel) => self.logs.sinks.writable(channel, self.event_loop.registry()),
             Source::Check(id, purpose) => {
-                self.health.check_went_on((id, purpose), &self.plan, &mut self.learnt);
+                self.health.checks.connection_progressed(
+                    (id, purpose),
+                    &self.plan,
+                    &mut self.learnt,
+                );
                 self.flush_learnt();
             }
             Source::Notification(id) => self.read_notifications(id),
@@ -389,8 +393,8 @@ impl Init {
             Source::Reload => self.reloads.descriptor(),
             Source::Process(id) => self.children.descriptor(id),
             Source::Stream(place) => self.logs.stream_descriptor(place),
-            Source::Sink(channel) => self.logs.sink_descriptor(channel),
-            Source::Check(id, purpose) => self.health.check_descriptor(id, purpose),
+            Source::Sink(channel) => self.logs.sinks.descriptor(channel),
+            Source::Check(id, purpose) => self.health.checks.descriptor((id, purpose)),
             Source::Notification(id) => self.health.notification_descriptor(id),
             Source::Listener => self.control.as_ref().map(|control| control.descriptor()),
             Source::Client(number) => self.control.as_ref()?.client_descriptor(number),
@@ -719,7 +723,12 @@ impl Init {
             }
             Owner::Helper(Role::Check(id, purpose)) => {
                 let ended = (pid, status, failure);
-                self.health.check_ended((id, purpose), ended, &self.plan, &mut self.learnt);
+                self.health.checks.child_was_reaped(
+                    (id, purpose),
+                    ended,
+                    &self.plan,
+                    &mut self.learnt,
+                );
             }
             Owner::Helper(Role::StopCommand(id)) if status != ExitStatus::Code(0) => {
                 let how = failure.map(|failure| format!("can't be run: {}", failure.reason));
@@ -772,7 +781,7 @@ impl Init {
                 CheckRequest::Run(id, purpose, probe) => {
                     let started = self.try_in_child(id, purpose, &probe);
                     let (check, learnt) = ((id, purpose), &mut self.learnt);
-                    self.health.check_started(check, started, &self.plan, learnt);
+                    self.health.checks.child_was_made(check, started, &self.plan, learnt);
                     self.flush_learnt();
                 }
                 CheckRequest::Extend(id, span) => {
@@ -786,7 +795,7 @@ impl Init {
 
     /// Something an operator wants to know in any case.
     fn say(&mut self, text: &str) {
-        self.logs.say(text, self.event_loop.registry());
+        self.logs.sinks.say(text, self.event_loop.registry());
     }
 
     /// Says this now, or with others like it a little later.
@@ -904,13 +913,47 @@ impl Init {
     /// Serves the clients of the control socket.
     fn serve(&mut self, now: Instant) {
         let Some(mut control) = self.control.take() else { return };
-        let Requested { facts, reloads } =
+        let Requested { facts, reloads, signals } =
             control.serve(self.view(), &self.logs, self.event_loop.registry(), now);
         self.control = Some(control);
         self.learnt.facts.extend(facts);
         for number in reloads {
             self.ask_for_reload(Some(number), now);
         }
+        for (number, ids, signal) in signals {
+            let answer = match self.signal_all(&ids, signal) {
+                Ok(()) => yes(&()),
+                Err(error) => no(&error.into()),
+            };
+            self.answer_later(vec![number], &answer, now);
+        }
+    }
+
+    /// Signals all of them for a client, or none if one does not run.
+    fn signal_all(&self, ids: &[ServiceId], signal: Signal) -> Result<(), String> {
+        let runs = |id: ServiceId| match self.supervisor.state(id) {
+            State::Running { .. } | State::Draining { .. } | State::Stopping { .. } => {
+                self.children.main(id).is_some()
+            }
+            _ => false,
+        };
+        let absent: Vec<ServiceId> = ids.iter().copied().filter(|id| !runs(*id)).collect();
+        if !absent.is_empty() {
+            return Err(format!("no signal was sent: {}", self.view().where_they_are(&absent)));
+        }
+        let (mut reached, mut refusals) = (Vec::new(), Vec::new());
+        for id in ids {
+            let name = self.plan.name(*id);
+            match self.children.signal(*id, signal, Target::Process) {
+                Ok(()) => reached.push(name),
+                Err(error) => refusals.push(format!("{name}: {}", error_text(&error))),
+            }
+        }
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let reached = if reached.is_empty() { "nobody".to_owned() } else { reached.join(", ") };
+        Err(format!("can't send {signal} to {}; it was sent to {reached}", refusals.join(", ")))
     }
 
     /// Somebody wants the bundle to be read again: a client, who is told what came of it, or a
@@ -926,7 +969,8 @@ impl Init {
         if !self.reloads.is_under_way() && self.supervisor.shutdown_deadline().is_some() {
             return Err("the bundle is shutting down".to_owned());
         }
-        let (source, sockets) = (self.options.source.as_ref(), &self.launcher.sockets);
+        let source = self.options.source.as_ref();
+        let sockets = self.launcher.sockets.paths().map(Path::to_path_buf).collect();
         let registry = self.event_loop.registry();
         self.reloads.ask(client, source, sockets, &mut self.children, registry)
     }
@@ -974,9 +1018,13 @@ impl Init {
             Ok(changes) => yes(changes),
             Err(reason) => no(&reason.clone().into()),
         };
-        for number in asked {
+        self.answer_later(asked, &answer, now);
+    }
+
+    fn answer_later(&mut self, clients: Vec<usize>, answer: &Value, now: Instant) {
+        for number in clients {
             if let Some(control) = &mut self.control {
-                control.answer_later(number, &answer, now);
+                control.answer_later(number, answer, now);
             }
         }
     }
@@ -1061,19 +1109,7 @@ impl Init {
         };
         if record.is_worth_a_line() || self.options.termination_log.is_some() {
             record.out_of_memory_kills = self.out_of_memory.kills();
-            let line = last.logs.voice_record(&record);
-            if record.is_worth_a_line() {
-                last.say_as_is(&line);
-                last.flush_words();
-            }
-            // Last, so that whatever happens to the file, the record is out.
-            if let Some(file) = &self.options.termination_log
-                && let Err(error) = last.do_in_child(|| termination_log::write(file, &line))
-            {
-                let (file, error) = (file.display(), error_text(&error));
-                last.say(&format!("can't write the termination log {file}: {error}"));
-                last.flush_words();
-            }
+            last.write_record(&record, self.options.termination_log.as_deref());
         }
         // The sockets leave the file system.
         let own = self.control.as_mut().and_then(Control::take_file);

@@ -12,7 +12,6 @@ use mio::Token;
 
 use crate::bundle::{LogMode, Service};
 use crate::poll::Registry;
-use crate::record::Record;
 use crate::supervisor::ServiceId;
 
 mod format;
@@ -28,7 +27,8 @@ pub use stream::pipe;
 use format::Format;
 pub use format::TimeStamp;
 use ring::Ring;
-use sink::Sink;
+use sink::Sinks;
+pub use sink::Voice;
 use stream::{Pumped, Stream};
 
 /// How much one read(2) takes from a pipe.
@@ -58,27 +58,11 @@ impl Channel {
     }
 }
 
-/// How the init speaks of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Voice {
-    /// JSON objects instead of text.
-    pub json: bool,
-    /// Whether colours are welcome where the descriptor is a terminal.
-    pub colour: bool,
-}
-
-/// The name the init has in its own messages.
-const INIT_NAME: &str = "sidecar-init";
-
 /// All output of the init and of the services that do not write for themselves.
 #[derive(Debug)]
 pub struct Logs {
-    voice: Voice,
-    /// For stdout and stderr, made at first use: most inits for one command never say a word.
-    /// Where both lead to the same file, the first serves both, or their lines would tear each
-    /// other.
-    sinks: [Option<Sink>; 2],
-    tokens: [Token; 2],
+    /// Where all lines go, also the init's own.
+    pub sinks: Sinks,
     /// Each at its own place; `None` where it has ended.
     streams: Vec<Option<Stream>>,
     /// The places of those that have ended.
@@ -90,8 +74,6 @@ pub struct Logs {
     /// The streams that may have something to read, each at most once, in turn.
     ready: VecDeque<usize>,
     scratch: Vec<u8>,
-    /// Messages of the init itself that had to be dropped.
-    dropped: u64,
     /// Services that wrote the text they were watched for.
     heard: Vec<ServiceId>,
     /// The last that each service has written; none where nobody could ask for it.
@@ -102,16 +84,13 @@ impl Logs {
     /// No output yet. The poll is to report on the sinks under these `tokens`.
     pub fn new(voice: Voice, tokens: [Token; 2]) -> Logs {
         Logs {
-            voice,
-            sinks: [None, None],
-            tokens,
+            sinks: Sinks::new(voice, tokens),
             streams: Vec::new(),
             free: Vec::new(),
             current: Vec::new(),
             outliving: VecDeque::new(),
             ready: VecDeque::new(),
             scratch: Vec::new(),
-            dropped: 0,
             heard: Vec::new(),
             rings: None,
         }
@@ -173,7 +152,7 @@ impl Logs {
         registry: &Registry,
         token: impl Fn(usize) -> Token,
     ) {
-        let colour = self.voice.colour && self.sink(channel, registry).is_terminal();
+        let colour = self.sinks.voice.colour && self.sinks.sink(channel, registry).is_terminal();
         let format = match service.log {
             LogMode::Json => Format::json(&service.name, channel),
             LogMode::Prefix | LogMode::Inherit => {
@@ -223,7 +202,7 @@ impl Logs {
                 "more than {MOST_OUTLIVING} pipes of earlier runs are still open: \
                  the oldest, {channel} of service \"{name}\", is closed"
             );
-            self.say(&text, registry);
+            self.sinks.say(&text, registry);
         }
     }
 
@@ -240,41 +219,6 @@ impl Logs {
         self.current.get(id.0)?[channel as usize]
     }
 
-    /// Says something on stderr.
-    pub fn say(&mut self, text: &str, registry: &Registry) {
-        let json = self.voice.json;
-        let dropped = self.dropped;
-        let sink = self.sink(Channel::Stderr, registry);
-        if sink.overflows() {
-            self.dropped += 1;
-            return;
-        }
-        let out = sink.buffer();
-        if dropped > 0 {
-            say_into(&format!("{dropped} messages dropped, nobody read them"), json, out);
-        }
-        say_into(text, json, out);
-        sink.flush(registry);
-        self.dropped = 0;
-    }
-
-    /// The closing record in the form that the init speaks in.
-    pub fn voice_record(&self, record: &Record) -> String {
-        if self.voice.json {
-            record.json(TimeStamp::default().text())
-        } else {
-            format!("{INIT_NAME}: {}", record.text())
-        }
-    }
-
-    /// Says something on stderr that has its form already.
-    pub fn say_as_is(&mut self, line: &str, registry: &Registry) {
-        let sink = self.sink(Channel::Stderr, registry);
-        sink.buffer().extend_from_slice(line.as_bytes());
-        sink.buffer().push(b'\n');
-        sink.flush(registry);
-    }
-
     /// The poll has said that the pipe at this place has something to read, or has ended.
     pub fn readable(&mut self, place: usize) {
         self.enqueue(place);
@@ -284,18 +228,6 @@ impl Logs {
     pub fn stream_descriptor(&self, place: usize) -> Option<RawFd> {
         let stream = self.streams.get(place)?.as_ref();
         stream.map(AsRawFd::as_raw_fd)
-    }
-
-    /// What is written to for this channel, if anything ever was.
-    pub fn sink_descriptor(&self, channel: Channel) -> Option<RawFd> {
-        self.sinks[channel as usize].as_ref().map(Sink::descriptor)
-    }
-
-    /// The poll has said that there is room again.
-    pub fn writable(&mut self, channel: Channel, registry: &Registry) {
-        if let Some(sink) = &mut self.sinks[channel as usize] {
-            sink.writable(registry);
-        }
     }
 
     /// Moves what there is to move, and returns at once. Whether there is more that does not
@@ -359,18 +291,7 @@ impl Logs {
             }
         }
         // The next ones may have made room for what was held up.
-        more || is_held_up && self.is_flushed(&Channel::BOTH)
-    }
-
-    /// Whether everything is written that was for these.
-    pub fn is_flushed(&self, channels: &[Channel]) -> bool {
-        let serves = |sink: &&Sink| channels.iter().any(|channel| sink.serves(*channel));
-        self.sinks.iter().flatten().filter(serves).all(|sink| sink.waiting() == 0)
-    }
-
-    /// How many bytes have been written, all in all.
-    pub fn written(&self) -> u64 {
-        self.sinks.iter().flatten().map(Sink::total).sum()
+        more || is_held_up && self.sinks.is_flushed(&Channel::BOTH)
     }
 
     fn pump_stream(&mut self, index: usize, registry: &Registry) -> Pumped {
@@ -382,7 +303,7 @@ impl Logs {
         scratch.resize(READ_BYTES, 0);
         let id = stream.service;
         let mut ring = self.take_ring(id);
-        let sink = self.sink(stream.channel, registry);
+        let sink = self.sinks.sink(stream.channel, registry);
         let pumped = stream.pump(sink, &mut scratch, ring.as_mut(), registry);
         self.put_ring_back(id, ring);
         self.scratch = scratch;
@@ -403,7 +324,7 @@ impl Logs {
         if let Some(Some(mut stream)) = self.streams.get_mut(index).map(Option::take) {
             let id = stream.service;
             let mut ring = self.take_ring(id);
-            stream.finish(self.sink(stream.channel, registry), ring.as_mut(), registry);
+            stream.finish(self.sinks.sink(stream.channel, registry), ring.as_mut(), registry);
             self.put_ring_back(id, ring);
             self.streams[index] = Some(stream);
         }
@@ -427,35 +348,4 @@ impl Logs {
             self.ready.push_back(index);
         }
     }
-
-    fn sink(&mut self, channel: Channel, registry: &Registry) -> &mut Sink {
-        let first_use = self.sinks.iter().all(Option::is_none);
-        let shared = if first_use {
-            sink::same_file()
-        } else {
-            self.sinks[0].as_ref().is_some_and(Sink::serves_both)
-        };
-        let index = if shared { 0 } else { channel as usize };
-        let (json, token) = (self.voice.json, self.tokens[index]);
-        self.sinks[index].get_or_insert_with(|| {
-            Sink::open(channel, shared, voice(json, channel), registry, token)
-        })
-    }
-}
-
-/// How the init's own words look.
-fn voice(json: bool, channel: Channel) -> Format {
-    match json {
-        true => Format::json(INIT_NAME, channel),
-        false => Format::after(format!("{INIT_NAME}: ")),
-    }
-}
-
-/// Appends a message of the init's own to `out`.
-fn say_into(text: &str, json: bool, out: &mut Vec<u8>) {
-    let (format, time) = (voice(json, Channel::Stderr), TimeStamp::default());
-    if json {
-        return format.append_line(text.as_bytes(), &time, out);
-    }
-    text.lines().for_each(|line| format.append_line(line.as_bytes(), &time, out));
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
+use crate::bundle::listen::Listen;
 use crate::bundle::{
     Bundle, DEFAULT_GRACE, Identity, LogMode, MAIN, Route, Service, selection, verification,
 };
@@ -202,6 +203,15 @@ impl Plan {
             Some(program) if self.is_one_command => program.to_string_lossy().into_owned(),
             _ => service.name.clone(),
         }
+    }
+
+    /// The paths of the sockets that are held for services.
+    pub(crate) fn socket_paths(&self) -> impl Iterator<Item = &Path> {
+        let all = self.bundle.services.iter().flat_map(|service| &service.listen);
+        all.filter_map(|listen| match listen {
+            Listen::Unix(path) => Some(path.as_path()),
+            Listen::Tcp(_) => None,
+        })
     }
 
     /// The services that are in the bundle, in the order of their ids.

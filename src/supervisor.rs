@@ -23,12 +23,10 @@ mod lifecycle;
 mod new_policy;
 mod order;
 mod policy;
-mod requests;
 mod restart;
+mod scheduling;
 mod shutdown;
-mod start;
 mod state;
-mod stopping;
 
 pub use event::{Action, Announcement, Cause, Changes, Event, ServiceId, Target};
 pub use policy::{Otherwise, Policy, ServicePolicy, SignalRoute};
@@ -152,52 +150,6 @@ impl Supervisor {
         }
     }
 
-    /// Takes in a fact.
-    pub fn handle(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
-        self.unsettled = true;
-        match event {
-            Event::Spawned(id) => self.spawned(id, now, actions),
-            Event::SpawnFailed(id, code) => self.spawn_failed(id, code, now, actions),
-            Event::Ready(id) => self.ready(id, now, actions),
-            Event::Unhealthy(id) => self.unhealthy(id, now, actions),
-            Event::Extended(id, span) => self.extended(id, now + span),
-            Event::Exited(id, status) => self.exited(id, status, now, actions),
-            Event::StopCommandFailed(id) => self.stop_command_failed(id, actions),
-            Event::Signaled(signal) => self.signaled(signal, now, actions),
-            Event::TreeEmpty => self.tree_empty(),
-            Event::Start(id) => self.start_requested(id),
-            Event::Stop(id) => self.stop_requested(id, Ending::Stop),
-            Event::Restart(id) => self.restart_requested(id),
-            Event::Shutdown(code) => {
-                self.begin_shutdown(Cause::Commanded(code), now);
-            }
-        }
-    }
-
-    /// Does what is due at `now`. To be called when all facts that were learnt at once are told,
-    /// so that none of them comes too late to prevent a start, and when
-    /// [`deadline`](Supervisor::deadline) has come; harmless at any other time.
-    pub fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.sweeps_since_now = false;
-        while self.unsettled || self.due.is_some_and(|due| due <= now) && !self.sweeps_since_now {
-            self.step(now, actions);
-        }
-    }
-
-    /// What follows from where everything stands. It may bring about what is due at once, like
-    /// the end of a grace of no time.
-    fn step(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.unsettled = false;
-        self.expire(now, actions);
-        if self.phase == Phase::Up {
-            self.start_next(now, actions);
-            self.stop_who_may_be_stopped(now, None, actions);
-            self.end_if_nothing_is_left(now);
-        }
-        self.shut_down(now, actions);
-        self.due = self.next_due();
-    }
-
     /// When [`tick`](Supervisor::tick) has something to do next, perhaps at once; `None`: only an
     /// event can bring something.
     pub fn deadline(&self) -> Option<Instant> {
@@ -258,57 +210,6 @@ impl Supervisor {
                     )
                     || is_daemon && policy.on_exit == crate::bundle::OnExit::Ignore
             })
-    }
-
-    fn signaled(&mut self, signal: Signal, now: Instant, actions: &mut Vec<Action>) {
-        let default = match signal {
-            Signal::TERM | Signal::INT => Some(SignalRoute::Shutdown(signal)),
-            _ => None,
-        };
-        match self.policy.signals.get(&signal).cloned().or(default) {
-            Some(SignalRoute::Shutdown(stop_with)) => {
-                self.shutdown_requested(signal, stop_with, now, actions);
-            }
-            Some(SignalRoute::Forward(to, signal, target)) => {
-                for id in to {
-                    self.forward(id, signal, target, actions);
-                }
-            }
-            Some(SignalRoute::Restart(services)) => {
-                for id in services {
-                    self.restart_requested(id);
-                }
-            }
-            Some(SignalRoute::Reload) if self.phase == Phase::Up => actions.push(Action::Reload),
-            Some(SignalRoute::Reload | SignalRoute::Drop) => {}
-            None => match self.policy.otherwise {
-                Otherwise::Forward(id, target) => self.forward(id, signal, target, actions),
-                Otherwise::DropAndAnnounce => {
-                    actions.push(Action::Announce(Announcement::Unrouted(signal)))
-                }
-            },
-        }
-    }
-
-    fn forward(&self, id: ServiceId, signal: Signal, target: Target, actions: &mut Vec<Action>) {
-        match self.state(id) {
-            State::Spawning { .. }
-            | State::Running { .. }
-            | State::Draining { .. }
-            | State::Stopping { .. } => {
-                actions.push(Action::Signal(id, signal, target));
-            }
-            State::Waiting | State::Killed | State::Backoff { .. } | State::Gone(_) => {}
-        }
-    }
-
-    /// The earliest time at which something happens by itself.
-    fn next_due(&self) -> Option<Instant> {
-        let own = match self.phase {
-            Phase::Up | Phase::Stopping { .. } => self.census.next_due(),
-            Phase::Sweeping { .. } | Phase::Killing { .. } | Phase::Down => None,
-        };
-        own.into_iter().chain(self.phase.due()).min()
     }
 
     fn code(&self, cause: Cause) -> u8 {

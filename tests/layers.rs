@@ -17,8 +17,15 @@ use modules::{Modules, cycle, is_within, modules};
 use text::has_word;
 
 /// The parts of the reactor, which only `init` puts together.
-const COMPONENTS: [&str; 6] =
-    ["init/announcer", "init/children", "init/control", "init/health", "init/launch", "log"];
+const COMPONENTS: [&str; 7] = [
+    "init/announcer",
+    "init/children",
+    "init/control",
+    "init/health",
+    "init/launch",
+    "init/reload",
+    "log",
+];
 
 /// What may sleep. Of other system calls `poll_only.rs` sees to it that they do not.
 const WAITS: [&str; 22] = [

@@ -16,17 +16,17 @@ use super::launch::sockets::bind_unix;
 use super::learnt::Scheduled;
 use super::own_file::OwnFile;
 use super::token::Source;
-use super::waiting::PendingAnswer;
-use crate::control::LONGEST_REQUEST;
+use crate::control::{Goal, LONGEST_REQUEST};
 use crate::poll::{Registry, look};
 use crate::supervisor::ServiceId;
 use crate::sys::{descriptors, peer};
 
-/// How many clients there may be at once. One more sends the one away that has been silent the
-/// longest, once that has had its turn.
-const MOST_CLIENTS: usize = 64;
-/// How long a client is safe from being sent away for another if it has not been answered yet.
-/// Otherwise a crowd that comes all at once would push out those who are just about to ask.
+/// How many clients may ask at once, and how many may wait or follow. One more of a kind replaces
+/// the oldest of its kind: a service that runs as our user can neither keep the operator out nor,
+/// by asking, cut off what the operator follows.
+const MOST_OF_A_KIND: usize = 32;
+/// How long a client that asks is not replaced. Otherwise a thousand connections at once would
+/// close those that are about to send their request.
 const TURN: Duration = Duration::from_millis(100);
 /// How many are let in before the others have their turn.
 const BATCH: usize = 64;
@@ -42,12 +42,61 @@ const MOST_WAITING: usize = 256 * 1024;
 pub(super) enum Mode {
     /// Nothing: it asks.
     Asking,
-    /// What comes of a reload.
-    Reload,
+    /// One answer, when the init has done what it asked for.
+    Promised,
     /// Every event.
     Events,
     /// What a service writes, from this byte of it on.
     Logs(ServiceId, u64),
+}
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// Nothing but that the core was told of its request.
+    Told,
+    /// That the core was told of the shutdown with this code.
+    Shutdown(u8),
+    /// That the services are as it says, whoever has made them so.
+    Are(Goal),
+    /// That the services are up that it has started.
+    Up,
+    /// That the runs have ended that it has stopped.
+    Ended,
+}
+
+/// An answer that comes later.
+#[derive(Clone, Debug)]
+pub(super) struct PendingAnswer {
+    pub(super) awaited: Awaited,
+    /// Each service, and how many failed starts of it do not count.
+    pub(super) services: Vec<(ServiceId, u32)>,
+    pub(super) until: Option<Instant>,
+    /// When to look again, if nothing happens until then.
+    pub(super) look_again_at: Option<Instant>,
+}
+
+impl PendingAnswer {
+    pub(super) fn new(
+        awaited: Awaited,
+        services: Vec<(ServiceId, u32)>,
+        until: Option<Instant>,
+    ) -> PendingAnswer {
+        PendingAnswer { awaited, services, until, look_again_at: None }
+    }
+
+    pub(super) fn for_shutdown(code: u8) -> PendingAnswer {
+        PendingAnswer::new(Awaited::Shutdown(code), Vec::new(), None)
+    }
+
+    pub(super) fn for_goal(
+        goal: Goal,
+        ids: Vec<ServiceId>,
+        until: Option<Instant>,
+    ) -> PendingAnswer {
+        let services = ids.into_iter().map(|id| (id, 0)).collect();
+        PendingAnswer::new(Awaited::Are(goal), services, until)
+    }
 }
 
 #[derive(Debug)]
@@ -60,8 +109,6 @@ pub(super) struct Client {
     /// When it is sent away, if it does nothing until then.
     deadline: Option<Instant>,
     entered: Instant,
-    last_heard: Instant,
-    was_answered: bool,
     /// Nothing more comes from it.
     input_ended: bool,
     /// Nobody takes its answers any more. What it has said before it left is still carried out.
@@ -70,7 +117,7 @@ pub(super) struct Client {
 
 #[derive(Debug)]
 pub(super) struct Control {
-    /// How many clients there may be at once.
+    /// How many clients of a kind there may be at once.
     most: usize,
     listener: UnixListener,
     file: Option<OwnFile>,
@@ -80,14 +127,12 @@ pub(super) struct Control {
     busy: Vec<usize>,
     /// Whether somebody may be waiting to be accepted.
     has_visitors: bool,
-    /// Since when there has been no room for those who may be waiting to be accepted.
-    crowded_since: Option<Instant>,
 }
 
 /// Where few descriptors may be open, most are for the services.
-fn most_clients(open_files: Option<u64>) -> usize {
-    let share = open_files.map_or(MOST_CLIENTS as u64, |limit| (limit / 4).max(2));
-    MOST_CLIENTS.min(usize::try_from(share).unwrap_or(MOST_CLIENTS))
+fn most_of_a_kind(open_files: Option<u64>) -> usize {
+    let share = open_files.map_or(MOST_OF_A_KIND as u64, |limit| (limit / 8).max(1));
+    MOST_OF_A_KIND.min(usize::try_from(share).unwrap_or(MOST_OF_A_KIND))
 }
 
 impl Control {
@@ -98,14 +143,13 @@ impl Control {
         registry.register(&listener, Source::Listener.token(), Interest::READABLE);
         let file = Some(file);
         Ok(Control {
-            most: most_clients(descriptors::open_files_limit()),
+            most: most_of_a_kind(descriptors::open_files_limit()),
             listener,
             file,
             clients: BTreeMap::new(),
             next: 0,
             busy: Vec::new(),
             has_visitors: false,
-            crowded_since: None,
         })
     }
 
@@ -121,13 +165,33 @@ impl Control {
 
     /// Whether there is something to do without waiting for a report.
     pub(super) fn has_work(&self) -> bool {
-        self.has_visitors || !self.busy.is_empty()
+        (self.has_visitors && self.room_at().is_none()) || !self.busy.is_empty()
     }
 
-    /// Lets in who may be waiting to be accepted.
-    pub(super) fn let_in(&mut self, now: Instant, registry: &Registry) {
-        if std::mem::take(&mut self.has_visitors) || self.has_room_again(now) {
-            self.has_visitors = self.accept(now, registry);
+    /// Accepts connections, a batch at a time, as long as there is room for one more.
+    pub(super) fn accept(&mut self, now: Instant, registry: &Registry) {
+        for _ in 0..BATCH {
+            if !self.has_visitors || self.room_at().is_some_and(|at| at > now) {
+                return;
+            }
+            match self.listener.accept() {
+                Ok((stream, _)) if is_allowed(&stream) => self.enter(stream, now, registry),
+                Ok(_) => {}
+                // One that has left again, accept(2).
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                    ) => {}
+                Err(error) => {
+                    // Out of descriptors, for example: they stay in the backlog, and the poll, which
+                    // has told of them, does not do so again.
+                    if error.kind() != ErrorKind::WouldBlock {
+                        registry.look_again(Source::Listener.token());
+                    }
+                    self.has_visitors = false;
+                }
+            }
         }
     }
 
@@ -141,58 +205,26 @@ impl Control {
         self.file.take()
     }
 
-    /// Lets in who waits waiting to be accepted, a batch at a time. Whether there may be more.
-    pub(super) fn accept(&mut self, now: Instant, registry: &Registry) -> bool {
-        for _ in 0..BATCH {
-            let is_crowded = self.room_from().is_some_and(|from| from > now);
-            self.crowded_since = is_crowded.then_some(now);
-            if is_crowded {
-                return false;
-            }
-            let stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
-                // One that has left again, accept(2).
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-                    ) =>
-                {
-                    continue;
-                }
-                Err(error) => {
-                    // Out of descriptors, for example: they stay waiting to be accepted, and the poll, which
-                    // has told of them, does not do so again.
-                    if error.kind() != ErrorKind::WouldBlock {
-                        registry.look_again(Source::Listener.token());
-                    }
-                    return false;
-                }
-            };
-            if is_allowed(&stream) {
-                self.enter(stream, now, registry);
-            }
+    /// When there is room for one more client; `None`: now.
+    fn room_at(&self) -> Option<Instant> {
+        let asking = || self.clients.values().filter(|client| client.asks());
+        let is_full = asking().count() >= self.most;
+        is_full.then(|| asking().map(|client| client.entered + TURN).min()).flatten()
+    }
+
+    /// Closes the oldest of those that ask, or of the others, if they are more than `most`.
+    fn make_room(&mut self, asks: bool, most: usize) {
+        let same = || self.clients.iter().filter(|(_, client)| client.asks() == asks);
+        if same().count() > most
+            && let Some((oldest, _)) = same().min_by_key(|(_, client)| client.entered)
+        {
+            let oldest = *oldest;
+            self.clients.remove(&oldest);
         }
-        true
-    }
-
-    /// Whether there is room for those who were left waiting to be accepted.
-    pub(super) fn has_room_again(&self, now: Instant) -> bool {
-        self.crowded_since.is_some() && self.room_from().is_none_or(|from| from <= now)
-    }
-
-    /// When somebody may be sent away for one more; `None`: there is room without that.
-    fn room_from(&self) -> Option<Instant> {
-        let is_full = self.clients.len() >= self.most;
-        is_full.then(|| self.dispensable().map(|(_, client)| client.safe_until()).min())?
     }
 
     fn enter(&mut self, stream: UnixStream, now: Instant, registry: &Registry) {
-        if self.clients.len() >= self.most
-            && let Some(silent) = self.most_silent(now)
-        {
-            self.clients.remove(&silent);
-        }
+        self.make_room(true, self.most - 1);
         // Numbers are not reused soon: a report of the poll may be of one that has left.
         let number = self.next;
         self.next = (self.next + 1) % (1 << 20);
@@ -207,32 +239,11 @@ impl Control {
                 waiting: None,
                 deadline: Some(now + PATIENCE),
                 entered: now,
-                last_heard: now,
-                was_answered: false,
                 input_ended: false,
                 is_gone: false,
             };
             self.clients.insert(number, client);
         }
-    }
-
-    fn most_silent(&self, now: Instant) -> Option<usize> {
-        self.dispensable()
-            .filter(|(_, client)| client.safe_until() <= now)
-            .min_by_key(|(number, client)| (client.last_heard, *number))
-            .map(|(number, _)| number)
-    }
-
-    /// Those of whom one may have to leave for a newcomer. One that has a stream, or waits for
-    /// something, is meant to be silent, so those are left alone; but not if they take the places of
-    /// all who ask, for nobody can tell which of them still listen.
-    fn dispensable(&self) -> impl Iterator<Item = (usize, &Client)> {
-        let asking = self.clients.values().filter(|client| client.asks()).count();
-        let are_rare = asking < self.clients.len() / 2;
-        self.clients
-            .iter()
-            .filter(move |(_, client)| client.asks() != are_rare)
-            .map(|(number, client)| (*number, client))
     }
 
     /// The next whole request of this client, if there is one and the last one is answered.
@@ -245,7 +256,7 @@ impl Control {
         if !client.asks() || !client.output.is_empty() {
             return None;
         }
-        client.fill(now);
+        client.fill();
         if let Some(end) = client.input.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = client.input.drain(..=end).collect();
             client.deadline = Some(now + PATIENCE);
@@ -283,8 +294,18 @@ impl Control {
         client.is_gone |= client.is_closed();
         if !client.is_gone {
             client.waiting = Some(waiting);
-            client.take_time();
+            client.deadline = None;
         }
+        self.make_room(false, self.most);
+    }
+
+    /// The client gets a stream from now on, or an answer that takes its time.
+    pub(super) fn stream(&mut self, number: usize, mode: Mode) {
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.mode = mode;
+            client.deadline = None;
+        }
+        self.make_room(false, self.most);
     }
 
     /// The client, which waits, is to be looked after at this time.
@@ -299,7 +320,8 @@ impl Control {
     pub(super) fn waited(&mut self, number: usize, now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         client.waiting = None;
-        if client.mode == Mode::Reload {
+        client.entered = now;
+        if client.mode == Mode::Promised {
             client.mode = Mode::Asking;
         }
         client.deadline = Some(now + PATIENCE);
@@ -324,7 +346,6 @@ impl Control {
     /// away.
     pub(super) fn give_bytes(&mut self, number: usize, bytes: &[u8], now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
-        client.was_answered = true;
         if !client.is_gone {
             client.output.extend_from_slice(bytes);
         }
@@ -371,7 +392,7 @@ impl Scheduled for Control {
             let waits = waits.into_iter().flatten().flatten();
             waits.chain(client.deadline).min()
         };
-        let room = self.crowded_since.map(|since| self.room_from().unwrap_or(since));
+        let room = self.has_visitors.then(|| self.room_at()).flatten();
         self.clients.values().filter_map(until).chain(room).min()
     }
 
@@ -384,23 +405,12 @@ impl Scheduled for Control {
 }
 
 impl Client {
-    /// Gets a stream, or an answer that takes its time: there is no hurry.
-    pub(super) fn take_time(&mut self) {
-        self.deadline = None;
-    }
-
     /// Whether it gets nothing without asking again.
     fn asks(&self) -> bool {
         self.mode == Mode::Asking && self.waiting.is_none()
     }
 
-    /// Until when it is not sent away for another.
-    fn safe_until(&self) -> Instant {
-        let had_its_turn = !self.asks() || (self.was_answered && self.output.is_empty());
-        if had_its_turn { self.entered } else { self.entered + TURN }
-    }
-
-    fn fill(&mut self, now: Instant) {
+    fn fill(&mut self) {
         let mut buffer = [0; LONGEST_REQUEST];
         while self.input.len() < LONGEST_REQUEST {
             match self.stream.read(&mut buffer) {
@@ -409,7 +419,6 @@ impl Client {
                     return;
                 }
                 Ok(count) => {
-                    self.last_heard = now;
                     self.input.extend_from_slice(&buffer[..count]);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

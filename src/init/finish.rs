@@ -2,6 +2,7 @@
 //! stopped. Readers are waited for, but not for ever: Docker kills 10 s after `docker stop`.
 
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::Events;
@@ -9,8 +10,10 @@ use mio::Events;
 use super::children::{fork_last, kill_session, reap_last};
 use super::event_loop::EventLoop;
 use super::token::Source;
-use crate::error_text::errno_of;
+use crate::error_text::{errno_of, error_text};
 use crate::log::{Channel, Logs};
+use crate::record::Record;
+use crate::termination_log;
 
 /// How long readers of our output are waited for that do not read at all. Slow ones have as
 /// long as they read, within the shutdown's time.
@@ -52,7 +55,7 @@ impl Patience {
 /// The output of an init that has nothing else to do any more.
 pub(super) struct LastOutput<'init> {
     event_loop: &'init mut EventLoop,
-    pub(super) logs: &'init mut Logs,
+    logs: &'init mut Logs,
     events: Events,
     patience: Patience,
 }
@@ -64,17 +67,29 @@ impl LastOutput<'_> {
         logs: &'init mut Logs,
         end: Instant,
     ) -> LastOutput<'init> {
-        let patience = Patience::new(logs.written(), Instant::now(), end);
+        let patience = Patience::new(logs.sinks.written(), Instant::now(), end);
         LastOutput { event_loop, logs, events: EventLoop::room(), patience }
     }
 
     pub(super) fn say(&mut self, text: &str) {
-        self.logs.say(text, self.event_loop.registry());
+        self.logs.sinks.say(text, self.event_loop.registry());
     }
 
-    /// Says something that has its form already.
-    pub(super) fn say_as_is(&mut self, line: &str) {
-        self.logs.say_as_is(line, self.event_loop.registry());
+    /// Writes the closing record to stderr, and where an orchestrator looks for it.
+    pub(super) fn write_record(&mut self, record: &Record, termination_log: Option<&Path>) {
+        let line = self.logs.sinks.voice_record(record);
+        if record.is_worth_a_line() {
+            self.logs.sinks.say_as_is(&line, self.event_loop.registry());
+            self.flush_words();
+        }
+        // Last, so that whatever happens to the file, the record is out.
+        if let Some(file) = termination_log
+            && let Err(error) = self.do_in_child(|| termination_log::write(file, &line))
+        {
+            let (file, error) = (file.display(), error_text(&error));
+            self.say(&format!("can't write the termination log {file}: {error}"));
+            self.flush_words();
+        }
     }
 
     /// Has a child do what a file system may not answer to, and waits for it as for a reader.
@@ -101,7 +116,7 @@ impl LastOutput<'_> {
     pub(super) fn flush(&mut self) {
         loop {
             let more = self.logs.finish(self.event_loop.registry());
-            let is_done = !more && self.logs.is_flushed(&Channel::BOTH);
+            let is_done = !more && self.logs.sinks.is_flushed(&Channel::BOTH);
             if is_done || !self.wait_for_readers(more) {
                 return;
             }
@@ -109,8 +124,8 @@ impl LastOutput<'_> {
     }
 
     /// Passes on what the init itself has said.
-    pub(super) fn flush_words(&mut self) {
-        while !self.logs.is_flushed(&[Channel::Stderr]) && self.wait_for_readers(false) {}
+    fn flush_words(&mut self) {
+        while !self.logs.sinks.is_flushed(&[Channel::Stderr]) && self.wait_for_readers(false) {}
     }
 
     /// Whether there was still time to.
@@ -119,7 +134,7 @@ impl LastOutput<'_> {
         if let Some(gap) = self.event_loop.gap(now) {
             self.patience.put_off(gap);
         }
-        let Some(left) = self.patience.left(self.logs.written(), now) else { return false };
+        let Some(left) = self.patience.left(self.logs.sinks.written(), now) else { return false };
         self.event_loop.expect(now + left);
         let again = self.event_loop.poll.deadline().map(|at| at.saturating_duration_since(now));
         let timeout = if has_more { Duration::ZERO } else { again.map_or(left, |at| at.min(left)) };
@@ -133,16 +148,16 @@ impl LastOutput<'_> {
         let registry = self.event_loop.registry();
         for event in &self.events {
             if let Source::Sink(channel) = Source::of(event.token()) {
-                self.logs.writable(channel, registry);
+                self.logs.sinks.writable(channel, registry);
             }
         }
         // What the kernel could not watch is looked at without a report.
         for token in self.event_loop.poll.take_due(Instant::now()) {
             if let Source::Sink(channel) = Source::of(token) {
-                if let Some(fd) = self.logs.sink_descriptor(channel) {
+                if let Some(fd) = self.logs.sinks.descriptor(channel) {
                     registry.register(&fd, token, mio::Interest::WRITABLE);
                 }
-                self.logs.writable(channel, registry);
+                self.logs.sinks.writable(channel, registry);
             }
         }
     }

@@ -8,16 +8,13 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use mio::Interest;
-use rustix::process::Pid;
 
-use super::children::{Belonging, Children, StartFailure, kill_session};
-use super::learnt::{CheckRequest, Learnt, MessageKind, Scheduled};
+use super::children::{Belonging, Children};
+use super::learnt::{Learnt, MessageKind, Scheduled};
 use super::token::Source;
-use crate::bundle::health_check::{Probe, Purpose, Readiness};
-use crate::exit::{ExitStatus, NOT_EXECUTABLE, NOT_FOUND};
+use crate::bundle::health_check::{Purpose, Readiness};
 use crate::plan::Plan;
 use crate::poll::Registry;
-use crate::probe::{self, Outcome};
 use crate::supervisor::{Event, ServiceId};
 use crate::sys::peer::Peer;
 
@@ -28,7 +25,7 @@ mod watchdogs;
 // For the fuzz target and `tests/parsers.rs` alone, which see only what is public.
 pub use notification::{Said, parse as parse_notification};
 
-use checks::{Checks, Inconclusive, Verdict};
+use checks::Checks;
 use notification::Listener;
 use watchdogs::Watchdogs;
 
@@ -74,7 +71,7 @@ struct SelfReport {
 #[derive(Debug)]
 pub(super) struct Health {
     began: Instant,
-    checks: Checks,
+    pub(super) checks: Checks,
     watchdogs: Watchdogs,
     /// By which services notify us.
     listeners: BTreeMap<ServiceId, Listener>,
@@ -184,26 +181,9 @@ impl Health {
         self.reports.get(&id)?.status.as_deref()
     }
 
-    /// What the poll watches for a check.
-    pub(super) fn check_descriptor(&self, id: ServiceId, purpose: Purpose) -> Option<RawFd> {
-        self.checks.descriptor(id, purpose)
-    }
-
     /// What the service notifies us by, while it can.
     pub(super) fn notification_descriptor(&self, id: ServiceId) -> Option<RawFd> {
         self.listeners.get(&id).map(AsRawFd::as_raw_fd)
-    }
-
-    /// The poll has said that the connection of a check has got further.
-    pub(super) fn check_went_on(
-        &mut self,
-        (id, purpose): (ServiceId, Purpose),
-        plan: &Plan,
-        learnt: &mut Learnt,
-    ) {
-        let mut verdicts = Vec::new();
-        self.checks.advance(id, purpose, Instant::now(), &mut verdicts);
-        self.judge(verdicts, plan, learnt);
     }
 
     /// Begins the attempts that are due, and ends those that take too long.
@@ -214,57 +194,11 @@ impl Health {
         now: Instant,
         learnt: &mut Learnt,
     ) {
-        let verdicts = self.checks.tick(now, registry);
-        self.judge(verdicts, plan, learnt);
+        self.checks.run_due(now, plan, registry, learnt);
         for (id, span) in self.watchdogs.take_silent(now) {
             let span = humantime::format_duration(span);
             self.checks.fail(id, format!("no WATCHDOG=1 within {span}"));
             learnt.facts.push(Event::Unhealthy(id));
-        }
-    }
-
-    /// The child that tries a check was made, or not for this reason.
-    pub(super) fn check_started(
-        &mut self,
-        check: (ServiceId, Purpose),
-        started: Result<Pid, String>,
-        plan: &Plan,
-        learnt: &mut Learnt,
-    ) {
-        let (started, mut verdicts) = (started.map_err(Outcome::NoResult), Vec::new());
-        self.checks.child_started(check, started, Instant::now(), &mut verdicts);
-        self.judge(verdicts, plan, learnt);
-    }
-
-    /// The child that tries a check was reaped; its program may not even have been executed.
-    pub(super) fn check_ended(
-        &mut self,
-        (id, purpose): (ServiceId, Purpose),
-        (pid, status, failure): (Pid, ExitStatus, Option<StartFailure>),
-        plan: &Plan,
-        learnt: &mut Learnt,
-    ) {
-        let Some(probe) = self.checks.probe(id, purpose) else { return };
-        let (outcome, mut verdicts) = (outcome(probe, status, failure), Vec::new());
-        self.checks.child_ended((id, purpose), pid, outcome, Instant::now(), &mut verdicts);
-        self.judge(verdicts, plan, learnt);
-    }
-
-    fn judge(&mut self, verdicts: Vec<Verdict>, plan: &Plan, learnt: &mut Learnt) {
-        for verdict in verdicts {
-            match verdict {
-                Verdict::Passed(id, _) => learnt.facts.push(Event::Ready(id)),
-                Verdict::Failed(id, ..) => learnt.facts.push(Event::Unhealthy(id)),
-                Verdict::Kill(pid) => kill_session(pid),
-                Verdict::Inconclusive(id, purpose, inconclusive) => {
-                    could_not_check((id, purpose), inconclusive, plan, learnt);
-                }
-                Verdict::Run(id, purpose) => {
-                    let probe = self.checks.probe(id, purpose).cloned();
-                    let run = probe.map(|probe| CheckRequest::Run(id, purpose, probe));
-                    learnt.requests.extend(run);
-                }
-            }
         }
     }
 
@@ -409,25 +343,6 @@ impl Scheduled for Health {
     }
 }
 
-/// The check could not run, which is not the service's fault. So the deadline of its start is put
-/// off, but not for ever: what is missing may be part of the check itself.
-fn could_not_check(
-    (id, purpose): (ServiceId, Purpose),
-    Inconclusive { reason, since, known_at }: Inconclusive,
-    plan: &Plan,
-    learnt: &mut Learnt,
-) {
-    if let Some(reason) = reason {
-        let text = format!("could not be checked, which counts for nothing: {reason}");
-        learnt.remark_of(id, text);
-    }
-    let start_timeout = plan.policy.services[id.0].start_timeout.unwrap_or_default();
-    if purpose == Purpose::Readiness && known_at < since + 2 * start_timeout {
-        let span = known_at.saturating_duration_since(Instant::now());
-        learnt.requests.push(CheckRequest::Extend(id, span));
-    }
-}
-
 /// Whether what a process says is for the service. A sender that has
 /// exited can't be identified (many programs send one message and exit): its message is accepted if
 /// it can do no harm.
@@ -454,21 +369,5 @@ fn is_harmless(said: &Said) -> bool {
     match said {
         Said::Ready | Said::Extend(_) | Said::Status(_) | Said::Alive | Said::Reloading => true,
         Said::Dead | Said::Watchdog(_) | Said::Stopping | Said::MainProcess(_) => false,
-    }
-}
-
-/// What an attempt of a child's came to.
-fn outcome(probe: &Probe, status: ExitStatus, failure: Option<StartFailure>) -> Outcome {
-    match (probe, status, failure) {
-        // The program is not there, or can't be executed; everything else is about us.
-        (_, _, Some(StartFailure { code: NOT_FOUND | NOT_EXECUTABLE, reason })) => {
-            Outcome::Failed(reason)
-        }
-        (_, _, Some(failure)) => Outcome::NoResult(failure.reason),
-        (Probe::Exec(_), ExitStatus::Code(0), None) => Outcome::Passed,
-        (Probe::Exec(_), status, None) => Outcome::Failed(format!("its command {status}")),
-        (probe, ExitStatus::Code(number), None) => probe::outcome_of_path(probe, number),
-        // It was our own child, which ends by no signal unless somebody sends one.
-        (_, status, None) => Outcome::NoResult(format!("the process that looked {status}")),
     }
 }

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -15,7 +16,6 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use super::children::{Children, Role};
-use super::launch::sockets::{self, Sockets};
 use super::learnt::Scheduled;
 use super::own_file::look_at;
 use super::token::Source;
@@ -116,12 +116,13 @@ impl Reloads {
     }
 
     /// Begins to read the bundle; `client` is told what came of it. While it is being read, it is
-    /// read once more after that: whoever asks may have changed the file again.
+    /// read once more after that: whoever asks may have changed the file again. `sockets` are the
+    /// paths of those that are held now.
     pub(super) fn ask(
         &mut self,
         client: Option<usize>,
         source: Option<&BundleSource>,
-        sockets: &Sockets,
+        sockets: Vec<PathBuf>,
         children: &mut Children,
         registry: &Registry,
     ) -> Result<(), String> {
@@ -131,7 +132,7 @@ impl Reloads {
             return Ok(());
         }
         let source = source.ok_or("it did not come from a file")?;
-        let (pid, pipe) = start_reading(source, sockets, children).map_err(|error| {
+        let (pid, pipe) = start_reading(source, &sockets, children).map_err(|error| {
             format!("can't make a process that reads it: {}", error_text(&error))
         })?;
         registry.register(&pipe, Source::Reload.token(), Interest::READABLE);
@@ -194,7 +195,7 @@ impl Scheduled for Reloads {
 /// Makes the child; returns the end of the pipe from which its answer comes.
 fn start_reading(
     source: &BundleSource,
-    sockets: &Sockets,
+    sockets: &[PathBuf],
     children: &mut Children,
 ) -> io::Result<(Pid, OwnedFd)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -212,11 +213,11 @@ fn start_reading(
 /// The child's work: what the files say that the bundle is made of, or what is wrong with them, after
 /// a byte that says which it is. The init makes and removes sockets itself, so the child looks first
 /// whether their file systems answer.
-fn read_files(source: &BundleSource, sockets: &Sockets) -> Vec<u8> {
+fn read_files(source: &BundleSource, sockets: &[PathBuf]) -> Vec<u8> {
     let (mut files, mut warnings) = (Files::default(), Vec::new());
     match source.plan(&mut files, &mut warnings) {
         Ok(plan) => {
-            sockets.paths().chain(sockets::paths_of(&plan)).for_each(look_at);
+            sockets.iter().map(PathBuf::as_path).chain(plan.socket_paths()).for_each(look_at);
             [&[FILES], &*files.to_bytes()].concat()
         }
         Err(refusal) => {

@@ -1,21 +1,21 @@
 //! What clients of the control socket get: their requests become the core's events, and answers
-//! are made of what the init knows.
+//! are made of what the init knows. Some wait for their answer until what they asked for is so.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use strict_toml::listed;
 
 use super::answer::{self, View};
-use super::control::{Control, Mode};
-use super::waiting::{Operation, PendingAnswer};
-use crate::control::{self, Change, Field, LogText, Request, SendSignal, Shutdown, Wait, no, yes};
-use crate::error_text::error_text;
+use super::control::{Awaited, Control, Mode, PendingAnswer};
+use crate::announcement::cause_in_words;
+use crate::bundle::LogMode;
+use crate::control::{
+    self, Change, Field, Goal, LogText, Refusal, Request, SendSignal, Shutdown, Wait, no, yes,
+};
 use crate::log::Logs;
 use crate::poll::Registry;
 use crate::signal::Signal;
-use crate::supervisor::{Event, ServiceId, State, Target};
+use crate::supervisor::{Cause, End, Event, ServiceId, State};
 
 /// How many requests of one client are answered before the others have their turn.
 const BATCH: usize = 16;
@@ -23,17 +23,29 @@ const BATCH: usize = 16;
 /// services takes milliseconds, and 64 clients may want a batch of them.
 const SHARE: Duration = Duration::from_millis(10);
 
-/// What comes of serving that others have to do.
+const SHUTTING_DOWN: &str = "the bundle is shutting down";
+
+/// What clients want that others do.
 #[derive(Debug, Default)]
 pub(super) struct Requested {
     /// What the core is to be told.
     pub(super) facts: Vec<Event>,
-    /// The clients who want the bundle to be read again.
+    /// The clients that want the bundle to be read again.
     pub(super) reloads: Vec<usize>,
+    /// The clients that want services to be signalled.
+    pub(super) signals: Vec<(usize, Vec<ServiceId>, Signal)>,
+}
+
+/// What requests are answered from, and what they ask for, in one turn of the loop.
+struct Turn<'a> {
+    view: View<'a>,
+    logs: &'a Logs,
+    now: Instant,
+    requested: Requested,
 }
 
 impl Control {
-    /// Serves the clients of which the poll has reported something, and those who wait.
+    /// Serves the clients that the poll has reported, and those that wait.
     pub(super) fn serve(
         &mut self,
         view: View,
@@ -41,39 +53,32 @@ impl Control {
         registry: &Registry,
         now: Instant,
     ) -> Requested {
-        let mut requested = Requested::default();
-        self.let_in(now, registry);
+        let mut turn = Turn { view, logs, now, requested: Requested::default() };
+        self.accept(now, registry);
         let until = Instant::now() + SHARE;
         for number in self.take_busy() {
             self.handle_report(number, now);
-            self.answer_requests(number, view, logs, (now, until), &mut requested);
+            self.answer_requests(number, until, &mut turn);
         }
-        let is_told = view.is_told && requested.facts.is_empty();
-        self.serve_those_who_wait(View { is_told, ..view }, logs, now);
+        turn.view.is_told &= turn.requested.facts.is_empty();
+        self.serve_those_that_wait(&turn);
         self.expire(now);
-        requested
+        turn.requested
     }
 
-    fn answer_requests(
-        &mut self,
-        number: usize,
-        view: View,
-        logs: &Logs,
-        (now, until): (Instant, Instant),
-        requested: &mut Requested,
-    ) {
+    fn answer_requests(&mut self, number: usize, until: Instant, turn: &mut Turn) {
         for _ in 0..BATCH {
             if Instant::now() >= until {
                 break;
             }
-            let Some(request) = self.request(number, now) else { return };
+            let Some(request) = self.request(number, turn.now) else { return };
             let answer = request
                 .and_then(|line| control::parse(&line))
-                .and_then(|request| self.carry_out(number, request, view, logs, now, requested));
+                .and_then(|request| self.carry_out(number, request, turn));
             match answer {
-                Ok(Some(answer)) => self.give(number, &answer, now),
+                Ok(Some(answer)) => self.give(number, &answer, turn.now),
                 Ok(None) => {}
-                Err(error) => self.give(number, &no(&error.into()), now),
+                Err(error) => self.give(number, &no(&error.into()), turn.now),
             }
         }
         self.reported(number);
@@ -84,56 +89,47 @@ impl Control {
         &mut self,
         number: usize,
         request: Request,
-        view: View,
-        logs: &Logs,
-        now: Instant,
-        requested: &mut Requested,
+        turn: &mut Turn,
     ) -> Result<Option<Value>, String> {
+        let (view, now) = (turn.view, turn.now);
         Ok(match request {
             Request::Status => Some(yes(&answer::status(&view, now))),
             Request::Health => Some(yes(&answer::health(&view))),
             Request::Graph => Some(yes(&answer::graph(view.plan))),
             Request::Timeline => Some(yes(&answer::timeline(&view, now))),
             Request::Metrics => Some(yes(&answer::metrics(&view, now))),
-            Request::Start(change) => {
-                self.change(number, change, Operation::Start, view, now, requested)?;
-                None
-            }
-            Request::Stop(change) => {
-                self.change(number, change, Operation::Stop, view, now, requested)?;
-                None
-            }
-            Request::Restart(change) => {
-                self.change(number, change, Operation::Restart, view, now, requested)?;
-                None
-            }
+            Request::Start(change) => self.change(number, change, Event::Start, turn)?,
+            Request::Stop(change) => self.change(number, change, Event::Stop, turn)?,
+            Request::Restart(change) => self.change(number, change, Event::Restart, turn)?,
             Request::Signal(SendSignal { services, signal }) => {
-                view.signal_all(&view.ids(&services.0)?, signal)?;
-                Some(yes(&()))
+                turn.requested.signals.push((number, view.ids(&services.0)?, signal));
+                self.stream(number, Mode::Promised);
+                None
+            }
+            Request::Reload => {
+                turn.requested.reloads.push(number);
+                self.stream(number, Mode::Promised);
+                None
             }
             Request::Wait(Wait { service, goal, timeout }) => {
                 let until = timeout.map(|timeout| now + timeout.0);
-                self.wait(number, PendingAnswer::for_goal(goal, view.ids(&[service])?, until));
+                let pending = PendingAnswer::for_goal(goal, view.ids(&[service])?, until);
+                self.wait(number, pending);
                 None
             }
-            Request::Logs(wanted) => {
-                let id = view.id(wanted.service)?;
-                self.give_logs(number, id, wanted.follow, view, logs, now)?
+            Request::Shutdown(Shutdown { code }) => {
+                turn.requested.facts.push(Event::Shutdown(code));
+                self.wait(number, PendingAnswer::for_shutdown(code));
+                None
             }
             Request::Events => {
                 self.stream(number, Mode::Events);
                 self.give(number, &yes(&()), now);
                 None
             }
-            Request::Reload => {
-                self.stream(number, Mode::Reload);
-                requested.reloads.push(number);
-                None
-            }
-            Request::Shutdown(Shutdown { code }) => {
-                requested.facts.push(Event::Shutdown(code));
-                self.wait(number, PendingAnswer::for_shutdown(code));
-                None
+            Request::Logs(wanted) => {
+                let id = view.id(wanted.service)?;
+                self.give_logs(number, id, wanted.follow, turn)?
             }
         })
     }
@@ -144,28 +140,28 @@ impl Control {
         &mut self,
         number: usize,
         change: Change,
-        operation: Operation,
-        view: View,
-        now: Instant,
-        requested: &mut Requested,
-    ) -> Result<(), String> {
+        event: fn(ServiceId) -> Event,
+        turn: &mut Turn,
+    ) -> Result<Option<Value>, String> {
+        let (view, now) = (turn.view, turn.now);
         let ids = view.ids(&change.services.0)?;
         if ids.iter().any(|id| view.plan.foreground == Some(*id)) {
             return Err("the main command ends the bundle with its end; it is not started, \
                         stopped or restarted by itself"
                 .to_owned());
         }
-        requested.facts.extend(ids.iter().map(|id| operation.event(*id)));
-        let waiting = view.waiting_for(operation, &ids, change.wait.map(|wait| wait.0), now);
-        self.wait(number, waiting);
-        Ok(())
-    }
-
-    fn stream(&mut self, number: usize, mode: Mode) {
-        if let Some(client) = self.client(number) {
-            client.mode = mode;
-            client.take_time();
-        }
+        let events: Vec<Event> = ids.iter().map(|id| event(*id)).collect();
+        let awaited = match (change.wait, events.first()) {
+            (None, _) => Awaited::Told,
+            (Some(_), Some(Event::Stop(_))) => Awaited::Ended,
+            (Some(_), _) => Awaited::Up,
+        };
+        turn.requested.facts.extend(events);
+        let services =
+            ids.into_iter().map(|id| (id, view.supervisor.failed_starts(id).0)).collect();
+        let until = change.wait.map(|wait| now + wait.0);
+        self.wait(number, PendingAnswer::new(awaited, services, until));
+        Ok(None)
     }
 
     fn give_logs(
@@ -173,21 +169,20 @@ impl Control {
         number: usize,
         id: ServiceId,
         follow: bool,
-        view: View,
-        logs: &Logs,
-        now: Instant,
+        turn: &Turn,
     ) -> Result<Option<Value>, String> {
-        if view.plan.bundle.services[id.0].log == crate::bundle::LogMode::Inherit {
-            let name = view.plan.name(id);
+        let plan = turn.view.plan;
+        if plan.bundle.services[id.0].log == LogMode::Inherit {
+            let name = plan.name(id);
             return Err(format!("service \"{name}\" writes for itself (log = \"inherit\")"));
         }
-        let (bytes, next) = logs.since(id, 0);
+        let (bytes, next) = turn.logs.since(id, 0);
         let answer = yes(&LogText { text: String::from_utf8_lossy(&bytes).into_owned() });
         if !follow {
             return Ok(Some(answer));
         }
         self.stream(number, Mode::Logs(id, next));
-        self.give(number, &answer, now);
+        self.give(number, &answer, turn.now);
         Ok(None)
     }
 
@@ -196,12 +191,13 @@ impl Control {
         self.give_bytes(number, format!("{answer}\n").as_bytes(), now);
     }
 
-    fn serve_those_who_wait(&mut self, view: View, logs: &Logs, now: Instant) {
+    fn serve_those_that_wait(&mut self, turn: &Turn) {
+        let (view, now) = (turn.view, turn.now);
         for number in self.listeners() {
             let Some(client) = self.client(number) else { continue };
             match (client.mode, client.waiting.clone()) {
                 (Mode::Logs(id, from), _) => {
-                    let (bytes, next) = logs.since(id, from);
+                    let (bytes, next) = turn.logs.since(id, from);
                     if next > from {
                         client.mode = Mode::Logs(id, next);
                         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -212,7 +208,7 @@ impl Control {
                     Some(answer) => self.answer_later(number, &answer, now),
                     None => self.look_again(number, view.next_up_at(&waiting, now)),
                 },
-                (Mode::Asking | Mode::Events | Mode::Reload, None) => {}
+                (Mode::Asking | Mode::Events | Mode::Promised, None) => {}
             }
         }
     }
@@ -227,62 +223,98 @@ impl Control {
 }
 
 impl View<'_> {
-    /// Signals all of them, or none if one does not run.
-    fn signal_all(&self, ids: &[ServiceId], signal: Signal) -> Result<(), String> {
-        let runs = |id: ServiceId| match self.supervisor.state(id) {
-            State::Running { .. } | State::Draining { .. } | State::Stopping { .. } => {
-                self.children.main(id).is_some()
+    /// The answer to one who waits, once there is one.
+    pub(super) fn result_of(&self, waiting: &PendingAnswer, now: Instant) -> Option<Value> {
+        // What was asked for is told to the core first.
+        if !self.is_told {
+            return None;
+        }
+        let refuse = |error: &str| Some(no(&error.to_owned().into()));
+        let is_up = self.supervisor.shutdown_deadline().is_none();
+        match waiting.awaited {
+            Awaited::Shutdown(code) if self.supervisor.cause() != Some(Cause::Commanded(code)) => {
+                return refuse(&format!("{SHUTTING_DOWN} already; its exit code stays as it is"));
             }
-            _ => false,
-        };
-        let absent: Vec<ServiceId> = ids.iter().copied().filter(|id| !runs(*id)).collect();
-        if !absent.is_empty() {
-            return Err(format!("no signal was sent: {}", self.where_they_are(&absent)));
+            Awaited::Told | Awaited::Up if !is_up => return refuse(SHUTTING_DOWN),
+            Awaited::Told | Awaited::Shutdown(_) => return Some(yes(&())),
+            Awaited::Are(_) | Awaited::Up | Awaited::Ended => {}
         }
-        let (mut reached, mut refusals) = (Vec::new(), Vec::new());
-        for id in ids {
-            let name = self.plan.name(*id);
-            match self.children.signal(*id, signal, Target::Process) {
-                Ok(()) => reached.push(name),
-                Err(error) => refusals.push(format!("{name}: {}", error_text(&error))),
+        let mut missing = Vec::new();
+        for (id, failures) in &waiting.services {
+            match self.is_reached(*id, *failures, waiting.awaited, now) {
+                Ok(true) => {}
+                Ok(false) => missing.push(*id),
+                Err(error) => return refuse(&error),
             }
         }
-        if refusals.is_empty() {
-            return Ok(());
+        if missing.is_empty() {
+            return Some(yes(&()));
         }
-        let reached = if reached.is_empty() { "nobody".to_owned() } else { reached.join(", ") };
-        Err(format!("can't send {signal} to {}; it was sent to {reached}", refusals.join(", ")))
+        let is_late = waiting.until.is_some_and(|until| until <= now);
+        let settles =
+            self.next_up_at(waiting, now).map_or("", |_| "; it has not run for a second yet");
+        let error = || format!("not in time: {}{settles}", self.where_they_are(&missing));
+        is_late.then(|| no(&Refusal { error: error(), is_late }))
     }
 
-    /// The services of these names, each once; that of a service with instances means them all.
-    fn ids(&self, names: &[String]) -> Result<Vec<ServiceId>, String> {
-        let mut unknown: BTreeSet<&String> = names.iter().collect();
-        let wanted = unknown.clone();
-        let mut ids = Vec::new();
-        for id in self.plan.ids() {
-            let service = &self.plan.bundle.services[id.0];
-            let own_names = [Some(&service.name), service.instance_of.as_ref()];
-            let mut is_wanted = false;
-            for name in own_names.into_iter().flatten().filter(|name| wanted.contains(name)) {
-                unknown.remove(name);
-                is_wanted = true;
-            }
-            ids.extend(is_wanted.then_some(id));
-        }
-        let Some(name) = names.iter().find(|name| unknown.contains(name)) else { return Ok(ids) };
-        let known: Vec<String> = self.plan.ids().map(|id| self.plan.name(id)).collect();
-        let known = listed(&known.iter().map(String::as_str).collect::<Vec<_>>(), ", ");
-        Err(format!("there is no service \"{name}\"; there are {known}"))
+    /// When the next of them is up, if it stays as it is.
+    pub(super) fn next_up_at(&self, waiting: &PendingAnswer, now: Instant) -> Option<Instant> {
+        let services = waiting.services.iter().filter(|_| waiting.awaited == Awaited::Up);
+        let up_at = services.filter_map(|(id, _)| self.supervisor.up_at(*id));
+        up_at.filter(|up_at| *up_at > now).min()
     }
 
-    /// The one service of this name.
-    fn id(&self, name: String) -> Result<ServiceId, String> {
-        match self.ids(&[name])?[..] {
-            [id] => Ok(id),
-            ref ids => {
-                let names: Vec<String> = ids.iter().map(|id| self.plan.name(*id)).collect();
-                Err(format!("there are several: {}; name one of them", names.join(", ")))
+    /// Whether the service is where it is waited for; an error if it won't ever be.
+    fn is_reached(
+        &self,
+        id: ServiceId,
+        failures: u32,
+        awaited: Awaited,
+        now: Instant,
+    ) -> Result<bool, String> {
+        let state = self.supervisor.state(id);
+        let is_to_end = self.supervisor.is_to_end(id);
+        match awaited {
+            // Another one has started it again since.
+            Awaited::Ended => return Ok(!state.is_alive() || !is_to_end),
+            Awaited::Are(Goal::Exited) => return Ok(!state.is_alive()),
+            Awaited::Up if self.supervisor.failed_starts(id).0 > failures => {
+                return Err(self.failed_start(id));
             }
+            _ => {}
         }
+        let never = |why: &str| Err(format!("service \"{}\" {why}", self.plan.name(id)));
+        match state {
+            State::Running { ready, .. } if awaited != Awaited::Up => Ok(ready && !is_to_end),
+            State::Running { .. } => Ok(self.supervisor.up_at(id).is_some_and(|at| at <= now)),
+            State::Gone(End::Done) if self.is_oneshot(id) => Ok(true),
+            State::Gone(End::Failed) => never("has failed"),
+            State::Gone(End::Stopped) => never("is stopped"),
+            State::Gone(_) => never("has ended"),
+            State::Waiting if awaited == Awaited::Up => match self.supervisor.missing(id) {
+                Some(other) => {
+                    never(&format!("waits for what it requires: {}", self.where_they_are(&[other])))
+                }
+                None => Ok(false),
+            },
+            _ => Ok(false),
+        }
+    }
+
+    /// What has come of the last start of it that failed.
+    fn failed_start(&self, id: ServiceId) -> String {
+        let (_, cause) = self.supervisor.failed_starts(id);
+        let mut text = cause.map_or_else(
+            || self.where_they_are(&[id]),
+            |cause| cause_in_words(cause, |id| self.plan.name(id)),
+        );
+        let refusal = self.refusals.get(&id);
+        if let (Some(Cause::SpawnFailed(..)), Some(reason)) = (cause, refusal) {
+            text.push_str(&format!(": {reason}"));
+        }
+        if matches!(self.supervisor.state(id), State::Backoff { .. }) {
+            text.push_str("; it starts again, as its `restart` says");
+        }
+        text
     }
 }

@@ -12,12 +12,133 @@ use super::format::{Format, TimeStamp};
 use super::outlet::Outlet;
 use crate::error_text::error_text;
 use crate::poll::Registry;
+use crate::record::Record;
 
 /// While more than this waits to be written, no more is read from services that may be made to
 /// wait.
 const FULL_BYTES: usize = 64 * 1024;
 /// What the init itself says is dropped when this much waits, since it can't be made to wait.
 const OVERFLOW_BYTES: usize = 256 * 1024;
+
+/// How the init speaks of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Voice {
+    /// JSON objects instead of text.
+    pub json: bool,
+    /// Whether colours are welcome where the descriptor is a terminal.
+    pub colour: bool,
+}
+
+/// The name the init has in its own messages.
+const INIT_NAME: &str = "sidecar-init";
+
+/// Where all lines go, those of the services and the init's own.
+#[derive(Debug)]
+pub struct Sinks {
+    pub(super) voice: Voice,
+    /// For stdout and stderr, made at first use: most inits for one command never say a word.
+    /// Where both lead to the same file, the first serves both, or their lines would tear each
+    /// other.
+    sinks: [Option<Sink>; 2],
+    tokens: [Token; 2],
+    /// Messages of the init itself that had to be dropped.
+    dropped: u64,
+}
+
+impl Sinks {
+    pub(super) fn new(voice: Voice, tokens: [Token; 2]) -> Sinks {
+        Sinks { voice, sinks: [None, None], tokens, dropped: 0 }
+    }
+
+    /// Says something on stderr.
+    pub fn say(&mut self, text: &str, registry: &Registry) {
+        let json = self.voice.json;
+        let dropped = self.dropped;
+        let sink = self.sink(Channel::Stderr, registry);
+        if sink.overflows() {
+            self.dropped += 1;
+            return;
+        }
+        let out = sink.buffer();
+        if dropped > 0 {
+            say_into(&format!("{dropped} messages dropped, nobody read them"), json, out);
+        }
+        say_into(text, json, out);
+        sink.flush(registry);
+        self.dropped = 0;
+    }
+
+    /// The closing record in the form that the init speaks in.
+    pub fn voice_record(&self, record: &Record) -> String {
+        if self.voice.json {
+            record.json(TimeStamp::default().text())
+        } else {
+            format!("{INIT_NAME}: {}", record.text())
+        }
+    }
+
+    /// Says something on stderr that has its form already.
+    pub fn say_as_is(&mut self, line: &str, registry: &Registry) {
+        let sink = self.sink(Channel::Stderr, registry);
+        sink.buffer().extend_from_slice(line.as_bytes());
+        sink.buffer().push(b'\n');
+        sink.flush(registry);
+    }
+
+    /// What is written to for this channel, if anything ever was.
+    pub fn descriptor(&self, channel: Channel) -> Option<RawFd> {
+        self.sinks[channel as usize].as_ref().map(Sink::descriptor)
+    }
+
+    /// The poll has said that there is room again.
+    pub fn writable(&mut self, channel: Channel, registry: &Registry) {
+        if let Some(sink) = &mut self.sinks[channel as usize] {
+            sink.writable(registry);
+        }
+    }
+
+    /// Whether everything is written that was for these.
+    pub fn is_flushed(&self, channels: &[Channel]) -> bool {
+        let serves = |sink: &&Sink| channels.iter().any(|channel| sink.serves(*channel));
+        self.sinks.iter().flatten().filter(serves).all(|sink| sink.waiting() == 0)
+    }
+
+    /// How many bytes have been written, all in all.
+    pub fn written(&self) -> u64 {
+        self.sinks.iter().flatten().map(Sink::total).sum()
+    }
+
+    pub(super) fn sink(&mut self, channel: Channel, registry: &Registry) -> &mut Sink {
+        let first_use = self.sinks.iter().all(Option::is_none);
+        let shared = if first_use {
+            same_file()
+        } else {
+            self.sinks[0].as_ref().is_some_and(Sink::serves_both)
+        };
+        let index = if shared { 0 } else { channel as usize };
+        let (json, token) = (self.voice.json, self.tokens[index]);
+        self.sinks[index].get_or_insert_with(|| {
+            Sink::open(channel, shared, own_format(json, channel), registry, token)
+        })
+    }
+}
+
+/// How the init's own words look.
+fn own_format(json: bool, channel: Channel) -> Format {
+    match json {
+        true => Format::json(INIT_NAME, channel),
+        false => Format::after(format!("{INIT_NAME}: ")),
+    }
+}
+
+/// Appends a message of the init's own to `out`.
+fn say_into(text: &str, json: bool, out: &mut Vec<u8>) {
+    let (format, time) = (own_format(json, Channel::Stderr), TimeStamp::default());
+    if json {
+        return format.append_line(text.as_bytes(), &time, out);
+    }
+    text.lines().for_each(|line| format.append_line(line.as_bytes(), &time, out));
+}
 
 /// One of the init's two outputs.
 #[derive(Debug)]

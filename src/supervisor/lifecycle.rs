@@ -1,18 +1,67 @@
-//! The life of one service: how it starts, becomes ready, ends, and starts again.
+//! What each event makes of a service: how it runs, becomes ready, ends, and starts again. Events
+//! come in by [`Supervisor::handle`], and what follows from all of them is done by
+//! [`Supervisor::tick`].
 
 use std::time::Instant;
 
 use super::attempt::SETTLING;
-use super::event::{Action, Announcement, Cause, ServiceId};
-use super::policy::ServicePolicy;
+use super::event::{Action, Announcement, Cause, Event, ServiceId, Target};
+use super::policy::{Otherwise, ServicePolicy, SignalRoute};
 use super::restart;
 use super::state::{End, Ending, Phase, State};
 use super::{Service, Supervisor};
 use crate::bundle::{OnExit, RestartWhen, ServiceType, WhenRequiredExits};
 use crate::exit::{CHECK_FAILED, ExitStatus};
+use crate::signal::Signal;
 use crate::time_limit::TimeLimit;
 
 impl Supervisor {
+    /// Takes in a fact.
+    pub fn handle(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
+        self.unsettled = true;
+        match event {
+            Event::Spawned(id) => self.spawned(id, now, actions),
+            Event::SpawnFailed(id, code) => self.spawn_failed(id, code, now, actions),
+            Event::Ready(id) => self.ready(id, now, actions),
+            Event::Unhealthy(id) => self.unhealthy(id, now, actions),
+            Event::Extended(id, span) => self.extended(id, now + span),
+            Event::Exited(id, status) => self.exited(id, status, now, actions),
+            Event::StopCommandFailed(id) => self.stop_command_failed(id, actions),
+            Event::Signaled(signal) => self.signaled(signal, now, actions),
+            Event::TreeEmpty => self.tree_empty(),
+            Event::Start(id) => self.start_requested(id),
+            Event::Stop(id) => self.stop_requested(id, Ending::Stop),
+            Event::Restart(id) => self.restart_requested(id),
+            Event::Shutdown(code) => {
+                self.begin_shutdown(Cause::Commanded(code), now);
+            }
+        }
+    }
+
+    /// Does what is due at `now`. To be called when all facts that were learnt at once are told,
+    /// so that none of them comes too late to prevent a start, and when
+    /// [`deadline`](Supervisor::deadline) has come; harmless at any other time.
+    pub fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.sweeps_since_now = false;
+        while self.unsettled || self.due.is_some_and(|due| due <= now) && !self.sweeps_since_now {
+            self.step(now, actions);
+        }
+    }
+
+    /// What follows from where everything stands. It may bring about what is due at once, like
+    /// the end of a grace of no time.
+    fn step(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.unsettled = false;
+        self.expire(now, actions);
+        if self.phase == Phase::Up {
+            self.start_next(now, actions);
+            self.stop_who_may_be_stopped(now, None, actions);
+            self.end_if_nothing_is_left(now);
+        }
+        self.shut_down(now, actions);
+        self.due = self.next_due();
+    }
+
     pub(super) fn is_oneshot(&self, id: ServiceId) -> bool {
         self.policy.services.get(id.0).is_some_and(|policy| policy.kind == ServiceType::Oneshot)
     }
@@ -268,6 +317,57 @@ impl Supervisor {
         if id.0 == 0 {
             self.first_code = Some(code);
         }
+    }
+
+    fn signaled(&mut self, signal: Signal, now: Instant, actions: &mut Vec<Action>) {
+        let default = match signal {
+            Signal::TERM | Signal::INT => Some(SignalRoute::Shutdown(signal)),
+            _ => None,
+        };
+        match self.policy.signals.get(&signal).cloned().or(default) {
+            Some(SignalRoute::Shutdown(stop_with)) => {
+                self.shutdown_requested(signal, stop_with, now, actions);
+            }
+            Some(SignalRoute::Forward(to, signal, target)) => {
+                for id in to {
+                    self.forward(id, signal, target, actions);
+                }
+            }
+            Some(SignalRoute::Restart(services)) => {
+                for id in services {
+                    self.restart_requested(id);
+                }
+            }
+            Some(SignalRoute::Reload) if self.phase == Phase::Up => actions.push(Action::Reload),
+            Some(SignalRoute::Reload | SignalRoute::Drop) => {}
+            None => match self.policy.otherwise {
+                Otherwise::Forward(id, target) => self.forward(id, signal, target, actions),
+                Otherwise::DropAndAnnounce => {
+                    actions.push(Action::Announce(Announcement::Unrouted(signal)))
+                }
+            },
+        }
+    }
+
+    fn forward(&self, id: ServiceId, signal: Signal, target: Target, actions: &mut Vec<Action>) {
+        match self.state(id) {
+            State::Spawning { .. }
+            | State::Running { .. }
+            | State::Draining { .. }
+            | State::Stopping { .. } => {
+                actions.push(Action::Signal(id, signal, target));
+            }
+            State::Waiting | State::Killed | State::Backoff { .. } | State::Gone(_) => {}
+        }
+    }
+
+    /// The earliest time at which something happens by itself.
+    fn next_due(&self) -> Option<Instant> {
+        let own = match self.phase {
+            Phase::Up | Phase::Stopping { .. } => self.census.next_due(),
+            Phase::Sweeping { .. } | Phase::Killing { .. } | Phase::Down => None,
+        };
+        own.into_iter().chain(self.phase.due()).min()
     }
 
     /// The only place where a service changes its state.

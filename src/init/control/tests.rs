@@ -1,74 +1,64 @@
-//! Who is let in, and who has to leave for that.
+//! Who is accepted, and who is closed for that.
 
 use super::*;
 
-struct House {
+struct Server {
     control: Control,
     poll: crate::poll::Poll,
     directory: tempfile::TempDir,
-    visitors: Vec<UnixStream>,
+    peers: Vec<UnixStream>,
 }
 
-impl House {
-    fn new() -> House {
+impl Server {
+    fn new() -> Server {
         let (poll, directory) = (crate::poll::Poll::new().unwrap(), tempfile::tempdir().unwrap());
-        let control = Control::open(&directory.path().join("s"), poll.registry()).unwrap();
-        House { control, poll, directory, visitors: Vec::new() }
+        let mut control = Control::open(&directory.path().join("s"), poll.registry()).unwrap();
+        control.most = 4;
+        Server { control, poll, directory, peers: Vec::new() }
     }
 
-    fn come(&mut self, count: usize) {
+    /// So many connect; the clients that there are then.
+    fn connect(&mut self, count: usize, now: Instant) -> Vec<usize> {
         let path = self.directory.path().join("s");
-        self.visitors.extend((0..count).map(|_| UnixStream::connect(&path).unwrap()));
+        self.peers.extend((0..count).map(|_| UnixStream::connect(&path).unwrap()));
+        self.control.visited();
+        self.accept(now)
     }
 
-    /// Who is in after those waiting to be accepted were let in.
-    fn open(&mut self, now: Instant) -> Vec<usize> {
-        while self.control.accept(now, self.poll.registry()) {}
+    fn accept(&mut self, now: Instant) -> Vec<usize> {
+        self.control.accept(now, self.poll.registry());
         self.control.clients.keys().copied().collect()
     }
 }
 
 #[test]
 fn clients_leave_most_descriptors_to_the_services() {
-    assert_eq!([Some(4), Some(24), Some(256), Some(20_000)].map(most_clients), [2, 6, 64, 64]);
-    assert_eq!(most_clients(None), 64);
+    assert_eq!([Some(4), Some(24), Some(256), Some(20_000)].map(most_of_a_kind), [1, 3, 32, 32]);
+    assert_eq!(most_of_a_kind(None), 32);
 }
 
 #[test]
-fn a_newcomer_waits_at_the_door_until_somebody_has_had_a_turn() {
-    let (mut house, now) = (House::new(), Instant::now());
-    house.come(MOST_CLIENTS + 2);
-    let first: Vec<usize> = (0..MOST_CLIENTS).collect();
-    assert_eq!(house.open(now), first);
-    assert!(!house.control.has_room_again(now));
-    assert_eq!(house.control.deadline(), Some(now + TURN));
-
-    // One has been answered: it has had its turn before its time.
-    house.control.give_bytes(7, b"x\n", now);
-    assert!(house.control.has_room_again(now));
-    let inside = house.open(now);
-    assert!(!inside.contains(&7) && inside.contains(&MOST_CLIENTS), "{inside:?}");
-
+fn a_new_connection_waits_until_the_oldest_has_had_its_turn() {
+    let (mut server, now) = (Server::new(), Instant::now());
+    assert_eq!(server.connect(6, now), [0, 1, 2, 3]);
+    assert!(!server.control.has_work(), "the poll may wait");
+    assert_eq!(server.control.deadline(), Some(now + TURN));
     let later = now + TURN;
-    assert!(house.control.has_room_again(later));
-    let inside = house.open(later);
-    assert!(!inside.contains(&0) && inside.contains(&(MOST_CLIENTS + 1)), "{inside:?}");
-    assert!(!house.control.has_room_again(later), "nobody is left waiting to be accepted");
-    assert_eq!(house.control.deadline(), Some(now + PATIENCE));
+    assert_eq!(server.accept(later), [2, 3, 4, 5]);
+    assert_eq!(server.control.deadline(), Some(now + PATIENCE), "the backlog is empty");
 }
 
 #[test]
-fn those_who_wait_leave_for_a_newcomer_only_if_they_are_more_than_half() {
-    let (mut house, now) = (House::new(), Instant::now());
-    house.come(MOST_CLIENTS);
-    house.open(now);
-    let waiting = PendingAnswer::for_shutdown(0);
-    for number in 0..MOST_CLIENTS / 2 {
-        house.control.wait(number, waiting.clone());
+fn those_that_follow_are_not_replaced_by_those_that_ask() {
+    let (mut server, now) = (Server::new(), Instant::now());
+    server.connect(4, now);
+    server.control.stream(0, Mode::Events);
+    server.control.wait(1, PendingAnswer::for_shutdown(0));
+    assert_eq!(server.connect(2, now), [0, 1, 2, 3, 4, 5]);
+    let later = now + TURN;
+    assert_eq!(server.connect(4, later), [0, 1, 6, 7, 8, 9]);
+    for number in 6..9 {
+        server.control.stream(number, Mode::Events);
     }
-    house.come(1);
-    assert!(!house.open(now).contains(&MOST_CLIENTS), "those who ask are safe still");
-    house.control.wait(MOST_CLIENTS / 2, waiting);
-    let inside = house.open(now);
-    assert!(!inside.contains(&0) && inside.contains(&MOST_CLIENTS), "{inside:?}");
+    assert_eq!(server.accept(later), [1, 6, 7, 8, 9], "the oldest that follows");
 }

@@ -8,10 +8,14 @@ use mio::Interest;
 use rustix::process::Pid;
 
 use crate::bundle::health_check::{Check, Probe, Purpose};
+use crate::exit::{ExitStatus, NOT_EXECUTABLE, NOT_FOUND};
+use crate::init::children::{StartFailure, kill_session};
+use crate::init::learnt::{CheckRequest, Learnt};
 use crate::init::token::Source;
+use crate::plan::Plan;
 use crate::poll::Registry;
-use crate::probe::{Attempt, Outcome, Progress};
-use crate::supervisor::ServiceId;
+use crate::probe::{self, Attempt, Outcome, Progress};
+use crate::supervisor::{Event, ServiceId};
 use crate::time_limit::TimeLimit;
 
 type Key = (ServiceId, Purpose);
@@ -43,7 +47,7 @@ enum Trying {
 
 /// What came of a check, or is to be done for it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+enum Verdict {
     Passed(ServiceId, Purpose),
     Failed(ServiceId, Purpose, String),
     /// It can't be tried at the moment, for this reason.
@@ -56,17 +60,17 @@ pub(super) enum Verdict {
 
 /// An attempt had no result.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Inconclusive {
+struct Inconclusive {
     /// Why; nothing where that was said already.
-    pub(super) reason: Option<String>,
+    reason: Option<String>,
     /// How long the check has been going on.
-    pub(super) since: Instant,
+    since: Instant,
     /// When the next attempt has a result at the latest, if it has one.
-    pub(super) known_at: Instant,
+    known_at: Instant,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Checks {
+pub(in crate::init) struct Checks {
     running: BTreeMap<Key, Running>,
     due: BTreeSet<(Instant, Key)>,
     /// What the last attempt of each service's check said, if it failed.
@@ -74,6 +78,79 @@ pub(super) struct Checks {
 }
 
 impl Checks {
+    /// Begins the attempts that are due, and ends those that take too long.
+    pub(super) fn run_due(
+        &mut self,
+        now: Instant,
+        plan: &Plan,
+        registry: &Registry,
+        learnt: &mut Learnt,
+    ) {
+        let verdicts = self.tick(now, registry);
+        self.report(verdicts, plan, learnt);
+    }
+
+    /// The poll has said that the connection of a check has got further.
+    pub(in crate::init) fn connection_progressed(
+        &mut self,
+        key: Key,
+        plan: &Plan,
+        learnt: &mut Learnt,
+    ) {
+        let (now, mut verdicts) = (Instant::now(), Vec::new());
+        let Some(running) = self.running.get_mut(&key) else { return };
+        let Trying::Connection(attempt) = &mut running.trying else { return };
+        if let Progress::Done(outcome) = attempt.advance() {
+            self.judge(key, outcome, now, &mut verdicts);
+        }
+        self.report(verdicts, plan, learnt);
+    }
+
+    /// The child that tries a check was made, or not for this reason.
+    pub(in crate::init) fn child_was_made(
+        &mut self,
+        key: Key,
+        started: Result<Pid, String>,
+        plan: &Plan,
+        learnt: &mut Learnt,
+    ) {
+        let (started, mut verdicts) = (started.map_err(Outcome::NoResult), Vec::new());
+        self.child_started(key, started, Instant::now(), &mut verdicts);
+        self.report(verdicts, plan, learnt);
+    }
+
+    /// The child that tries a check was reaped; its program may not even have been executed.
+    pub(in crate::init) fn child_was_reaped(
+        &mut self,
+        key: Key,
+        (pid, status, failure): (Pid, ExitStatus, Option<StartFailure>),
+        plan: &Plan,
+        learnt: &mut Learnt,
+    ) {
+        let Some(probe) = self.probe(key) else { return };
+        let (outcome, mut verdicts) = (outcome(probe, status, failure), Vec::new());
+        self.child_ended(key, pid, outcome, Instant::now(), &mut verdicts);
+        self.report(verdicts, plan, learnt);
+    }
+
+    fn report(&mut self, verdicts: Vec<Verdict>, plan: &Plan, learnt: &mut Learnt) {
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Passed(id, _) => learnt.facts.push(Event::Ready(id)),
+                Verdict::Failed(id, ..) => learnt.facts.push(Event::Unhealthy(id)),
+                Verdict::Kill(pid) => kill_session(pid),
+                Verdict::Inconclusive(id, purpose, inconclusive) => {
+                    could_not_check((id, purpose), inconclusive, plan, learnt);
+                }
+                Verdict::Run(id, purpose) => {
+                    let probe = self.probe((id, purpose)).cloned();
+                    let run = probe.map(|probe| CheckRequest::Run(id, purpose, probe));
+                    learnt.requests.extend(run);
+                }
+            }
+        }
+    }
+
     /// Begins with a check; the first attempt is at this time.
     pub(super) fn begin(&mut self, id: ServiceId, purpose: Purpose, check: &Check, at: Instant) {
         let key = (id, purpose);
@@ -127,8 +204,8 @@ impl Checks {
     }
 
     /// What is to be tried.
-    pub(super) fn probe(&self, id: ServiceId, purpose: Purpose) -> Option<&Probe> {
-        Some(&self.running.get(&(id, purpose))?.check.probe)
+    fn probe(&self, key: Key) -> Option<&Probe> {
+        Some(&self.running.get(&key)?.check.probe)
     }
 
     /// Why the service's checks fail at the moment, if they do.
@@ -149,7 +226,7 @@ impl Checks {
     }
 
     /// Does what is due.
-    pub(super) fn tick(&mut self, now: Instant, registry: &Registry) -> Vec<Verdict> {
+    fn tick(&mut self, now: Instant, registry: &Registry) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
         while let Some((at, key)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, key));
@@ -219,31 +296,15 @@ impl Checks {
     }
 
     /// The connection that is being tried.
-    pub(super) fn descriptor(&self, id: ServiceId, purpose: Purpose) -> Option<RawFd> {
-        match &self.running.get(&(id, purpose))?.trying {
+    pub(in crate::init) fn descriptor(&self, key: Key) -> Option<RawFd> {
+        match &self.running.get(&key)?.trying {
             Trying::Connection(attempt) => Some(attempt.as_raw_fd()),
             Trying::Nothing | Trying::Child(_) => None,
         }
     }
 
-    /// The poll has said that the connection has got further.
-    pub(super) fn advance(
-        &mut self,
-        id: ServiceId,
-        purpose: Purpose,
-        now: Instant,
-        verdicts: &mut Vec<Verdict>,
-    ) {
-        let key = (id, purpose);
-        let Some(running) = self.running.get_mut(&key) else { return };
-        let Trying::Connection(attempt) = &mut running.trying else { return };
-        if let Progress::Done(outcome) = attempt.advance() {
-            self.judge(key, outcome, now, verdicts);
-        }
-    }
-
     /// The child that tries it runs, or what came of the attempt to make it.
-    pub(super) fn child_started(
+    fn child_started(
         &mut self,
         key: Key,
         started: Result<Pid, Outcome>,
@@ -258,7 +319,7 @@ impl Checks {
     }
 
     /// The child has ended.
-    pub(super) fn child_ended(
+    fn child_ended(
         &mut self,
         key: Key,
         pid: Pid,
@@ -317,6 +378,41 @@ impl Checks {
                 self.due.insert((running.until, key));
             }
         }
+    }
+}
+
+/// The check could not run, which is not the service's fault. So the deadline of its start is put
+/// off, but not for ever: what is missing may be part of the check itself.
+fn could_not_check(
+    (id, purpose): (ServiceId, Purpose),
+    Inconclusive { reason, since, known_at }: Inconclusive,
+    plan: &Plan,
+    learnt: &mut Learnt,
+) {
+    if let Some(reason) = reason {
+        let text = format!("could not be checked, which counts for nothing: {reason}");
+        learnt.remark_of(id, text);
+    }
+    let start_timeout = plan.policy.services[id.0].start_timeout.unwrap_or_default();
+    if purpose == Purpose::Readiness && known_at < since + 2 * start_timeout {
+        let span = known_at.saturating_duration_since(Instant::now());
+        learnt.requests.push(CheckRequest::Extend(id, span));
+    }
+}
+
+/// What an attempt of a child's came to.
+fn outcome(probe: &Probe, status: ExitStatus, failure: Option<StartFailure>) -> Outcome {
+    match (probe, status, failure) {
+        // The program is not there, or can't be executed; everything else is about us.
+        (_, _, Some(StartFailure { code: NOT_FOUND | NOT_EXECUTABLE, reason })) => {
+            Outcome::Failed(reason)
+        }
+        (_, _, Some(failure)) => Outcome::NoResult(failure.reason),
+        (Probe::Exec(_), ExitStatus::Code(0), None) => Outcome::Passed,
+        (Probe::Exec(_), status, None) => Outcome::Failed(format!("its command {status}")),
+        (probe, ExitStatus::Code(number), None) => probe::outcome_of_path(probe, number),
+        // It was our own child, which ends by no signal unless somebody sends one.
+        (_, status, None) => Outcome::NoResult(format!("the process that looked {status}")),
     }
 }
 

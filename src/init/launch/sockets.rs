@@ -94,15 +94,6 @@ impl Drop for Sockets {
     }
 }
 
-/// Where a plan has sockets in the file system.
-pub(in crate::init) fn paths_of(plan: &Plan) -> impl Iterator<Item = &Path> {
-    let all = plan.bundle.services.iter().flat_map(|service| &service.listen);
-    all.filter_map(|listen| match listen {
-        Listen::Unix(path) => Some(path.as_path()),
-        Listen::Tcp(_) => None,
-    })
-}
-
 fn keys(plan: &Plan, id: ServiceId) -> impl Iterator<Item = Key> {
     let service = plan.newest_service(id);
     let instance = service.instance_of.as_ref().map(|_| service.name.clone());

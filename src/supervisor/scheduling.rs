@@ -1,0 +1,316 @@
+//! Who starts and who is asked to end, and when: an operator's requests, the order of the services,
+//! and how each is asked to end.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::event::{Action, Announcement, ServiceId};
+use super::policy::StopPolicy;
+use super::state::{End, Ending, Phase, State};
+use super::{EXECUTION_TIMEOUT, Supervisor};
+use crate::signal::Signal;
+use crate::time_limit::TimeLimit;
+
+/// How many services may be on their way to their programs at the same time. One whose program does
+/// not come so holds up nobody, and the init makes the next child while the last one executes; more
+/// would only be more copies of the init at once.
+pub(super) const MOST_SPAWNING: usize = 16;
+
+/// What a service's own requirements and order say about its start.
+#[derive(Clone, Copy)]
+enum Turn {
+    Now,
+    Later,
+    Never,
+}
+
+/// What those wait for that come after a group.
+#[derive(Clone, Copy, Default)]
+struct Standing {
+    /// Some of it is not ready yet.
+    is_pending: bool,
+    /// Some of it is down until an operator starts it.
+    is_stopped: bool,
+    /// Some of it has ended, and was not to.
+    has_failed: bool,
+}
+
+impl Supervisor {
+    /// Starts the services whose turn has come, in their order, as many as may be on their way.
+    pub(super) fn start_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        if self.census.spawning >= MOST_SPAWNING || self.census.waiting == 0 {
+            return;
+        }
+        // Each group is looked at once, however many come after it.
+        let mut standings = BTreeMap::new();
+        // Whoever was not reached the last time comes first: else those that fail and come back would
+        // take all places for ever.
+        let begin = std::mem::take(&mut self.examine_first);
+        let mut last = None;
+        while let Some(place) = self.next_to_examine(begin, last) {
+            last = Some(place);
+            let group = self.order.start[place];
+            let mut turn = None;
+            for member in 0..self.order.groups[group].members.len() {
+                let id = self.order.groups[group].members[member];
+                if self.state(id) != State::Waiting {
+                    continue;
+                }
+                match *turn.get_or_insert_with(|| self.turn(group, &mut standings)) {
+                    Turn::Later => break,
+                    Turn::Never => {
+                        self.set(id, State::Gone(End::Failed));
+                        actions.push(Action::Announce(Announcement::RequirementGone(id)));
+                    }
+                    Turn::Now if self.census.spawning >= MOST_SPAWNING => {
+                        self.examine_first = place;
+                        return;
+                    }
+                    Turn::Now => {
+                        self.services[id.0].stop = self.policy.services[id.0].stop();
+                        self.services[id.0].attempt.up_at = None;
+                        let late_at = self.execution_timeout(id);
+                        let late_at = late_at.map(|span| TimeLimit::new(span, now));
+                        self.set(id, State::Spawning { late_at });
+                        actions.push(Action::Spawn(id));
+                    }
+                }
+            }
+            self.to_examine.remove(&place);
+        }
+    }
+
+    /// The place after the last one, for a walk that begins there and goes once around.
+    fn next_to_examine(&self, begin: usize, last: Option<usize>) -> Option<usize> {
+        let next = last.map_or(begin, |last| last + 1);
+        let is_around = last.is_some_and(|last| last < begin);
+        let first = |places: Range<usize>| self.to_examine.range(places).next().copied();
+        match is_around {
+            true => first(next..begin),
+            false => first(next..usize::MAX).or_else(|| first(0..begin)),
+        }
+    }
+
+    /// The service has changed: its group and those after it may have their turn now.
+    pub(super) fn examine_later(&mut self, id: ServiceId) {
+        let Some(group) = self.order.group_of.get(id.0) else { return };
+        let places = &self.order.place;
+        self.to_examine.insert(places[*group]);
+        let dependents = &self.order.groups[*group].dependents;
+        self.to_examine.extend(dependents.iter().map(|group| places[*group]));
+    }
+
+    /// How long it may take until the service's program runs. One command has as long as it
+    /// takes, as without an init.
+    fn execution_timeout(&self, id: ServiceId) -> Option<Duration> {
+        let own = self.policy.services[id.0].start_timeout;
+        (!self.policy.code_of_first).then(|| own.unwrap_or(EXECUTION_TIMEOUT))
+    }
+
+    fn turn(&self, group: usize, standings: &mut BTreeMap<usize, Standing>) -> Turn {
+        for other in &self.order.groups[group].after {
+            let standing = standings.entry(other.group);
+            let standing = *standing.or_insert_with(|| self.standing(other.group));
+            match standing {
+                Standing { has_failed: true, .. } if other.is_required => return Turn::Never,
+                Standing { is_stopped: true, .. } if other.is_required => return Turn::Later,
+                Standing { is_pending: true, .. } => return Turn::Later,
+                Standing { .. } => {}
+            }
+        }
+        Turn::Now
+    }
+
+    fn standing(&self, group: usize) -> Standing {
+        let mut standing = Standing::default();
+        for id in &self.order.groups[group].members {
+            match self.state(*id) {
+                State::Running { ready: true, .. } if self.is_wanted(*id) => {}
+                State::Gone(End::Stopped) => standing.is_stopped = true,
+                State::Gone(End::Failed) if self.has_failed_alone(*id) => {
+                    standing.is_stopped = true;
+                }
+                State::Gone(End::Done) if self.is_oneshot(*id) => {}
+                State::Gone(_) => standing.has_failed = true,
+                _ => standing.is_pending = true,
+            }
+        }
+        standing
+    }
+
+    /// An operator wants the service to run. Requests add up, and the last one says where they end.
+    pub(super) fn start_requested(&mut self, id: ServiceId) {
+        if self.phase != Phase::Up {
+            return;
+        }
+        let mut wanted = vec![id];
+        while let Some(id) = wanted.pop() {
+            let is_there = self.policy.services.get(id.0).is_some_and(|policy| !policy.is_retired);
+            let Some(group) = self.order.group(id).filter(|_| is_there) else { continue };
+            // What it requires has to be there, and comes before it, so this ends.
+            let is_down = |id: &ServiceId| match self.state(*id) {
+                State::Gone(end) => matches!(end, End::Stopped | End::Failed),
+                // It is down soon.
+                _ => matches!(self.services[id.0].ending, Some(Ending::Stop | Ending::Requirement)),
+            };
+            wanted.extend(self.order.required_by(group).filter(is_down));
+            self.start_one(id);
+        }
+    }
+
+    fn start_one(&mut self, id: ServiceId) {
+        let service = &mut self.services[id.0];
+        service.history.forgive();
+        match service.state {
+            State::Gone(_) | State::Backoff { .. } => {
+                service.attempt.is_on_request = true;
+                self.set(id, State::Waiting);
+            }
+            // It ends first, as somebody else wanted.
+            state if state.is_alive() && service.ending.is_some() => {
+                service.attempt.is_on_request = true;
+                service.ending = Some(Ending::Restart);
+            }
+            _ => {}
+        }
+    }
+
+    /// An operator wants the service to end, and perhaps to start again.
+    pub(super) fn stop_requested(&mut self, id: ServiceId, ending: Ending) {
+        if self.phase != Phase::Up {
+            return;
+        }
+        self.services[id.0].attempt.is_on_request = true;
+        match self.state(id) {
+            State::Waiting | State::Backoff { .. } => self.set(id, State::Gone(End::Stopped)),
+            // Those that come after a oneshot go on counting on what it has done.
+            State::Gone(End::Done) if self.is_oneshot(id) => {}
+            State::Gone(_) => self.set(id, State::Gone(End::Stopped)),
+            _ => {
+                let is_new = self.services[id.0].ending.is_none();
+                self.services[id.0].ending = Some(ending);
+                if is_new {
+                    self.stop_requirers(id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn restart_requested(&mut self, id: ServiceId) {
+        match self.state(id) {
+            State::Running { .. } | State::Spawning { .. }
+                if !self.policy.services[id.0].is_retired =>
+            {
+                self.stop_requested(id, Ending::Restart);
+            }
+            _ => self.start_requested(id),
+        }
+    }
+
+    /// Asks services to end that are to, once no dependent is alive that has to end first. Services of
+    /// this stage of the shutdown, or of an earlier one, are asked in any case.
+    pub(super) fn stop_who_may_be_stopped(
+        &mut self,
+        now: Instant,
+        stage: Option<usize>,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.services.iter().all(|service| service.ending.is_none()) {
+            return;
+        }
+        let mut is_in_the_way = vec![false; self.order.groups.len()];
+        for place in (0..self.order.start.len()).rev() {
+            let index = self.order.start[place];
+            let dependents = &self.order.groups[index].dependents;
+            let blocked = dependents.iter().any(|dependent| is_in_the_way[*dependent]);
+            is_in_the_way[index] = blocked;
+            for member in (0..self.order.groups[index].members.len()).rev() {
+                let id = self.order.groups[index].members[member];
+                let service = &self.services[id.0];
+                if service.ending.is_none() {
+                    continue;
+                }
+                is_in_the_way[index] |= service.state.is_alive();
+                let forced = stage.is_some_and(|stage| self.order.stage[id.0] <= stage);
+                if !blocked || forced {
+                    self.ask(id, now, actions);
+                }
+            }
+        }
+    }
+
+    /// Asks a service to end.
+    fn ask(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
+        let drain = self.services[id.0].stop.drain;
+        match self.state(id) {
+            State::Running { .. } if drain.is_zero() => self.send_stop(id, now, actions),
+            State::Running { .. } => {
+                self.set(id, State::Draining { until: now + drain });
+                actions.push(Action::Announce(Announcement::Draining(id, drain)));
+            }
+            State::Spawning { .. } => {
+                self.begin_stop(id, now);
+                // The shutdown has cancelled all of them.
+                if self.phase == Phase::Up {
+                    actions.push(Action::CancelStart(id));
+                }
+                if self.can_be_stopped_early(id) {
+                    self.push_stop_request(id, actions);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn send_stop(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
+        self.begin_stop(id, now);
+        self.push_stop_request(id, actions);
+    }
+
+    /// From here on its own grace runs.
+    fn begin_stop(&mut self, id: ServiceId, now: Instant) {
+        let stop = self.services[id.0].stop;
+        let grace = match self.phase {
+            // While the bundle is up there is no other deadline.
+            Phase::Up => Some(stop.grace.unwrap_or(self.policy.grace)),
+            _ => stop.grace,
+        };
+        let deadline = self.phase.deadline();
+        let kill_at = grace
+            .map(|grace| now + grace)
+            .filter(|kill_at| deadline.is_none_or(|deadline| *kill_at < deadline));
+        self.set(id, State::Stopping { kill_at });
+    }
+
+    pub(super) fn push_stop_request(&self, id: ServiceId, actions: &mut Vec<Action>) {
+        if self.services[id.0].stop.has_command {
+            actions.push(Action::Announce(Announcement::StopCommand(id)));
+            actions.push(Action::RunStopCommand(id));
+        } else {
+            self.push_stop_signal(id, actions);
+        }
+    }
+
+    /// Whether what asks it to end has the same effect on a process that has not executed the
+    /// service's program yet. Otherwise it is asked when that runs.
+    pub(super) fn can_be_stopped_early(&self, id: ServiceId) -> bool {
+        let StopPolicy { signal, has_command, .. } = self.services[id.0].stop;
+        !has_command && signal.unwrap_or(Signal::TERM).terminates_by_default()
+    }
+
+    fn push_stop_signal(&self, id: ServiceId, actions: &mut Vec<Action>) {
+        let StopPolicy { signal, target, .. } = self.services[id.0].stop;
+        let signal = signal.unwrap_or(Signal::TERM);
+        actions.push(Action::Announce(Announcement::Stopping(id, signal)));
+        actions.push(Action::Signal(id, signal, target));
+        // A stopped process does not act on its stop signal until it is continued, signal(7).
+        actions.push(Action::Signal(id, Signal::CONT, target));
+    }
+
+    pub(super) fn stop_command_failed(&mut self, id: ServiceId, actions: &mut Vec<Action>) {
+        if matches!(self.state(id), State::Stopping { .. }) {
+            self.push_stop_signal(id, actions);
+        }
+    }
+}
