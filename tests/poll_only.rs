@@ -1,4 +1,4 @@
-//! The init waits in its poll, and nowhere else: no other system call of a whole life can sleep, but
+//! The init blocks only in its poll: no other system call of a whole life can sleep, but
 //! on the files that ARCHITECTURE.md lists.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
@@ -42,7 +42,7 @@ const ANY: &[Phase] = &[Phase::Start, Phase::Running, Phase::End];
 const START: &[Phase] = &[Phase::Start];
 const START_AND_RELOAD: &[Phase] = &[Phase::Start, Phase::Running];
 
-/// As in ARCHITECTURE.md, "It waits in its poll, and nowhere else".
+/// As in ARCHITECTURE.md, "It blocks only in its poll".
 const ALLOWED: &[Allowed] = &[
     allowed("/proc", "/proc", ANY),
     allowed("/sys", "/sys", ANY),
@@ -347,7 +347,7 @@ fn calls_that_can_sleep_are_told_from_those_that_cannot() {
 fn the_list_is_that_of_the_documentation() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/ARCHITECTURE.md"));
     let text = text.unwrap();
-    let (_, section) = text.split_once("## It waits in its poll, and nowhere else").unwrap();
+    let (_, section) = text.split_once("## It blocks only in its poll").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
     let documented: Vec<String> = rows
