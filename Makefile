@@ -27,7 +27,7 @@ ONLY ?=
 # Which faults `make faults` tries: those with this in their names, such as "clone ENOMEM" or Pid1.
 FAULTS ?=
 
-.PHONY: help build run test faults fuzz lint spelling oldest advisories miri bench image sidecars
+.PHONY: help build run test faults fuzz lint spelling licences oldest advisories miri bench image sidecars
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -67,13 +67,24 @@ lint: ## formatting, clippy and documentation, as CI wants them
 spelling: ## of the documents; needs typos
 	typos README.md ARCHITECTURE.md CHANGELOG.md docs
 
+# $(call deny,CHECKS): of all three workspaces, by deny.toml.
+define deny
+@command -v cargo-deny >/dev/null || { echo "$@: first run cargo install cargo-deny --locked" >&2; exit 1; }
+@set -e; for manifest in Cargo.toml bench/Cargo.toml fuzz/Cargo.toml; do \
+	echo "$$manifest:"; \
+	cargo deny --locked --workspace --manifest-path $$manifest --config deny.toml check $(1); \
+done
+endef
+
+licences: ## licences and origins of dependencies; needs cargo-deny
+	$(call deny,licenses sources)
+
 oldest: ## whether the init builds with the oldest Rust that Cargo.toml promises; needs rustup
 	rustup toolchain install --profile minimal --no-self-update $(OLDEST)
 	cargo +$(OLDEST) check --quiet --target-dir target/oldest
 
-advisories: ## known faults of what is built in; needs cargo-audit
-	@command -v cargo-audit >/dev/null || { echo "advisories: first run cargo install cargo-audit --locked" >&2; exit 1; }
-	cargo audit
+advisories: ## known faults of dependencies; needs cargo-deny, and RustSec's database from GitHub
+	$(call deny,advisories)
 
 miri: ## undefined behaviour in what needs no kernel; needs a nightly toolchain with miri
 	@cargo +nightly miri --version >/dev/null 2>&1 || { echo "miri: first run rustup toolchain install nightly --component miri" >&2; exit 1; }
