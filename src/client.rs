@@ -23,10 +23,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 use crate::control::{
-    BundleEvent, Change, Field, Goal, Graph, HealthReport, Limit, LogText, Logs, Metrics, Names,
-    Reloaded, Request, SOCKET_VARIABLE, SendSignal, Shutdown, Status, Timeline, Wait, read,
-    read_more,
+    BundleEvent, Change, Goal, Graph, HealthReport, LogText, Logs, Metrics, Reloaded, Request,
+    SOCKET_VARIABLE, SendSignal, Shutdown, Status, Timeline, Wait, accepted,
 };
 use crate::signal::Signal;
 
@@ -157,7 +159,7 @@ impl Client {
         names: impl IntoIterator<Item: Into<String>>,
         signal: Signal,
     ) -> Result<(), Error> {
-        self.ask(&Request::Signal(SendSignal { signal, services: collected(names) }))
+        self.tell(&Request::Signal(SendSignal { signal, services: collected(names) }), false)
     }
 
     /// Waits until the service is ready or has ended, for ever or for so long.
@@ -165,8 +167,7 @@ impl Client {
     /// # Errors
     /// If that can't be any more, it is not so in time, or there is no answer.
     pub fn wait(&self, name: &str, goal: Goal, timeout: Option<Duration>) -> Result<(), Error> {
-        let timeout = timeout.map(Limit);
-        self.ask_patiently(&Request::Wait(Wait { goal, service: name.to_owned(), timeout }))
+        self.tell(&Request::Wait(Wait { goal, service: name.to_owned(), timeout }), true)
     }
 
     /// What the service has written of late.
@@ -184,9 +185,9 @@ impl Client {
     /// If there is no such service, its output goes past the init, or there is no answer.
     pub fn follow(&self, name: &str) -> Result<Follow, Error> {
         let logs = Logs { service: name.to_owned(), follow: true };
-        let (mut connection, log) = self.begin::<LogText>(&Request::Logs(logs), false)?;
+        let (mut connection, first) = self.begin(&Request::Logs(logs), false)?;
         connection.take_time();
-        Ok(Follow { first: Some(log.text), connection })
+        Ok(Follow { first: Some(first), connection })
     }
 
     /// Everything that happens from now on.
@@ -194,7 +195,7 @@ impl Client {
     /// # Errors
     /// If there is no answer.
     pub fn events(&self) -> Result<Events, Error> {
-        let (mut connection, ()) = self.begin(&Request::Events, false)?;
+        let (mut connection, _) = self.begin(&Request::Events, false)?;
         connection.take_time();
         Ok(Events { connection })
     }
@@ -212,7 +213,7 @@ impl Client {
     /// # Errors
     /// If it is shutting down with another code, or there is no answer.
     pub fn shutdown(&self, code: u8) -> Result<(), Error> {
-        self.ask(&Request::Shutdown(Shutdown { code }))
+        self.tell(&Request::Shutdown(Shutdown { code }), false)
     }
 
     fn change(
@@ -221,24 +222,20 @@ impl Client {
         names: impl IntoIterator<Item: Into<String>>,
         wait: Option<Duration>,
     ) -> Result<(), Error> {
-        let change = request(Change { services: collected(names), wait: wait.map(Limit) });
-        if wait.is_some() { self.ask_patiently(&change) } else { self.ask(&change) }
+        let change = request(Change { services: collected(names), wait });
+        self.tell(&change, wait.is_some())
     }
 
-    fn ask<T: Field>(&self, request: &Request) -> Result<T, Error> {
-        self.begin(request, false).map(|(_, answer)| answer)
+    fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Error> {
+        self.begin(request, false).and_then(|(_, answer)| decode(answer))
     }
 
-    /// The answer comes when something has happened.
-    fn ask_patiently<T: Field>(&self, request: &Request) -> Result<T, Error> {
-        self.begin(request, true).map(|(_, answer)| answer)
+    /// Has something done; `is_patient`: the answer comes when something has happened.
+    fn tell(&self, request: &Request, is_patient: bool) -> Result<(), Error> {
+        self.begin(request, is_patient).map(drop)
     }
 
-    fn begin<T: Field>(
-        &self,
-        request: &Request,
-        is_patient: bool,
-    ) -> Result<(Connection, T), Error> {
+    fn begin(&self, request: &Request, is_patient: bool) -> Result<(Connection, Value), Error> {
         let usual = if *request == Request::Reload { RELOAD_TIME } else { ANSWER_TIME };
         let mut connection =
             Connection::open(self.place.as_deref(), self.limit.unwrap_or(usual), is_patient)?;
@@ -246,7 +243,7 @@ impl Client {
         let line = connection.receive()?.ok_or_else(|| {
             Error::new(ErrorKind::Closed, "sidecar-init closed the connection without an answer")
         })?;
-        match read(&line).map_err(no_answer)? {
+        match accepted(read(&line)?) {
             Ok(answer) => Ok((connection, answer)),
             Err(refusal) => {
                 let kind = if refusal.is_late { ErrorKind::TimedOut } else { ErrorKind::Refused };
@@ -259,7 +256,7 @@ impl Client {
 /// What a service writes; an item may have several lines. It ends when the init does.
 #[derive(Debug)]
 pub struct Follow {
-    first: Option<String>,
+    first: Option<Value>,
     connection: Connection,
 }
 
@@ -267,11 +264,11 @@ impl Iterator for Follow {
     type Item = Result<String, Error>;
 
     fn next(&mut self) -> Option<Result<String, Error>> {
-        if let Some(first) = self.first.take() {
-            return Some(Ok(first));
-        }
-        let line = self.connection.receive().transpose()?;
-        Some(line.and_then(|line| more(&line)).map(|log: LogText| log.text))
+        let log = match self.first.take() {
+            Some(first) => Ok(first),
+            None => self.connection.receive().transpose()?.and_then(|line| read(&line)),
+        };
+        Some(log.and_then(decode).map(|log: LogText| log.text))
     }
 }
 
@@ -295,7 +292,7 @@ impl Events {
             }
             lines = self.connection.lines();
         }
-        lines.iter().map(|line| more(line)).collect::<Result<_, _>>().map(Some)
+        lines.iter().map(|line| decode(read(line)?)).collect::<Result<_, _>>().map(Some)
     }
 }
 
@@ -304,18 +301,22 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<Result<BundleEvent, Error>> {
         let line = self.connection.receive().transpose()?;
-        Some(line.and_then(|line| more(&line)))
+        Some(line.and_then(|line| decode(read(&line)?)))
     }
 }
 
-fn more<T: Field>(line: &[u8]) -> Result<T, Error> {
-    read_more(line).map_err(no_answer)
+fn read(line: &[u8]) -> Result<Value, Error> {
+    serde_json::from_slice(line).map_err(no_answer)
 }
 
-fn no_answer(error: String) -> Error {
+fn decode<T: DeserializeOwned>(answer: Value) -> Result<T, Error> {
+    T::deserialize(answer).map_err(no_answer)
+}
+
+fn no_answer(error: serde_json::Error) -> Error {
     Error::new(ErrorKind::Lost, format!("an answer that can't be read: {error}"))
 }
 
-fn collected(names: impl IntoIterator<Item: Into<String>>) -> Names {
-    Names(names.into_iter().map(Into::into).collect())
+fn collected(names: impl IntoIterator<Item: Into<String>>) -> Vec<String> {
+    names.into_iter().map(Into::into).collect()
 }

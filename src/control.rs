@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::duration::LONGEST;
 use crate::signal::Signal;
-use crate::words::words;
+use crate::words::{Words, words};
 
 mod answer;
-mod field;
+mod seconds;
 
 pub use crate::event_kind::EventKind;
 pub use crate::supervisor::StateKind;
@@ -20,9 +21,7 @@ pub use answer::{
     BundleEvent, Graph, GraphService, HealthReport, LogText, Metrics, Problem, Reloaded, Run,
     ServiceMetrics, ServiceStatus, Status, Timeline, TimelineService,
 };
-pub(crate) use answer::{Refusal, no, read, read_more, yes};
-pub(crate) use field::Field;
-use field::message;
+pub(crate) use answer::{Refusal, accepted, json, no, yes};
 
 /// Where the socket of a PID 1 is if nobody says otherwise: at the first place that it can write
 /// to. In a container of another user than root, or with a read-only root, that is the second.
@@ -32,159 +31,113 @@ pub const SOCKET_VARIABLE: &str = "SIDECAR_INIT_SOCKET";
 /// A longer request is refused.
 pub const LONGEST_REQUEST: usize = 4096;
 
-/// The requests: each with its command, and what else it takes.
-macro_rules! requests {
-    ($($(#[$doc:meta])* $name:ident $(($fields:ident: $type:ty))? => $command:literal,)*) => {
-        /// What a client wants.
-        #[derive(Clone, Debug, PartialEq)]
-        #[non_exhaustive]
-        pub enum Request {
-            $($(#[$doc])* $name $(($type))?,)*
-        }
-
-        impl Request {
-            /// All commands.
-            pub const COMMANDS: &[&str] = &[$($command),*];
-
-            /// The request as it is sent.
-            fn encode(&self) -> Map<String, Value> {
-                let mut object = Map::new();
-                let command = match self {
-                    $(Request::$name $(($fields))? => {
-                        $($fields.put(&mut object);)?
-                        $command
-                    })*
-                };
-                object.insert("command".to_owned(), command.into());
-                object
-            }
-
-            fn decode(command: &str, object: &mut Map<String, Value>) -> Result<Request, String> {
-                match command {
-                    $($command => Ok(Request::$name $((<$type>::take(object)?))?),)*
-                    _ => Err(format!("there is no command {command:?}; see docs/control.md")),
-                }
-            }
-        }
-    };
-}
-
-requests! {
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Request {
     /// How all services are.
-    Status => "status",
+    #[serde(deserialize_with = "nothing_more")]
+    Status,
     /// Whether every service is ready and well.
-    Health => "health",
+    #[serde(deserialize_with = "nothing_more")]
+    Health,
     /// Services are to run.
-    Start(change: Change) => "start",
+    Start(Change),
     /// Services are to be down.
-    Stop(change: Change) => "stop",
+    Stop(Change),
     /// Services are to end and to start again.
-    Restart(change: Change) => "restart",
+    Restart(Change),
     /// Services get a signal.
-    Signal(signal: SendSignal) => "signal",
+    Signal(SendSignal),
     /// The bundle's file is to be read again.
-    Reload => "reload",
+    #[serde(deserialize_with = "nothing_more")]
+    Reload,
     /// Nothing is to be done; the answer comes when the service is there.
-    Wait(wait: Wait) => "wait",
+    Wait(Wait),
     /// What a service has written of late.
-    Logs(logs: Logs) => "logs",
+    Logs(Logs),
     /// Everything that happens from now on.
-    Events => "events",
+    #[serde(deserialize_with = "nothing_more")]
+    Events,
     /// Who comes after whom.
-    Graph => "graph",
+    #[serde(deserialize_with = "nothing_more")]
+    Graph,
     /// When everything started and ended.
-    Timeline => "timeline",
+    #[serde(deserialize_with = "nothing_more")]
+    Timeline,
     /// Figures of the services.
-    Metrics => "metrics",
+    #[serde(deserialize_with = "nothing_more")]
+    Metrics,
     /// The bundle ends.
-    Shutdown(shutdown: Shutdown) => "shutdown",
+    Shutdown(Shutdown),
 }
 
-message! {
-    null: omitted;
-    /// Services, and whether the answer is to come when they are there.
-    pub struct Change {
-        /// Their names.
-        pub services: Names => "services",
-        /// How long to wait for them; `None`: not at all.
-        pub wait: Option<Limit> => "wait_seconds",
-    }
+/// Services, and whether the answer is to come when they are there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Change {
+    /// Their names, of which there is at least one.
+    #[serde(deserialize_with = "services")]
+    pub services: Vec<String>,
+    /// How long to wait for them; `None`: not at all.
+    #[serde(rename = "wait_seconds", default, skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "seconds::serialize", deserialize_with = "wait_seconds")]
+    pub wait: Option<Duration>,
 }
 
-message! {
-    null: omitted;
-    /// Services, and what they are sent.
-    pub struct SendSignal {
-        /// What they are sent.
-        pub signal: Signal => "signal",
-        /// Their names.
-        pub services: Names => "services",
-    }
+/// Services, and what they are sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SendSignal {
+    /// What they are sent.
+    #[serde(deserialize_with = "signal")]
+    pub signal: Signal,
+    /// Their names, of which there is at least one.
+    #[serde(deserialize_with = "services")]
+    pub services: Vec<String>,
 }
 
-message! {
-    null: omitted;
-    /// A service, and what it is waited for to be.
-    pub struct Wait {
-        /// What it is waited for to be.
-        pub goal: Goal => "for",
-        /// Its name.
-        pub service: String => "service",
-        /// How long; `None`: for ever.
-        pub timeout: Option<Limit> => "timeout_seconds",
-    }
+/// A service, and what it is waited for to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Wait {
+    /// What it is waited for to be.
+    #[serde(rename = "for", serialize_with = "crate::words::serialize", deserialize_with = "goal")]
+    pub goal: Goal,
+    /// Its name.
+    #[serde(deserialize_with = "service")]
+    pub service: String,
+    /// How long; `None`: for ever.
+    #[serde(rename = "timeout_seconds", default, skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "seconds::serialize", deserialize_with = "timeout_seconds")]
+    pub timeout: Option<Duration>,
 }
 
-message! {
-    null: omitted;
-    /// Whose output.
-    pub struct Logs {
-        /// The name of the service.
-        pub service: String => "service",
-        /// Also what it writes from now on.
-        pub follow: bool => "follow",
-    }
+/// Whose output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Logs {
+    /// The name of the service.
+    #[serde(deserialize_with = "service")]
+    pub service: String,
+    /// Also what it writes from now on.
+    #[serde(default, deserialize_with = "follow")]
+    pub follow: bool,
 }
 
-message! {
-    null: omitted;
-    /// How the bundle ends.
-    pub struct Shutdown {
-        /// The exit code.
-        pub code: u8 => "code",
-    }
-}
-
-/// The names of services, of which there is at least one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Names(pub Vec<String>);
-
-impl Field for Names {
-    fn encode(&self) -> Value {
-        self.0.encode()
-    }
-
-    fn decode(value: Option<Value>, key: &str) -> Result<Names, String> {
-        let names = Vec::decode(value, key).ok().filter(|names| !names.is_empty());
-        names.map(Names).ok_or_else(|| format!("{key:?} is a list of names, and not empty"))
-    }
-}
-
-/// How long to wait at the most, in seconds; not longer than [`LONGEST`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit(pub Duration);
-
-impl Field for Limit {
-    fn encode(&self) -> Value {
-        self.0.encode()
-    }
-
-    fn decode(value: Option<Value>, key: &str) -> Result<Limit, String> {
-        let limit = Duration::decode(value, key).ok().filter(|span| *span <= LONGEST);
-        limit
-            .map(Limit)
-            .ok_or_else(|| format!("{key:?} is a number from 0 to {}", LONGEST.as_secs()))
-    }
+/// How the bundle ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// The exit code.
+    #[serde(default, deserialize_with = "code")]
+    pub code: u8,
 }
 
 words! {
@@ -198,10 +151,54 @@ words! {
     }
 }
 
+/// Functions that read a field: its type, the check of what was read, and what is said if it is
+/// something else. What serde says of a wrong type does not name the key.
+macro_rules! fields {
+    ($($name:ident: $type:ty, $check:expr, $takes:literal;)*) => {$(
+        fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+            let value = Deserialize::deserialize(deserializer).ok().and_then($check);
+            value.ok_or_else(|| D::Error::custom($takes))
+        }
+    )*};
+}
+
+fields! {
+    services: Vec<String>, |names: Vec<String>| Some(names).filter(|names| !names.is_empty()),
+        "\"services\" is a list of names, and not empty";
+    service: String, Some, "\"service\" is the name of a service";
+    signal: Signal, Some,
+        "\"signal\" is a name such as \"TERM\", \"HUP\" or \"RTMIN+3\", or a number from \"1\" to \"64\"";
+    goal: Goal, |word: String| Goal::from_word(&word), "\"for\" is \"ready\" or \"exited\"";
+    follow: bool, Some, "\"follow\" is true or false";
+    code: u8, Some, "\"code\" is a whole number from 0 to 255";
+    wait_seconds: Option<Duration>, limit, "\"wait_seconds\" is a number from 0 to 31536000";
+    timeout_seconds: Option<Duration>, limit, "\"timeout_seconds\" is a number from 0 to 31536000";
+}
+
+/// A time that is not longer than [`LONGEST`].
+fn limit(seconds: Option<f64>) -> Option<Option<Duration>> {
+    let Some(seconds) = seconds else { return Some(None) };
+    Duration::try_from_secs_f64(seconds).ok().filter(|limit| *limit <= LONGEST).map(Some)
+}
+
+/// Reads the rest of a request that is a command alone.
+fn nothing_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    Nothing::deserialize(deserializer).map(|Nothing {}| ())
+}
+
 impl Request {
+    /// All commands.
+    pub const COMMANDS: &[&str] = &[
+        "status", "health", "start", "stop", "restart", "signal", "reload", "wait", "logs",
+        "events", "graph", "timeline", "metrics", "shutdown",
+    ];
+
     /// The line that asks for it, without its end.
     pub fn line(&self) -> String {
-        Value::from(self.encode()).to_string()
+        json(self).to_string()
     }
 }
 
@@ -210,19 +207,20 @@ impl Request {
 /// # Errors
 /// One sentence for the client.
 pub fn parse(line: &[u8]) -> Result<Request, String> {
-    let value: Value = serde_json::from_slice(line)
-        .map_err(|error| format!("not a JSON object on one line: {error}"))?;
-    let Value::Object(mut fields) = value else {
-        return Err("a request is a JSON object, like {\"command\": \"status\"}".to_owned());
-    };
-    let Some(Value::String(command)) = fields.remove("command") else {
-        return Err("a request has a text \"command\", like \"status\"".to_owned());
-    };
-    let request = Request::decode(&command, &mut fields)?;
-    match fields.keys().next() {
-        Some(unknown) => Err(format!("{command} takes no {unknown:?}")),
-        None => Ok(request),
+    let form = "a request is a JSON object on one line, like {\"command\": \"status\"}";
+    // A list of the values of all fields would do for serde as well.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(form.to_owned());
     }
+    serde_json::from_slice(line).map_err(|error| {
+        let text = match error.line() {
+            // It is about a field behind the command.
+            0 => error.to_string(),
+            _ => format!("{form}: {error}"),
+        };
+        // A key or a command in it is the client's text as it came.
+        text.replace(char::is_control, "\u{fffd}")
+    })
 }
 
 #[cfg(test)]
@@ -234,8 +232,8 @@ mod tests {
     fn requests_are_read() {
         let read = |text: &str| parse(text.as_bytes());
         assert_eq!(read("{\"command\": \"status\"}"), Ok(Request::Status));
-        let names = |names: &[&str]| Names(names.iter().map(|name| (*name).to_owned()).collect());
-        let wait = Some(Limit(Duration::from_secs(2)));
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let wait = Some(Duration::from_secs(2));
         let change = Change { services: names(&["a"]), wait };
         assert_eq!(
             read("{\"command\": \"stop\", \"services\": [\"a\"], \"wait_seconds\": 2}"),
@@ -261,8 +259,8 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_what_is_read() {
-        let services = || Names(vec!["a".to_owned()]);
-        let wait = Some(Limit(Duration::from_millis(1500)));
+        let services = || vec!["a".to_owned()];
+        let wait = Some(Duration::from_millis(1500));
         for request in [
             Request::Metrics,
             Request::Stop(Change { services: services(), wait }),
@@ -276,33 +274,68 @@ mod tests {
         }
     }
 
+    /// Reads a request in which apostrophes stand for quotes; gives what is wrong with it likewise.
+    fn error(text: &str) -> String {
+        let read = parse(text.replace('\'', "\"").as_bytes());
+        read.map_or_else(|error| error.replace('"', "'"), |request| format!("{request:?}"))
+    }
+
     #[test]
     fn what_is_wrong_is_said() {
-        for (text, error) in [
-            ("[]", "a request is a JSON object, like {\"command\": \"status\"}"),
-            ("{}", "a request has a text \"command\", like \"status\""),
-            ("{\"command\": \"dance\"}", "there is no command \"dance\"; see docs/control.md"),
-            ("{\"command\": \"status\", \"x\": 1}", "status takes no \"x\""),
+        let limit = format!("is a number from 0 to {}", LONGEST.as_secs());
+        for (text, expected) in [
+            ("'status', 'x': 1", "unknown field `x`, there are no fields"),
+            ("'shutdown', 'cod\\u001b': 1", "unknown field `cod\u{fffd}`, expected `code`"),
+            ("'stop'", "missing field `services`"),
+            ("'stop', 'services': []", "'services' is a list of names, and not empty"),
+            ("'stop', 'services': 'a'", "'services' is a list of names, and not empty"),
+            ("'logs', 'service': ['a']", "'service' is the name of a service"),
+            ("'logs', 'follow': 1", "'follow' is true or false"),
             (
-                "{\"command\": \"stop\", \"services\": []}",
-                "\"services\" is a list of names, and not empty",
+                "'signal', 'signal': 'X'",
+                "'signal' is a name such as 'TERM', 'HUP' or 'RTMIN+3', or a number from '1' to '64'",
             ),
+            ("'shutdown', 'code': 256", "'code' is a whole number from 0 to 255"),
+            ("'shutdown', 'code': 1, 'code': 2", "duplicate field `code`"),
+            ("'wait', 'for': 'x'", "'for' is 'ready' or 'exited'"),
+            ("'wait', 'for': {'ready': null}", "'for' is 'ready' or 'exited'"),
+            ("'wait', 'timeout_seconds': '1'", &format!("'timeout_seconds' {limit}")),
+            ("'stop', 'wait_seconds': -1", &format!("'wait_seconds' {limit}")),
+            ("'stop', 'wait_seconds': 31536000.1", &format!("'wait_seconds' {limit}")),
+        ] {
+            assert_eq!(error(&format!("{{'command': {text}}}")), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_one_form() {
+        for (text, expected) in [
+            ("", ""),
+            ("status", ""),
+            ("['status']", ""),
+            ("{", ": EOF while parsing an object at line 1 column 1"),
+            ("{}", ": missing field `command` at line 1 column 2"),
+            ("{'command': 'status'} x", ": trailing characters at line 1 column 23"),
             (
-                "{\"command\": \"shutdown\", \"code\": 256}",
-                "\"code\" is a whole number from 0 to 255",
-            ),
-            (
-                "{\"command\": \"wait\", \"service\": \"a\", \"for\": \"x\"}",
-                "\"for\" is \"ready\" or \"exited\", not \"x\"",
-            ),
-            (
-                "{\"command\": \"stop\", \"services\": [\"a\"], \"wait_seconds\": -1}",
-                "\"wait_seconds\" is a number from 0 to 31536000",
+                "{'command': 'stop', 'command': 'stop'}",
+                ": duplicate field `command` at line 1 column 29",
             ),
         ] {
-            assert_eq!(parse(text.as_bytes()), Err(error.to_owned()), "{text}");
+            let form = "a request is a JSON object on one line, like {'command': 'status'}";
+            assert_eq!(error(text), format!("{form}{expected}"), "{text}");
         }
-        assert!(parse(b"status").unwrap_err().starts_with("not a JSON object on one line: "));
+        let deep = format!("{{'services': {}", "[".repeat(LONGEST_REQUEST));
+        assert!(error(&deep).contains("recursion limit exceeded"));
+    }
+
+    #[test]
+    fn the_commands_are_all() {
+        let commands: Vec<String> =
+            Request::COMMANDS.iter().map(|command| format!("`{command}`")).collect();
+        let error = error("{'command': 'dance'}");
+        let expected =
+            format!("unknown variant `dance`, expected one of {} at", commands.join(", "));
+        assert!(error.contains(&expected), "{error}");
     }
 
     proptest! {

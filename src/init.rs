@@ -19,7 +19,7 @@ use crate::announcement::{self, Weight};
 use crate::bundle::health_check::{Probe, Purpose};
 use crate::bundle::{LogMode, RestartWhen};
 use crate::cgroup::OutOfMemory;
-use crate::control::{Field, Reloaded, no, yes};
+use crate::control::{Reloaded, json, no, yes};
 use crate::error_text::error_text;
 use crate::exit::{ExitStatus, INIT_FAILED};
 use crate::file::Files;
@@ -826,7 +826,7 @@ impl Init {
         {
             event.time = TimeStamp::default().text().to_owned();
             event.service = spelled.service.map(|id| self.plan.name(id));
-            let line = event.encode();
+            let line = json(&event);
             if is_wanted(on_event, event.kind) {
                 self.announcer.hand_out(line.to_string(), on_event, &mut self.learnt);
             }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// The lowest real-time signal a program may use: glibc and musl keep 32 and 33
 /// (musl also 34) for their threads, and signal(7) says `SIGRTMIN` is 34.
 const RTMIN: u8 = 34;
@@ -149,6 +152,19 @@ impl FromStr for Signal {
             return Ok(Signal(*number));
         }
         real_time(name).ok_or_else(unknown)
+    }
+}
+
+/// By its full name.
+impl Serialize for Signal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Signal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Signal, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

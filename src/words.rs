@@ -1,6 +1,9 @@
 //! Types of a few values, each of which has one word: in the bundle's file, on the command line, in
 //! JSON and in messages. Pure.
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serializer};
+
 /// A type whose values have words.
 pub trait Words: Copy + PartialEq + 'static {
     /// Every value and its word, in the order in which messages list them.
@@ -28,6 +31,23 @@ pub trait Words: Copy + PartialEq + 'static {
             .rsplit_once(", ")
             .map_or(words.clone(), |(before, last)| format!("{before} or {last}"))
     }
+}
+
+/// Writes a value as its word, for serde's derive.
+pub(crate) fn serialize<S: Serializer>(
+    value: &impl Words,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(value.word())
+}
+
+/// Reads a value by its word.
+pub(crate) fn deserialize<'de, T: Words, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    T::from_word(&word)
+        .ok_or_else(|| D::Error::custom(format_args!("{word:?} is not {}", T::one_of())))
 }
 
 /// Declares types and the word of each of their values, in the order in which messages list them.

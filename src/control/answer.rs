@@ -3,225 +3,237 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::field::{Field, message};
+use super::seconds;
 use crate::event_kind::EventKind;
 use crate::signal::Signal;
 use crate::supervisor::StateKind;
 
-message! {
-    null: kept;
-    /// How the bundle and its services are.
-    pub struct Status {
-        /// The bundle's name.
-        pub bundle: String => "bundle",
-        /// The pid of the init, in its own namespace.
-        pub pid: u32 => "pid",
-        /// How long the init has been running.
-        pub uptime: Duration => "uptime_seconds",
-        /// Whether the bundle comes down.
-        pub shutting_down: bool => "shutting_down",
-        /// Its services, in the file's order.
-        pub services: Vec<ServiceStatus> => "services",
-    }
+/// How the bundle and its services are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The bundle's name.
+    pub bundle: String,
+    /// The pid of the init, in its own namespace.
+    pub pid: u32,
+    /// How long the init has been running.
+    #[serde(rename = "uptime_seconds", with = "seconds")]
+    pub uptime: Duration,
+    /// Whether the bundle comes down.
+    pub shutting_down: bool,
+    /// Its services, in the file's order.
+    pub services: Vec<ServiceStatus>,
 }
 
-message! {
-    null: kept;
-    /// How one service is.
-    pub struct ServiceStatus {
-        /// Its name.
-        pub name: String => "name",
-        /// Where it is in its life.
-        pub state: StateKind => "state",
-        /// Its main process, while it has one.
-        pub pid: Option<u32> => "pid",
-        /// How long this run of it has taken so far.
-        pub uptime: Option<Duration> => "uptime_seconds",
-        /// How often it was started again.
-        pub restarts: u32 => "restarts",
-        /// The exit code of its last run that has ended, if that was not ended by a signal.
-        pub last_exit_code: Option<u8> => "last_exit_code",
-        /// The signal that ended its last run that has ended.
-        pub last_exit_signal: Option<Signal> => "last_exit_signal",
-        /// What its main process holds.
-        pub memory_bytes: Option<u64> => "memory_bytes",
-        /// The processor time that its main process has used.
-        pub cpu_seconds: Option<f64> => "cpu_seconds",
-        /// What is wrong with it, or why nobody can tell.
-        pub problem: Option<String> => "problem",
-        /// What it says that it is doing beside its service.
-        pub doing: Option<String> => "doing",
-        /// What it says of itself, `STATUS=` of sd_notify(3).
-        pub says: Option<String> => "says",
-    }
+/// How one service is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    #[serde(with = "crate::words")]
+    pub state: StateKind,
+    /// Its main process, while it has one.
+    pub pid: Option<u32>,
+    /// How long this run of it has taken so far.
+    #[serde(rename = "uptime_seconds", with = "seconds::optional")]
+    pub uptime: Option<Duration>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// The exit code of its last run that has ended, if that was not ended by a signal.
+    pub last_exit_code: Option<u8>,
+    /// The signal that ended its last run that has ended.
+    pub last_exit_signal: Option<Signal>,
+    /// What its main process holds.
+    pub memory_bytes: Option<u64>,
+    /// The processor time that its main process has used.
+    pub cpu_seconds: Option<f64>,
+    /// What is wrong with it, or why nobody can tell.
+    pub problem: Option<String>,
+    /// What it says that it is doing beside its service.
+    pub doing: Option<String>,
+    /// What it says of itself, `STATUS=` of sd_notify(3).
+    pub says: Option<String>,
 }
 
-message! {
-    null: kept;
-    /// Whether every service is ready and live.
-    pub struct HealthReport {
-        /// Whether there is no problem.
-        pub healthy: bool => "healthy",
-        /// What is wrong.
-        pub problems: Vec<Problem> => "problems",
-    }
+/// Whether every service is ready and live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HealthReport {
+    /// Whether there is no problem.
+    pub healthy: bool,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
 }
 
-message! {
-    null: kept;
-    /// What is wrong with a service.
-    pub struct Problem {
-        /// Which one.
-        pub service: String => "service",
-        /// What is wrong, for people.
-        pub problem: String => "problem",
-    }
+/// What is wrong with a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Problem {
+    /// Which one.
+    pub service: String,
+    /// What is wrong, for people.
+    pub problem: String,
 }
 
-message! {
-    null: kept;
-    /// Who starts after whom.
-    pub struct Graph {
-        /// No service says after whom it starts: they start one by one, in the file's order.
-        pub in_file_order: bool => "in_file_order",
-        /// The services, in the file's order.
-        pub services: Vec<GraphService> => "services",
-    }
+/// Who starts after whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Graph {
+    /// No service says after whom it starts: they start one by one, in the file's order.
+    pub in_file_order: bool,
+    /// The services, in the file's order.
+    pub services: Vec<GraphService>,
 }
 
-message! {
-    null: kept;
-    /// Whom a service comes after.
-    pub struct GraphService {
-        /// Its name.
-        pub name: String => "name",
-        /// Those that it starts after.
-        pub after: Vec<String> => "after",
-        /// Those among them without which it can't be.
-        pub requires: Vec<String> => "requires",
-    }
+/// Whom a service comes after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct GraphService {
+    /// Its name.
+    pub name: String,
+    /// Those that it starts after.
+    pub after: Vec<String>,
+    /// Those among them without which it can't be.
+    pub requires: Vec<String>,
 }
 
-message! {
-    null: kept;
-    /// What a reload has changed, by the names of services.
-    pub struct Reloaded {
-        /// New ones.
-        pub started: Vec<String> => "started",
-        /// Those of which something is different.
-        pub restarted: Vec<String> => "restarted",
-        /// Those that are not in the file any more.
-        pub stopped: Vec<String> => "stopped",
-    }
+/// What a reload has changed, by the names of services.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Reloaded {
+    /// New ones.
+    pub started: Vec<String>,
+    /// Those of which something is different.
+    pub restarted: Vec<String>,
+    /// Those that are not in the file any more.
+    pub stopped: Vec<String>,
 }
 
-message! {
-    null: kept;
-    /// The last runs of every service. All times count from the start of the init.
-    pub struct Timeline {
-        /// Now.
-        pub uptime: Duration => "uptime_seconds",
-        /// The services, in the file's order.
-        pub services: Vec<TimelineService> => "services",
-    }
+/// The last runs of every service. All times count from the start of the init.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Timeline {
+    /// Now.
+    #[serde(rename = "uptime_seconds", with = "seconds")]
+    pub uptime: Duration,
+    /// The services, in the file's order.
+    pub services: Vec<TimelineService>,
 }
 
-message! {
-    null: kept;
-    /// The last runs of a service.
-    pub struct TimelineService {
-        /// Its name.
-        pub name: String => "name",
-        /// The runs, the oldest first.
-        pub runs: Vec<Run> => "runs",
-    }
+/// The last runs of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TimelineService {
+    /// Its name.
+    pub name: String,
+    /// The runs, the oldest first.
+    pub runs: Vec<Run>,
 }
 
-message! {
-    null: kept;
-    /// One run of a service.
-    pub struct Run {
-        /// When its process was made.
-        pub started: Duration => "started_seconds",
-        /// When it was ready.
-        pub ready: Option<Duration> => "ready_seconds",
-        /// When it was asked to end.
-        pub asked: Option<Duration> => "asked_seconds",
-        /// When it was gone.
-        pub ended: Option<Duration> => "ended_seconds",
-    }
+/// One run of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Run {
+    /// When its process was made.
+    #[serde(rename = "started_seconds", with = "seconds")]
+    pub started: Duration,
+    /// When it was ready.
+    #[serde(rename = "ready_seconds", with = "seconds::optional")]
+    pub ready: Option<Duration>,
+    /// When it was asked to end.
+    #[serde(rename = "asked_seconds", with = "seconds::optional")]
+    pub asked: Option<Duration>,
+    /// When it was gone.
+    #[serde(rename = "ended_seconds", with = "seconds::optional")]
+    pub ended: Option<Duration>,
 }
 
-message! {
-    null: kept;
-    /// The figures of every service.
-    pub struct Metrics {
-        /// How long the init has been running.
-        pub uptime: Duration => "uptime_seconds",
-        /// The services, in the file's order.
-        pub services: Vec<ServiceMetrics> => "services",
-    }
+/// The figures of every service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// How long the init has been running.
+    #[serde(rename = "uptime_seconds", with = "seconds")]
+    pub uptime: Duration,
+    /// The services, in the file's order.
+    pub services: Vec<ServiceMetrics>,
 }
 
-message! {
-    null: kept;
-    /// The figures of a service.
-    pub struct ServiceMetrics {
-        /// Its name.
-        pub name: String => "name",
-        /// Whether it has a process.
-        pub up: bool => "up",
-        /// Whether it is ready and live.
-        pub healthy: bool => "healthy",
-        /// How often it was started again.
-        pub restarts: u32 => "restarts",
-        /// What its main process holds.
-        pub memory_bytes: Option<u64> => "memory_bytes",
-        /// The processor time that its main process has used.
-        pub cpu_seconds: Option<f64> => "cpu_seconds",
-    }
+/// The figures of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ServiceMetrics {
+    /// Its name.
+    pub name: String,
+    /// Whether it has a process.
+    pub up: bool,
+    /// Whether it is ready and live.
+    pub healthy: bool,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// What its main process holds.
+    pub memory_bytes: Option<u64>,
+    /// The processor time that its main process has used.
+    pub cpu_seconds: Option<f64>,
 }
 
-message! {
-    null: kept;
-    /// What a service has written.
-    pub struct LogText {
-        /// Whole lines; bytes that are no UTF-8 are replaced.
-        pub text: String => "text",
-    }
+/// What a service has written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LogText {
+    /// Whole lines; bytes that are no UTF-8 are replaced.
+    pub text: String,
 }
 
-message! {
-    null: omitted;
-    /// Something that has happened. `docs/control.md` says which kind has which fields.
-    pub struct BundleEvent {
-        /// When, as RFC 3339 writes it.
-        pub time: String => "time",
-        /// What.
-        pub kind: EventKind => "event",
-        /// To which service, if it is about one.
-        pub service: Option<String> => "service",
-        /// Its main process.
-        pub pid: Option<u32> => "pid",
-        /// The exit code.
-        pub code: Option<u8> => "code",
-        /// The signal.
-        pub signal: Option<Signal> => "signal",
-        /// Why it could not be started.
-        pub reason: Option<String> => "reason",
-        /// How long it takes.
-        pub span: Option<Duration> => "seconds",
-        /// Why the bundle comes down.
-        pub cause: Option<String> => "cause",
-        /// What a reload has started.
-        pub started: Option<Vec<String>> => "started",
-        /// What a reload has restarted.
-        pub restarted: Option<Vec<String>> => "restarted",
-        /// What a reload has stopped.
-        pub stopped: Option<Vec<String>> => "stopped",
-    }
+/// Something that has happened. `docs/control.md` says which kind has which fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct BundleEvent {
+    /// When, as RFC 3339 writes it.
+    pub time: String,
+    /// What.
+    #[serde(rename = "event", with = "crate::words")]
+    pub kind: EventKind,
+    /// To which service, if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Its main process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+    /// The signal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<Signal>,
+    /// Why it could not be started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How long it takes.
+    #[serde(
+        rename = "seconds",
+        with = "seconds::optional",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub span: Option<Duration>,
+    /// Why the bundle comes down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What a reload has started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Vec<String>>,
+    /// What a reload has restarted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarted: Option<Vec<String>>,
+    /// What a reload has stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Vec<String>>,
 }
 
 impl BundleEvent {
@@ -259,43 +271,35 @@ impl From<String> for Refusal {
     }
 }
 
+/// As JSON.
+pub(crate) fn json(message: &impl Serialize) -> Value {
+    // Only a map whose keys are no texts can fail, of which there is none.
+    serde_json::to_value(message).unwrap_or_default()
+}
+
 /// What is sent if it went well.
-pub(crate) fn yes(answer: &impl Field) -> Value {
-    let mut answer = answer.encode();
+pub(crate) fn yes(answer: &impl Serialize) -> Value {
+    let mut answer = json(answer);
     answer["ok"] = true.into();
     answer
 }
 
 /// What is sent if it did not.
 pub(crate) fn no(refusal: &Refusal) -> Value {
-    let mut answer = json!({"ok": false, "error": refusal.error});
+    let mut answer = serde_json::json!({"ok": false, "error": refusal.error});
     if refusal.is_late {
         answer["timeout"] = true.into();
     }
     answer
 }
 
-/// Reads an answer.
-///
-/// # Errors
-/// If it is none; and in it, what the init has refused.
-pub(crate) fn read<T: Field>(line: &[u8]) -> Result<Result<T, Refusal>, String> {
-    let answer: Value =
-        serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))?;
+/// The answer, if it went well.
+pub(crate) fn accepted(answer: Value) -> Result<Value, Refusal> {
     if answer["ok"] == true {
-        return T::decode(Some(answer), "answer").map(Ok);
+        return Ok(answer);
     }
     let error = answer["error"].as_str().unwrap_or("it did not say why").to_owned();
-    Ok(Err(Refusal { error, is_late: answer["timeout"] == true }))
-}
-
-/// Reads what comes without being asked for.
-///
-/// # Errors
-/// If it is something else.
-pub(crate) fn read_more<T: Field>(line: &[u8]) -> Result<T, String> {
-    let value = serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))?;
-    T::decode(Some(value), "line")
+    Err(Refusal { error, is_late: answer["timeout"] == true })
 }
 
 /// The JSON that the init gives: `{}` on one line, `{:#}` on several.
@@ -312,7 +316,7 @@ shown_as_json!(Status HealthReport Graph Reloaded Timeline Metrics);
 
 impl fmt::Display for BundleEvent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.encode(), formatter)
+        fmt::Display::fmt(&json(self), formatter)
     }
 }
 
@@ -345,7 +349,7 @@ mod tests {
         };
         let line = status.to_string();
         assert!(line.contains("\"problem\":null") && line.contains("\"ok\":true"), "{line}");
-        assert_eq!(read::<Status>(line.as_bytes()), Ok(Ok(status)));
+        assert_eq!(serde_json::from_str::<Status>(&line).unwrap(), status);
     }
 
     #[test]
@@ -354,19 +358,19 @@ mod tests {
             BundleEvent { signal: Some(Signal::HUP), ..BundleEvent::new(EventKind::SignalDropped) };
         let line = event.to_string();
         assert_eq!(line, "{\"event\":\"signal-dropped\",\"signal\":\"SIGHUP\",\"time\":\"\"}");
-        assert_eq!(read_more(line.as_bytes()), Ok(event));
-        let error = read_more::<BundleEvent>(b"{\"time\":\"\",\"event\":\"dance\"}").unwrap_err();
-        assert!(error.starts_with("\"event\" is \"started\" or "), "{error}");
+        assert_eq!(serde_json::from_str::<BundleEvent>(&line).unwrap(), event);
+        let line = "{\"time\":\"\",\"event\":\"dance\"}";
+        let error = serde_json::from_str::<BundleEvent>(line).unwrap_err().to_string();
+        assert!(error.starts_with("\"dance\" is not started, "), "{error}");
     }
 
     #[test]
     fn a_refusal_says_why() {
         let refusal = Refusal { error: "no".to_owned(), is_late: true };
-        let line = no(&refusal).to_string();
-        assert_eq!(line, "{\"error\":\"no\",\"ok\":false,\"timeout\":true}");
-        assert_eq!(read::<()>(line.as_bytes()), Ok(Err(refusal)));
-        assert_eq!(read::<()>(b"{\"ok\":true}"), Ok(Ok(())));
-        assert!(read::<()>(b"x").unwrap_err().starts_with("no JSON: "));
-        assert!(read::<HealthReport>(b"{\"ok\":true}").is_err());
+        let answer = no(&refusal);
+        assert_eq!(answer.to_string(), "{\"error\":\"no\",\"ok\":false,\"timeout\":true}");
+        assert_eq!(accepted(answer), Err(refusal));
+        assert_eq!(accepted(yes(&())), Ok(serde_json::json!({"ok": true})));
+        assert!(HealthReport::deserialize(yes(&())).is_err());
     }
 }

@@ -10,7 +10,7 @@ use super::control::{Awaited, Control, Mode, PendingAnswer};
 use crate::announcement::cause_in_words;
 use crate::bundle::LogMode;
 use crate::control::{
-    self, Change, Field, Goal, LogText, Refusal, Request, SendSignal, Shutdown, Wait, no, yes,
+    self, Change, Goal, LogText, Refusal, Request, SendSignal, Shutdown, Wait, json, no, yes,
 };
 use crate::log::Logs;
 use crate::poll::Registry;
@@ -102,7 +102,7 @@ impl Control {
             Request::Stop(change) => self.change(number, change, Event::Stop, turn)?,
             Request::Restart(change) => self.change(number, change, Event::Restart, turn)?,
             Request::Signal(SendSignal { services, signal }) => {
-                turn.requested.signals.push((number, view.ids(&services.0)?, signal));
+                turn.requested.signals.push((number, view.ids(&services)?, signal));
                 self.stream(number, Mode::Promised);
                 None
             }
@@ -112,7 +112,7 @@ impl Control {
                 None
             }
             Request::Wait(Wait { service, goal, timeout }) => {
-                let until = timeout.map(|timeout| now + timeout.0);
+                let until = timeout.map(|timeout| now + timeout);
                 let pending = PendingAnswer::for_goal(goal, view.ids(&[service])?, until);
                 self.wait(number, pending);
                 None
@@ -144,7 +144,7 @@ impl Control {
         turn: &mut Turn,
     ) -> Result<Option<Value>, String> {
         let (view, now) = (turn.view, turn.now);
-        let ids = view.ids(&change.services.0)?;
+        let ids = view.ids(&change.services)?;
         if ids.iter().any(|id| view.plan.foreground == Some(*id)) {
             return Err("the main command ends the bundle with its end; it is not started, \
                         stopped or restarted by itself"
@@ -159,7 +159,7 @@ impl Control {
         turn.requested.facts.extend(events);
         let services =
             ids.into_iter().map(|id| (id, view.supervisor.failed_starts(id).0)).collect();
-        let until = change.wait.map(|wait| now + wait.0);
+        let until = change.wait.map(|wait| now + wait);
         self.wait(number, PendingAnswer::new(awaited, services, until));
         Ok(None)
     }
@@ -201,7 +201,7 @@ impl Control {
                     if next > from {
                         client.mode = Mode::Logs(id, next);
                         let text = String::from_utf8_lossy(&bytes).into_owned();
-                        self.give(number, &LogText { text }.encode(), now);
+                        self.give(number, &json(&LogText { text }), now);
                     }
                 }
                 (_, Some(waiting)) => match view.result_of(&waiting, now) {
