@@ -163,6 +163,3 @@ fn stem(file: &str) -> String {
     let stem = Path::new(file).file_stem().unwrap_or(file.as_ref());
     stem.to_string_lossy().into_owned()
 }
-
-#[cfg(test)]
-mod tests;

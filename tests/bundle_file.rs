@@ -1,17 +1,19 @@
 //! What a file means, and every way in which one can be wrong.
 
-use std::collections::BTreeMap;
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
-
-use super::*;
-use crate::bundle::health_check::{Probe, Readiness};
-use crate::bundle::{
-    Account, Environment, Identity, Place, ResourceLimit, RestartWhen, Route, ServiceType,
-    WhenRequiredExits,
+use sidecar_init::bundle::health_check::{Probe, Readiness};
+use sidecar_init::bundle::toml::{keys, parse};
+use sidecar_init::bundle::{
+    Account, Environment, Identity, LogFull, LogMode, OnExit, Place, ResourceLimit, RestartWhen,
+    Route, ServiceType, WhenRequiredExits,
 };
-use crate::signal::Signal;
-use crate::words::Words;
+use sidecar_init::signal::Signal;
+use sidecar_init::words::Words;
 
 const SAMPLE: &str = r#"
 [bundle]
@@ -388,8 +390,8 @@ fn sockets_and_a_notification_have_descriptors_of_their_own() {
 
 #[test]
 fn the_documentation_has_every_key_and_no_other() {
-    let text = include_str!("../../../docs/bundle.md");
-    let documented: std::collections::BTreeSet<&str> =
+    let text = include_str!("../docs/bundle.md");
+    let documented: BTreeSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert_eq!(documented, keys().collect());
 }
@@ -399,7 +401,7 @@ fn the_documentation_has_every_word_and_no_other() {
     fn words<T: Words>() -> Vec<String> {
         T::all_words().iter().map(|word| format!("`\"{word}\"`")).collect()
     }
-    let text = include_str!("../../../docs/bundle.md");
+    let text = include_str!("../docs/bundle.md");
     for (key, words) in [
         ("log", words::<LogMode>()),
         ("log-full", words::<LogFull>()),
@@ -423,9 +425,9 @@ fn the_documentation_has_every_word_and_no_other() {
 
 #[test]
 fn the_examples_are_right() {
-    let demo = parse("demo.toml", include_str!("../../../examples/demo.toml"));
+    let demo = parse("demo.toml", include_str!("../examples/demo.toml"));
     assert_eq!(demo.map(|bundle| bundle.services.len()), Ok(3));
-    let readme = include_str!("../../../README.md");
+    let readme = include_str!("../README.md");
     for (number, services) in [(1, 2), (2, 3)] {
         let sample = readme.split("```toml\n").nth(number).unwrap().split("```").next().unwrap();
         assert_eq!(parse("README.md", sample).map(|bundle| bundle.services.len()), Ok(services));
