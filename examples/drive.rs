@@ -6,7 +6,7 @@ use std::io::{Write, stdout};
 use std::time::Duration;
 
 use sidecar_init::client::{Client, Error as ClientError};
-use sidecar_init::control::EventKind;
+use sidecar_init::protocol::EventKind;
 use sidecar_init::words::Words;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;

@@ -5,7 +5,7 @@
 
 use sidecar_init::internal::Said;
 use sidecar_init::internal::{http_status, parse_notification};
-use sidecar_init::{bundle, control};
+use sidecar_init::{bundle, protocol};
 
 /// A bundle is whole, or every error has its place.
 pub fn bundle(input: &[u8]) {
@@ -40,7 +40,7 @@ pub fn bundle(input: &[u8]) {
 
 /// A request is understood, or refused in one line that is fit for an answer.
 pub fn control(input: &[u8]) {
-    if let Err(error) = control::parse(input) {
+    if let Err(error) = protocol::parse(input) {
         assert!(!error.is_empty() && !error.contains(char::is_control), "{error:?}");
     }
 }

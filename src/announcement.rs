@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use strict_toml::listed;
 
-use crate::control::{BundleEvent, Reloaded};
 use crate::event_kind::EventKind;
 use crate::exit::ExitStatus;
+use crate::protocol::{BundleEvent, Reloaded};
 use crate::supervisor::{Announcement, Cause, Changes, ServiceId};
 
 /// How much a line of the log matters.

@@ -26,7 +26,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::control::{
+use crate::protocol::{
     BundleEvent, Change, Goal, Graph, HealthReport, LogText, Logs, Metrics, Reloaded, Request,
     SOCKET_VARIABLE, SendSignal, Shutdown, Status, Timeline, Wait, accepted,
 };

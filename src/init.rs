@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use mio::{Events, Interest};
+use mio::Events;
 use rustix::process::Pid;
 use serde_json::Value;
 
@@ -19,13 +19,13 @@ use crate::announcement::{self, Weight};
 use crate::bundle::health_check::{Probe, Purpose};
 use crate::bundle::{LogMode, RestartWhen};
 use crate::cgroup::OutOfMemory;
-use crate::control::{Reloaded, json, no, yes};
 use crate::error_text::error_text;
 use crate::exit::{ExitStatus, INIT_FAILED};
 use crate::file::Files;
 use crate::log::{Channel, Logs, TimeStamp, Voice};
 use crate::plan::Plan;
 use crate::probe;
+use crate::protocol::{Reloaded, json, no, yes};
 use crate::record::Record;
 use crate::signal::Signal;
 use crate::supervisor::{
@@ -34,7 +34,6 @@ use crate::supervisor::{
 use crate::sys::{descriptors, memory, signals, threads};
 
 mod announcer;
-mod answer;
 mod children;
 mod control;
 mod event_loop;
@@ -50,6 +49,7 @@ mod serve;
 mod suspension;
 mod timer;
 mod token;
+mod view;
 
 #[doc(hidden)]
 pub use health::{Said, parse_notification};
@@ -57,19 +57,20 @@ pub use options::{Options, Socket};
 
 use announcer::parent::{BundleState, Parent};
 use announcer::{Announcer, is_wanted};
-use answer::View;
-use children::{Children, Ended, Leave, Next, Owner, Role, StartFailure, lives, raw};
+use children::{Children, Ended, LeftoverPolicy, Next, Owner, Role, StartFailure, lives, raw};
 use control::Control;
 use event_loop::EventLoop;
 use finish::LastOutput;
 use health::Health;
 use launch::Launcher;
 use learnt::{CheckRequest, Learnt, MessageKind, Remark, Scheduled};
-use own_file::{OwnFile, look_at};
+use own_file::look_at;
 use reload::Reloads;
 use serve::Requested;
 use token::Source;
+use view::View;
 
+const SHUTTING_DOWN: &str = "the bundle is shutting down";
 const MORE_THREADS: &str = "the process has more than one thread, and an init forks; make it and run it \
                             before any other thread is";
 /// How often one turn polls again at the most: a crowd that never stops reporting does not hold
@@ -197,7 +198,7 @@ impl Init {
             self.say(MORE_THREADS);
             return INIT_FAILED;
         }
-        self.flush_learnt();
+        self.handle_remarks_and_requests();
         self.open_control();
         // Before anything is started: with too little memory a command may be killed at once.
         self.out_of_memory = OutOfMemory::watch();
@@ -257,7 +258,7 @@ impl Init {
         self.reap();
         let registry = self.event_loop.registry();
         self.health.run_due_checks(&self.plan, registry, now, &mut self.learnt);
-        self.flush_learnt();
+        self.handle_remarks_and_requests();
         self.tell_of_events(now);
         for id in self.children.take_unblocked(now) {
             self.spawn(id);
@@ -268,7 +269,7 @@ impl Init {
         self.pass_on_output();
         self.serve(now);
         self.tell_parent(now);
-        self.flush_learnt();
+        self.handle_remarks_and_requests();
     }
 
     /// All that have deadlines of their own, beside the core and the poll.
@@ -312,11 +313,11 @@ impl Init {
     /// Takes in what the poll has reported.
     fn learn(&mut self, events: &Events) {
         for event in events {
-            self.learn_of(Source::of(event.token()));
+            self.dispatch(Source::of(event.token()));
         }
     }
 
-    fn learn_of(&mut self, source: Source) {
+    fn dispatch(&mut self, source: Source) {
         match source {
             Source::Signals => self.unfinished.signals = true,
             Source::Timer => self.event_loop.timer.expired(),
@@ -335,17 +336,17 @@ impl Init {
                     &self.plan,
                     &mut self.learnt,
                 );
-                self.flush_learnt();
+                self.handle_remarks_and_requests();
             }
             Source::Notification(id) => self.read_notifications(id),
             Source::Listener => {
                 if let Some(control) = &mut self.control {
-                    control.visited();
+                    control.listener_readable();
                 }
             }
             Source::Client(number) => {
                 if let Some(control) = &mut self.control {
-                    control.reported(number);
+                    control.client_ready(number);
                 }
             }
         }
@@ -370,9 +371,9 @@ impl Init {
             // First, so that nothing that comes in between is missed. Whoever is gone by now is left
             // out.
             if let Some(fd) = self.descriptor(source) {
-                self.event_loop.registry().register(&fd, token, interest(source));
+                source.register(&fd, self.event_loop.registry());
             }
-            self.learn_of(source);
+            self.dispatch(source);
             // SIGCHLD may be what was missed.
             self.unfinished.reaping |= source == Source::Signals;
         }
@@ -466,7 +467,7 @@ impl Init {
                         self.announcer.pause(Instant::now());
                     }
                     if self.children.terminate_rest() {
-                        self.tree_is_empty();
+                        self.note_tree_empty();
                     }
                 }
                 Action::KillAll => {
@@ -475,7 +476,7 @@ impl Init {
                 }
                 Action::Reload => {
                     // It says in the log what came of it.
-                    self.ask_for_reload(None, now);
+                    self.begin_reload(&[], now);
                 }
                 Action::CancelReload => {
                     self.reloads.cancel();
@@ -496,7 +497,7 @@ impl Init {
                 }
                 Action::Announce(announcement) => self.announce(&announcement),
             }
-            self.flush_learnt();
+            self.handle_remarks_and_requests();
         }
     }
 
@@ -652,7 +653,7 @@ impl Init {
             self.note_spawned_first(id);
             let (registry, children) = (self.event_loop.registry(), &mut self.children);
             self.health.read(id, &self.plan, registry, children, &mut self.learnt);
-            self.flush_learnt();
+            self.handle_remarks_and_requests();
         }
     }
 
@@ -662,11 +663,11 @@ impl Init {
         // Before it ended it may have said that another process is the main one now.
         self.read_notifications(id);
         let leave = if self.supervisor.ends_with_its_rest(id) {
-            Leave::Nothing
+            LeftoverPolicy::Kill
         } else if self.plan.is_one_command || self.supervisor.shutdown_deadline().is_some() {
-            Leave::Alone
+            LeftoverPolicy::Ignore
         } else {
-            Leave::ForNow
+            LeftoverPolicy::KillAtNextRun
         };
         if let Some(ended) = self.children.reap_service(&self.plan, id, leave, &mut self.learnt) {
             self.child_ended(ended);
@@ -697,7 +698,7 @@ impl Init {
                     self.reap_service(id);
                 }
                 Next::Nothing => return,
-                Next::NoChildren => return self.tree_is_empty(),
+                Next::NoChildren => return self.note_tree_empty(),
                 // SIGCHLD, which has told of it, will not come again.
                 Next::Failed => {
                     return self.event_loop.registry().look_again(Source::Signals.token());
@@ -708,7 +709,7 @@ impl Init {
     }
 
     /// Nothing is left below the init; unless an event is still to be told to the outside.
-    fn tree_is_empty(&mut self) {
+    fn note_tree_empty(&mut self) {
         self.unfinished.end = !self.announcer.is_due();
     }
 
@@ -748,7 +749,7 @@ impl Init {
             Owner::Helper(Role::BundleReader) => self.reloads.reaped(pid),
             Owner::Nobody => {}
         }
-        self.flush_learnt();
+        self.handle_remarks_and_requests();
     }
 
     fn service_ended(&mut self, id: ServiceId, status: ExitStatus, failure: Option<StartFailure>) {
@@ -764,7 +765,7 @@ impl Init {
 
     /// Says in the log what the components have found worth saying, and does for checks what they
     /// ask for.
-    fn flush_learnt(&mut self) {
+    fn handle_remarks_and_requests(&mut self) {
         for Remark { of, text, kind } in std::mem::take(&mut self.learnt.remarks) {
             let text = match of {
                 Some(id) => format!("service \"{}\" {text}", self.plan.name(id)),
@@ -782,7 +783,7 @@ impl Init {
                     let started = self.try_in_child(id, purpose, &probe);
                     let (check, learnt) = ((id, purpose), &mut self.learnt);
                     self.health.checks.child_was_made(check, started, &self.plan, learnt);
-                    self.flush_learnt();
+                    self.handle_remarks_and_requests();
                 }
                 CheckRequest::Extend(id, span) => {
                     if matches!(self.supervisor.state(id), State::Running { ready: false, .. }) {
@@ -819,7 +820,7 @@ impl Init {
         self.announcer.remember(announcement, now);
         let reason = self.reason(announcement);
         let spelled = announcement::spell(announcement, |id| self.plan.name(id), reason);
-        let listeners = self.control.as_ref().map_or_else(Vec::new, Control::event_listeners);
+        let listeners = self.control.as_ref().map_or_else(Vec::new, Control::event_followers);
         let on_event = &self.plan.bundle.on_event;
         if let Some(mut event) = spelled.event
             && (is_wanted(on_event, event.kind) || !listeners.is_empty())
@@ -870,7 +871,7 @@ impl Init {
             self.announcer.hooks.started(event, started, now, &mut self.learnt);
         }
         self.unfinished.reaping |= std::mem::take(&mut self.learnt.may_be_the_end);
-        self.flush_learnt();
+        self.handle_remarks_and_requests();
     }
 
     fn run_hook(&mut self, event: &str) -> Result<Pid, String> {
@@ -889,7 +890,7 @@ impl Init {
         }
         let is_stopping = self.supervisor.shutdown_deadline().is_some();
         let bundle = BundleState {
-            is_ready: !is_stopping && answer::is_healthy(&self.view()),
+            is_ready: !is_stopping && view::is_healthy(&self.view()),
             is_stopping,
             is_over: self.supervisor.outcome().is_some(),
         };
@@ -918,14 +919,14 @@ impl Init {
         self.control = Some(control);
         self.learnt.facts.extend(facts);
         for number in reloads {
-            self.ask_for_reload(Some(number), now);
+            self.begin_reload(&[number], now);
         }
         for (number, ids, signal) in signals {
             let answer = match self.signal_all(&ids, signal) {
                 Ok(()) => yes(&()),
                 Err(error) => no(&error.into()),
             };
-            self.answer_later(vec![number], &answer, now);
+            self.send_deferred_answers(&[number], &answer, now);
         }
     }
 
@@ -956,23 +957,24 @@ impl Init {
         Err(format!("can't send {signal} to {}; it was sent to {reached}", refusals.join(", ")))
     }
 
-    /// Somebody wants the bundle to be read again: a client, who is told what came of it, or a
-    /// signal. If it can't be read now, the log says it, too.
-    fn ask_for_reload(&mut self, client: Option<usize>, now: Instant) {
-        if let Err(reason) = self.begin_reload(client) {
-            self.not_reloaded(&reason);
-            self.answer_reload(client.into_iter().collect(), &Err(reason), now);
+    /// Has the bundle read again. These clients are told the result; if it can't be read now, the log
+    /// has that, too.
+    fn begin_reload(&mut self, clients: &[usize], now: Instant) {
+        let is_over = self.supervisor.shutdown_deadline().is_some();
+        let begun = match &self.options.source {
+            _ if self.reloads.postpone(clients) => Ok(()),
+            _ if is_over => Err(SHUTTING_DOWN.to_owned()),
+            None => Err("it did not come from a file".to_owned()),
+            Some(source) => {
+                let paths = self.launcher.sockets.paths();
+                let sockets: Vec<PathBuf> = paths.map(Path::to_path_buf).collect();
+                let registry = self.event_loop.registry();
+                self.reloads.begin(clients, source, &sockets, &mut self.children, registry)
+            }
+        };
+        if let Err(reason) = begun {
+            self.reload_ended(clients, &Err(reason), now);
         }
-    }
-
-    fn begin_reload(&mut self, client: Option<usize>) -> Result<(), String> {
-        if !self.reloads.is_under_way() && self.supervisor.shutdown_deadline().is_some() {
-            return Err("the bundle is shutting down".to_owned());
-        }
-        let source = self.options.source.as_ref();
-        let sockets = self.launcher.sockets.paths().map(Path::to_path_buf).collect();
-        let registry = self.event_loop.registry();
-        self.reloads.ask(client, source, sockets, &mut self.children, registry)
     }
 
     /// Goes on by the new bundle when all of it is there. What is wrong with it leaves everything
@@ -991,51 +993,42 @@ impl Init {
             self.announce(&Announcement::Reloaded(changes.clone()));
             announcement::changes_by_name(&changes, |id| self.plan.name(id))
         });
-        if let Err(reason) = &reloaded {
-            self.not_reloaded(reason);
-        }
-        self.answer_reload(asked, &reloaded, now);
+        self.reload_ended(&asked, &reloaded, now);
         // Reading the plan took far more than what is kept of it.
         memory::give_back();
         if let Some(asked) = self.reloads.take_asked_again() {
-            match self.begin_reload(None) {
-                Ok(()) => self.reloads.asked(asked),
-                Err(reason) => {
-                    self.not_reloaded(&reason);
-                    self.answer_reload(asked, &Err(reason), now);
-                }
-            }
+            self.begin_reload(&asked, now);
         }
     }
 
-    fn answer_reload(
+    /// Tells the clients, and if it has failed, the log.
+    fn reload_ended(
         &mut self,
-        asked: Vec<usize>,
+        clients: &[usize],
         reloaded: &Result<Reloaded, String>,
         now: Instant,
     ) {
         let answer = match reloaded {
             Ok(changes) => yes(changes),
-            Err(reason) => no(&reason.clone().into()),
+            Err(reason) => {
+                self.say(&format!("bundle not reloaded: {reason}"));
+                no(&reason.clone().into())
+            }
         };
-        self.answer_later(asked, &answer, now);
+        self.send_deferred_answers(clients, &answer, now);
     }
 
-    fn answer_later(&mut self, clients: Vec<usize>, answer: &Value, now: Instant) {
+    fn send_deferred_answers(&mut self, clients: &[usize], answer: &Value, now: Instant) {
         for number in clients {
             if let Some(control) = &mut self.control {
-                control.answer_later(number, answer, now);
+                control.send_deferred_answer(*number, answer, now);
             }
         }
     }
 
-    fn not_reloaded(&mut self, reason: &str) {
-        self.say(&format!("bundle not reloaded: {reason}"));
-    }
-
     fn go_on_by(&mut self, mut files: Files) -> Result<Changes, String> {
         if self.supervisor.shutdown_deadline().is_some() {
-            return Err("the bundle is shutting down".to_owned());
+            return Err(SHUTTING_DOWN.to_owned());
         }
         let (source, mut warnings) = (self.options.source.clone().unwrap_or_default(), Vec::new());
         let plan = source.plan(&mut files, &mut warnings);
@@ -1111,24 +1104,9 @@ impl Init {
             record.out_of_memory_kills = self.out_of_memory.kills();
             last.write_record(&record, self.options.termination_log.as_deref());
         }
-        // The sockets leave the file system.
         let own = self.control.as_mut().and_then(Control::take_file);
-        let files: Vec<OwnFile> =
-            own.into_iter().chain(self.launcher.sockets.take_files()).collect();
-        if !files.is_empty() {
-            let remove = || files.iter().map(OwnFile::remove).fold(Ok(()), io::Result::and);
-            // What stays there is replaced by the next one who listens.
-            let _ = last.do_in_child(remove);
-        }
+        last.remove(own.into_iter().chain(self.launcher.sockets.take_files()).collect());
         code
-    }
-}
-
-fn interest(source: Source) -> Interest {
-    match source {
-        Source::Sink(_) => Interest::WRITABLE,
-        Source::Check(..) | Source::Client(_) => Interest::READABLE | Interest::WRITABLE,
-        _ => Interest::READABLE,
     }
 }
 

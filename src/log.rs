@@ -16,12 +16,12 @@ use crate::supervisor::ServiceId;
 
 mod format;
 mod look_ahead;
-mod outlet;
+mod nonblocking_writer;
 mod ring;
 mod sink;
 mod stream;
 
-pub use outlet::write_in_time;
+pub use nonblocking_writer::write_in_time;
 pub use stream::pipe;
 
 use format::Format;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::control::{Metrics, ServiceMetrics};
+use crate::protocol::{Metrics, ServiceMetrics};
 
 type Figure = fn(&ServiceMetrics) -> Option<f64>;
 

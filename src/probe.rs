@@ -140,7 +140,7 @@ impl Attempt {
             };
             received.extend_from_slice(&buffer[..count]);
             match status(received) {
-                Some(Ok(status)) => return Ok(Some(judge(status, target.status))),
+                Some(Ok(status)) => return Ok(Some(check_status(status, target.status))),
                 Some(Err(reason)) => return Ok(Some(Err(reason))),
                 None if count == 0 => {
                     return Ok(Some(Err("it closed the connection without an answer".to_owned())));
@@ -233,7 +233,7 @@ pub fn status(received: &[u8]) -> Option<Result<u16, String>> {
     Some(parsed().ok_or_else(|| "its answer is not HTTP".to_owned()))
 }
 
-fn judge(status: u16, wanted: Option<u16>) -> Result<(), String> {
+fn check_status(status: u16, wanted: Option<u16>) -> Result<(), String> {
     let is_fine = wanted.map_or((200..400).contains(&status), |wanted| wanted == status);
     if is_fine { Ok(()) } else { Err(format!("it answered with status {status}")) }
 }
@@ -304,9 +304,9 @@ mod tests {
 
     #[test]
     fn success_is_what_was_asked_for() {
-        assert_eq!(judge(399, None), Ok(()));
-        assert!(judge(400, None).is_err());
-        assert!(judge(200, Some(204)).is_err());
+        assert_eq!(check_status(399, None), Ok(()));
+        assert!(check_status(400, None).is_err());
+        assert!(check_status(200, Some(204)).is_err());
     }
 
     #[test]

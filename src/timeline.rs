@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::control::Timeline;
+use crate::protocol::Timeline;
 
 const ROW: u32 = 22;
 const LEFT: u32 = 180;
@@ -77,7 +77,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Run, TimelineService};
+    use crate::protocol::{Run, TimelineService};
 
     fn picture(name: &str, run: Run, seconds: u64) -> String {
         let services = vec![TimelineService { name: name.to_owned(), runs: vec![run] }];

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use sidecar_init::bundle::{Bundle, Service};
 use sidecar_init::client::{Client, ErrorKind};
-use sidecar_init::control::Goal;
 use sidecar_init::init::{Init, Options};
 use sidecar_init::plan::Plan;
+use sidecar_init::protocol::Goal;
 use sidecar_init::signal::Signal;
 use test_support::programs::example;
 use test_support::until;

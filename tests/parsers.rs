@@ -172,6 +172,6 @@ fn the_seeds_of_bundles_and_requests_are_valid() {
         assert!(every_key.contains(&format!("{key} = ")), "no seed has `{key}`");
     }
     for seed in seeds("control") {
-        sidecar_init::control::parse(&seed).unwrap();
+        sidecar_init::protocol::parse(&seed).unwrap();
     }
 }

@@ -160,3 +160,106 @@ fn filled_in(text: &OsStr, number: &str) -> OsString {
     }
     OsString::from_vec(filled)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Route;
+    use super::*;
+
+    const TEXT: &str = r#"
+        [[service]]
+        name = "worker"
+        command = ["work", "--port=900%i", "100%%", "%", "%x"]
+        environment = { NUMBER = "%i" }
+        instances = 2
+        instances-env = "WORKERS"
+        ready = { unix = "/run/worker-%i" }
+        [[service]]
+        name = "web"
+        command = ["echo", "%i"]
+        requires = ["worker"]
+        [signals]
+        HUP = { to = ["worker"] }
+    "#;
+
+    fn expanded(value: Option<&str>) -> Result<Bundle, Vec<ConfigError>> {
+        let bundle = super::super::toml::parse("b.toml", TEXT).unwrap();
+        expand(bundle, |name| {
+            assert_eq!(name, "WORKERS");
+            value.map(OsString::from)
+        })
+    }
+
+    fn names(bundle: &Bundle) -> Vec<&str> {
+        bundle.services.iter().map(|service| &*service.name).collect()
+    }
+
+    #[test]
+    fn each_has_its_number() {
+        let bundle = expanded(None).unwrap();
+        assert_eq!(names(&bundle), ["worker@1", "worker@2", "web"]);
+        let [_, second, web] = &bundle.services[..] else { panic!("three of them") };
+        assert_eq!(second.command, ["work", "--port=9002", "100%", "%", "%x"]);
+        assert_eq!(second.environment.set, [("NUMBER".to_owned(), "2".to_owned())]);
+        let Some(Readiness::Check(Check { probe: Probe::Unix(path), .. })) = &second.readiness
+        else {
+            panic!("a socket")
+        };
+        assert_eq!(path.to_str(), Some("/run/worker-2"));
+        assert_eq!(web.command, ["echo", "%i"], "it has no instances");
+        assert_eq!(web.requires, ["worker"]);
+        let Some(Route::Forward { to, .. }) = bundle.signals.values().next() else {
+            panic!("a route")
+        };
+        assert_eq!(to, &["worker"]);
+    }
+
+    fn expand_text(text: &str) -> Result<Bundle, Vec<ConfigError>> {
+        expand(super::super::toml::parse("b.toml", text).unwrap(), |_| None)
+    }
+
+    #[test]
+    fn too_many_are_refused_before_there_is_one() {
+        let services = |count: usize| -> String {
+            let service = |number| {
+                format!("[[service]]\nname = \"s{number}\"\ncommand = [\"x\"]\ninstances = 1000\n")
+            };
+            (0..count).map(service).collect()
+        };
+        assert_eq!(expand_text(&services(10)).map(|bundle| bundle.services.len()), Ok(10_000));
+        let errors = expand_text(&services(12)).unwrap_err();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert_eq!(errors[0].place, Place { line: 44, column: 13 });
+        assert!(errors[0].message.contains("more than 10000 services"), "{errors:?}");
+
+        let text = "x".repeat(20_000);
+        let large =
+            format!("[[service]]\nname = \"a\"\ncommand = [\"{text}\"]\ninstances = 1000\n");
+        let errors = expand_text(&large).unwrap_err();
+        assert!(errors[0].message.contains("of memory"), "{errors:?}");
+    }
+
+    #[test]
+    fn who_names_a_service_without_instances_names_nobody() {
+        let service = "[[service]]\ncommand = [\"x\"]\n";
+        let text = format!(
+            "{service}name = \"a\"\ninstances = 0\n{service}name = \"b\"\nafter = [\"a\"]\n"
+        );
+        let bundle = expand_text(&text).unwrap();
+        assert_eq!(names(&bundle), ["b"]);
+        assert!(bundle.services[0].names_nobody());
+    }
+
+    #[test]
+    fn the_environment_says_how_many() {
+        let count = |value| expanded(value).map(|bundle| bundle.services.len() - 1);
+        assert_eq!(count(Some(" 3 ")), Ok(3));
+        assert_eq!(count(Some("")), Ok(2));
+        assert_eq!(count(Some("0")), Ok(0));
+        for wrong in ["three", "-1", "1001", "1.5"] {
+            let errors = count(Some(wrong)).unwrap_err();
+            assert_eq!(errors[0].place, Place { line: 7, column: 25 });
+            assert!(errors[0].message.contains("from 0 to 1000"), "{errors:?}");
+        }
+    }
+}

@@ -12,8 +12,8 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::error::{Error, ErrorKind};
-use crate::control::{DEFAULT_SOCKETS, Request};
 use crate::error_text::error_text;
+use crate::protocol::{DEFAULT_SOCKETS, Request};
 use crate::sys::peer;
 
 /// The kernel takes a limit of no time for none, socket(7).

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid, waitpid};
 
 use super::learnt::{Learnt, MessageKind, Scheduled};
-use super::token::Source;
 use crate::bundle::health_check::Purpose;
 use crate::error_text::error_text;
 use crate::exit::{ExitStatus, INIT_FAILED};
@@ -94,13 +93,13 @@ pub(super) enum Next {
 
 /// What is to become of the processes that a run of a service leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leave {
+pub(super) enum LeftoverPolicy {
     /// Nobody looks for them: a shutdown ends all that is left, and one command has no next run.
-    Alone,
+    Ignore,
     /// They may go on until the service runs again.
-    ForNow,
+    KillAtNextRun,
     /// They end with the run.
-    Nothing,
+    Kill,
 }
 
 #[derive(Debug, Default)]
@@ -127,7 +126,7 @@ impl Children {
         registry: &Registry,
     ) -> Result<Pid, StartFailure> {
         let (pid, start) = starts::start(launch, program)?;
-        self.services.insert(id, pid, registry, Source::Process(id).token());
+        self.services.insert(id, pid, registry);
         self.starts.watch(pid, start, registry);
         Ok(pid)
     }
@@ -252,13 +251,13 @@ impl Children {
         &mut self,
         plan: &Plan,
         id: ServiceId,
-        leave: Leave,
+        policy: LeftoverPolicy,
         learnt: &mut Learnt,
     ) -> Option<Ended> {
         let process = self.services.get(id)?;
         let (pid, group) = (process.pid, process.group());
         if is_zombie(pid) {
-            self.look_after_leftovers(&plan.name(id), pid, group, leave);
+            self.look_after_leftovers(&plan.name(id), pid, group, policy);
         }
         let process = self.services.get(id)?;
         match waitpid(Some(pid), WaitOptions::NOHANG) {
@@ -266,7 +265,7 @@ impl Children {
             // It has told us of a main process that is another's child, whose exit code we do not
             // get to know.
             Err(rustix::io::Errno::CHILD) if process.has_ended() => {
-                if leave == Leave::Nothing {
+                if policy == LeftoverPolicy::Kill {
                     self.leftovers.kill(&plan.name(id));
                 }
                 let text = "has ended; its exit code went to another process, its parent";
@@ -280,11 +279,17 @@ impl Children {
 
     /// The main process has ended, and is not reaped yet: what it leaves behind would be in the way
     /// of its next run.
-    fn look_after_leftovers(&mut self, name: &str, main: Pid, group: Option<Pid>, leave: Leave) {
-        if leave == Leave::Alone {
+    fn look_after_leftovers(
+        &mut self,
+        name: &str,
+        main: Pid,
+        group: Option<Pid>,
+        policy: LeftoverPolicy,
+    ) {
+        if policy == LeftoverPolicy::Ignore {
             return;
         }
-        let kills = leave == Leave::Nothing;
+        let kills = policy == LeftoverPolicy::Kill;
         if kills && let Some(group) = group {
             let _ = signals::kill(-raw(group), Signal::KILL);
         }

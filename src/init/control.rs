@@ -9,15 +9,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mio::Interest;
 use rustix::event::PollFlags;
 
 use super::launch::sockets::bind_unix;
 use super::learnt::Scheduled;
 use super::own_file::OwnFile;
 use super::token::Source;
-use crate::control::{Goal, LONGEST_REQUEST};
 use crate::poll::{Registry, look};
+use crate::protocol::{Goal, LONGEST_REQUEST};
 use crate::supervisor::ServiceId;
 use crate::sys::{descriptors, peer};
 
@@ -140,7 +139,7 @@ impl Control {
     pub(super) fn open(path: &Path, registry: &Registry) -> io::Result<Control> {
         let (listener, file) = bind_unix(path, FILE_MODE)?;
         listener.set_nonblocking(true)?;
-        registry.register(&listener, Source::Listener.token(), Interest::READABLE);
+        Source::Listener.register(&listener, registry);
         let file = Some(file);
         Ok(Control {
             most: most_of_a_kind(descriptors::open_files_limit()),
@@ -154,12 +153,12 @@ impl Control {
     }
 
     /// The poll has said that somebody is waiting to be accepted.
-    pub(super) fn visited(&mut self) {
+    pub(super) fn listener_readable(&mut self) {
         self.has_visitors = true;
     }
 
     /// The poll has said that this client has said something, or has room.
-    pub(super) fn reported(&mut self, number: usize) {
+    pub(super) fn client_ready(&mut self, number: usize) {
         self.busy.push(number);
     }
 
@@ -228,9 +227,8 @@ impl Control {
         // Numbers are not reused soon: a report of the poll may be of one that has left.
         let number = self.next;
         self.next = (self.next + 1) % (1 << 20);
-        let interest = Interest::READABLE | Interest::WRITABLE;
         if stream.set_nonblocking(true).is_ok() {
-            registry.register(&stream, Source::Client(number).token(), interest);
+            Source::Client(number).register(&stream, registry);
             let client = Client {
                 stream,
                 input: Vec::new(),
@@ -288,7 +286,7 @@ impl Control {
     }
 
     /// The client is to get its answer later.
-    pub(super) fn wait(&mut self, number: usize, waiting: PendingAnswer) {
+    pub(super) fn defer_answer(&mut self, number: usize, waiting: PendingAnswer) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         // If it left right after its request, the poll has nothing more to say of it.
         client.is_gone |= client.is_closed();
@@ -300,7 +298,7 @@ impl Control {
     }
 
     /// The client gets a stream from now on, or an answer that takes its time.
-    pub(super) fn stream(&mut self, number: usize, mode: Mode) {
+    pub(super) fn set_mode(&mut self, number: usize, mode: Mode) {
         if let Some(client) = self.clients.get_mut(&number) {
             client.mode = mode;
             client.deadline = None;
@@ -317,7 +315,7 @@ impl Control {
     }
 
     /// The client, which has waited, is about to get its answer, and may ask again.
-    pub(super) fn waited(&mut self, number: usize, now: Instant) {
+    pub(super) fn end_deferral(&mut self, number: usize, now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         client.waiting = None;
         client.entered = now;
@@ -328,7 +326,7 @@ impl Control {
     }
 
     /// All clients that are not just asking.
-    pub(super) fn listeners(&self) -> Vec<usize> {
+    pub(super) fn followers(&self) -> Vec<usize> {
         self.clients
             .iter()
             .filter(|(_, client)| !client.asks())
@@ -337,7 +335,7 @@ impl Control {
     }
 
     /// The clients that follow the events.
-    pub(super) fn event_listeners(&self) -> Vec<usize> {
+    pub(super) fn event_followers(&self) -> Vec<usize> {
         let follows = |(_, client): &(&usize, &Client)| client.mode == Mode::Events;
         self.clients.iter().filter(follows).map(|(number, _)| *number).collect()
     }

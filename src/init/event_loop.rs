@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Interest};
+use mio::Events;
 
 use super::suspension::SuspensionDetector;
 use super::timer::Timer;
@@ -27,7 +27,7 @@ pub(super) struct EventLoop {
 impl EventLoop {
     pub(super) fn open(now: Instant) -> io::Result<EventLoop> {
         let (poll, signals) = (Poll::new()?, Signals::open()?);
-        poll.registry().register(&signals, Source::Signals.token(), Interest::READABLE);
+        Source::Signals.register(&signals, poll.registry());
         Ok(EventLoop {
             poll,
             signals,

@@ -9,6 +9,7 @@ use mio::Events;
 
 use super::children::{fork_last, kill_session, reap_last};
 use super::event_loop::EventLoop;
+use super::own_file::OwnFile;
 use super::token::Source;
 use crate::error_text::{errno_of, error_text};
 use crate::log::{Channel, Logs};
@@ -92,6 +93,15 @@ impl LastOutput<'_> {
         }
     }
 
+    /// Takes these files out of the file system.
+    pub(super) fn remove(&mut self, files: Vec<OwnFile>) {
+        if !files.is_empty() {
+            let remove = || files.iter().map(OwnFile::remove).fold(Ok(()), io::Result::and);
+            // What stays there is replaced by the next one who listens.
+            let _ = self.do_in_child(remove);
+        }
+    }
+
     /// Has a child do what a file system may not answer to, and waits for it as for a reader.
     pub(super) fn do_in_child(&mut self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
         // Without a process to be had, to try is better than to leave it.
@@ -155,7 +165,7 @@ impl LastOutput<'_> {
         for token in self.event_loop.poll.take_due(Instant::now()) {
             if let Source::Sink(channel) = Source::of(token) {
                 if let Some(fd) = self.logs.sinks.descriptor(channel) {
-                    registry.register(&fd, token, mio::Interest::WRITABLE);
+                    Source::Sink(channel).register(&fd, registry);
                 }
                 self.logs.sinks.writable(channel, registry);
             }

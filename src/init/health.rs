@@ -7,8 +7,6 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use mio::Interest;
-
 use super::children::{Belonging, Children};
 use super::learnt::{Learnt, MessageKind, Scheduled};
 use super::token::Source;
@@ -120,7 +118,7 @@ impl Health {
     ) {
         self.reports.remove(&id);
         if let Some(listener) = notification.listener {
-            registry.register(&listener, Source::Notification(id).token(), Interest::READABLE);
+            Source::Notification(id).register(&listener, registry);
             self.listeners.insert(id, listener);
         }
     }

@@ -9,12 +9,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mio::Interest;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
+use super::SHUTTING_DOWN;
 use super::children::{Children, Role};
 use super::learnt::Scheduled;
 use super::own_file::look_at;
@@ -58,10 +58,8 @@ pub(super) struct Reloads {
     answer: Option<Answer>,
     /// The clients who have asked for what is going on.
     asked: Vec<usize>,
-    /// Somebody has asked since the child began, who may have changed the file again.
-    again: bool,
-    /// The clients among those.
-    asked_again: Vec<usize>,
+    /// Somebody has asked since the child began: the clients among those.
+    asked_again: Option<Vec<usize>>,
 }
 
 /// A child that reads the bundle.
@@ -89,7 +87,7 @@ impl Reloads {
     }
 
     /// Whether a bundle is being read, or is there to go on by.
-    pub(super) fn is_under_way(&self) -> bool {
+    fn is_under_way(&self) -> bool {
         self.reading.is_some() || self.answer.is_some()
     }
 
@@ -115,30 +113,31 @@ impl Reloads {
         true
     }
 
-    /// Begins to read the bundle; `client` is told what came of it. While it is being read, it is
-    /// read once more after that: whoever asks may have changed the file again. `sockets` are the
-    /// paths of those that are held now.
-    pub(super) fn ask(
+    /// Whether a bundle is being read already. Then it is read once more after that, since the file
+    /// may have changed, and these clients get the result of that.
+    pub(super) fn postpone(&mut self, clients: &[usize]) -> bool {
+        if self.is_under_way() {
+            self.asked_again.get_or_insert_default().extend(clients);
+        }
+        self.is_under_way()
+    }
+
+    /// Begins to read the bundle for these clients. `sockets` are the paths of those that are held now.
+    pub(super) fn begin(
         &mut self,
-        client: Option<usize>,
-        source: Option<&BundleSource>,
-        sockets: Vec<PathBuf>,
+        clients: &[usize],
+        source: &BundleSource,
+        sockets: &[PathBuf],
         children: &mut Children,
         registry: &Registry,
     ) -> Result<(), String> {
-        if self.is_under_way() {
-            self.again = true;
-            self.asked_again.extend(client);
-            return Ok(());
-        }
-        let source = source.ok_or("it did not come from a file")?;
-        let (pid, pipe) = start_reading(source, &sockets, children).map_err(|error| {
+        let (pid, pipe) = start_reading(source, sockets, children).map_err(|error| {
             format!("can't make a process that reads it: {}", error_text(&error))
         })?;
-        registry.register(&pipe, Source::Reload.token(), Interest::READABLE);
+        Source::Reload.register(&pipe, registry);
         let until = Instant::now() + LONGEST_READING;
         self.reading = Some(Reading { pid: Some(pid), pipe, said: Vec::new(), until });
-        self.asked.extend(client);
+        self.asked = clients.to_vec();
         Ok(())
     }
 
@@ -152,20 +151,15 @@ impl Reloads {
         Some((self.answer.take()?, std::mem::take(&mut self.asked)))
     }
 
-    /// The clients who have asked since that began, if somebody has.
+    /// The clients who have asked since that began; `None`: nobody has, not even by a signal.
     pub(super) fn take_asked_again(&mut self) -> Option<Vec<usize>> {
-        std::mem::take(&mut self.again).then(|| std::mem::take(&mut self.asked_again))
-    }
-
-    /// These clients have asked for what is read now.
-    pub(super) fn asked(&mut self, clients: Vec<usize>) {
-        self.asked = clients;
+        self.asked_again.take()
     }
 
     /// The bundle comes down: nobody needs another one.
     pub(super) fn cancel(&mut self) {
         if self.is_under_way() {
-            self.end(Err("the bundle is shutting down".to_owned().into()));
+            self.end(Err(SHUTTING_DOWN.to_owned().into()));
         }
     }
 

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::answer::{self, View};
+use super::SHUTTING_DOWN;
 use super::control::{Awaited, Control, Mode, PendingAnswer};
+use super::view::{self, View};
 use crate::announcement::cause_in_words;
 use crate::bundle::LogMode;
-use crate::control::{
-    self, Change, Goal, LogText, Refusal, Request, SendSignal, Shutdown, Wait, json, no, yes,
-};
 use crate::log::Logs;
 use crate::poll::Registry;
+use crate::protocol::{
+    self, Change, Goal, LogText, Refusal, Request, SendSignal, Shutdown, Wait, json, no, yes,
+};
 use crate::signal::Signal;
 use crate::supervisor::{Cause, End, Event, ServiceId, State};
 
@@ -22,8 +23,6 @@ const BATCH: usize = 16;
 /// How long answers are given before signals and exits have their turn. A status of hundreds of
 /// services takes milliseconds, and 64 clients may want a batch of them.
 const SHARE: Duration = Duration::from_millis(10);
-
-const SHUTTING_DOWN: &str = "the bundle is shutting down";
 
 /// What clients want that others do.
 #[derive(Debug, Default)]
@@ -37,7 +36,7 @@ pub(super) struct Requested {
 }
 
 /// What requests are answered from, and what they ask for, in one turn of the loop.
-struct Turn<'a> {
+struct Serving<'a> {
     view: View<'a>,
     logs: &'a Logs,
     now: Instant,
@@ -53,35 +52,35 @@ impl Control {
         registry: &Registry,
         now: Instant,
     ) -> Requested {
-        let mut turn = Turn { view, logs, now, requested: Requested::default() };
+        let mut serving = Serving { view, logs, now, requested: Requested::default() };
         self.accept(now, registry);
         let until = Instant::now() + SHARE;
         for number in self.take_busy() {
             self.handle_report(number, now);
-            self.answer_requests(number, until, &mut turn);
+            self.answer_requests(number, until, &mut serving);
         }
-        turn.view.is_told &= turn.requested.facts.is_empty();
-        self.serve_those_that_wait(&turn);
+        serving.view.is_told &= serving.requested.facts.is_empty();
+        self.answer_deferred(&serving);
         self.expire(now);
-        turn.requested
+        serving.requested
     }
 
-    fn answer_requests(&mut self, number: usize, until: Instant, turn: &mut Turn) {
+    fn answer_requests(&mut self, number: usize, until: Instant, serving: &mut Serving) {
         for _ in 0..BATCH {
             if Instant::now() >= until {
                 break;
             }
-            let Some(request) = self.request(number, turn.now) else { return };
+            let Some(request) = self.request(number, serving.now) else { return };
             let answer = request
-                .and_then(|line| control::parse(&line))
-                .and_then(|request| self.carry_out(number, request, turn));
+                .and_then(|line| protocol::parse(&line))
+                .and_then(|request| self.carry_out(number, request, serving));
             match answer {
-                Ok(Some(answer)) => self.give(number, &answer, turn.now),
+                Ok(Some(answer)) => self.give(number, &answer, serving.now),
                 Ok(None) => {}
-                Err(error) => self.give(number, &no(&error.into()), turn.now),
+                Err(error) => self.give(number, &no(&error.into()), serving.now),
             }
         }
-        self.reported(number);
+        self.client_ready(number);
     }
 
     /// The answer; `None` if it comes later, or is a stream.
@@ -89,47 +88,47 @@ impl Control {
         &mut self,
         number: usize,
         request: Request,
-        turn: &mut Turn,
+        serving: &mut Serving,
     ) -> Result<Option<Value>, String> {
-        let (view, now) = (turn.view, turn.now);
+        let (view, now) = (serving.view, serving.now);
         Ok(match request {
-            Request::Status => Some(yes(&answer::status(&view, now))),
-            Request::Health => Some(yes(&answer::health(&view))),
-            Request::Graph => Some(yes(&answer::graph(view.plan))),
-            Request::Timeline => Some(yes(&answer::timeline(&view, now))),
-            Request::Metrics => Some(yes(&answer::metrics(&view, now))),
-            Request::Start(change) => self.change(number, change, Event::Start, turn)?,
-            Request::Stop(change) => self.change(number, change, Event::Stop, turn)?,
-            Request::Restart(change) => self.change(number, change, Event::Restart, turn)?,
+            Request::Status => Some(yes(&view::status(&view, now))),
+            Request::Health => Some(yes(&view::health(&view))),
+            Request::Graph => Some(yes(&view::graph(view.plan))),
+            Request::Timeline => Some(yes(&view::timeline(&view, now))),
+            Request::Metrics => Some(yes(&view::metrics(&view, now))),
+            Request::Start(change) => self.change(number, change, Event::Start, serving)?,
+            Request::Stop(change) => self.change(number, change, Event::Stop, serving)?,
+            Request::Restart(change) => self.change(number, change, Event::Restart, serving)?,
             Request::Signal(SendSignal { services, signal }) => {
-                turn.requested.signals.push((number, view.ids(&services)?, signal));
-                self.stream(number, Mode::Promised);
+                serving.requested.signals.push((number, view.ids(&services)?, signal));
+                self.set_mode(number, Mode::Promised);
                 None
             }
             Request::Reload => {
-                turn.requested.reloads.push(number);
-                self.stream(number, Mode::Promised);
+                serving.requested.reloads.push(number);
+                self.set_mode(number, Mode::Promised);
                 None
             }
             Request::Wait(Wait { service, goal, timeout }) => {
                 let until = timeout.map(|timeout| now + timeout);
                 let pending = PendingAnswer::for_goal(goal, view.ids(&[service])?, until);
-                self.wait(number, pending);
+                self.defer_answer(number, pending);
                 None
             }
             Request::Shutdown(Shutdown { code }) => {
-                turn.requested.facts.push(Event::Shutdown(code));
-                self.wait(number, PendingAnswer::for_shutdown(code));
+                serving.requested.facts.push(Event::Shutdown(code));
+                self.defer_answer(number, PendingAnswer::for_shutdown(code));
                 None
             }
             Request::Events => {
-                self.stream(number, Mode::Events);
+                self.set_mode(number, Mode::Events);
                 self.give(number, &yes(&()), now);
                 None
             }
             Request::Logs(wanted) => {
                 let id = view.id(wanted.service)?;
-                self.give_logs(number, id, wanted.follow, turn)?
+                self.give_logs(number, id, wanted.follow, serving)?
             }
         })
     }
@@ -141,9 +140,9 @@ impl Control {
         number: usize,
         change: Change,
         event: fn(ServiceId) -> Event,
-        turn: &mut Turn,
+        serving: &mut Serving,
     ) -> Result<Option<Value>, String> {
-        let (view, now) = (turn.view, turn.now);
+        let (view, now) = (serving.view, serving.now);
         let ids = view.ids(&change.services)?;
         if ids.iter().any(|id| view.plan.foreground == Some(*id)) {
             return Err("the main command ends the bundle with its end; it is not started, \
@@ -156,11 +155,11 @@ impl Control {
             (Some(_), Some(Event::Stop(_))) => Awaited::Ended,
             (Some(_), _) => Awaited::Up,
         };
-        turn.requested.facts.extend(events);
+        serving.requested.facts.extend(events);
         let services =
             ids.into_iter().map(|id| (id, view.supervisor.failed_starts(id).0)).collect();
         let until = change.wait.map(|wait| now + wait);
-        self.wait(number, PendingAnswer::new(awaited, services, until));
+        self.defer_answer(number, PendingAnswer::new(awaited, services, until));
         Ok(None)
     }
 
@@ -169,20 +168,20 @@ impl Control {
         number: usize,
         id: ServiceId,
         follow: bool,
-        turn: &Turn,
+        serving: &Serving,
     ) -> Result<Option<Value>, String> {
-        let plan = turn.view.plan;
+        let plan = serving.view.plan;
         if plan.bundle.services[id.0].log == LogMode::Inherit {
             let name = plan.name(id);
             return Err(format!("service \"{name}\" writes for itself (log = \"inherit\")"));
         }
-        let (bytes, next) = turn.logs.since(id, 0);
+        let (bytes, next) = serving.logs.since(id, 0);
         let answer = yes(&LogText { text: String::from_utf8_lossy(&bytes).into_owned() });
         if !follow {
             return Ok(Some(answer));
         }
-        self.stream(number, Mode::Logs(id, next));
-        self.give(number, &answer, turn.now);
+        self.set_mode(number, Mode::Logs(id, next));
+        self.give(number, &answer, serving.now);
         Ok(None)
     }
 
@@ -191,13 +190,13 @@ impl Control {
         self.give_bytes(number, format!("{answer}\n").as_bytes(), now);
     }
 
-    fn serve_those_that_wait(&mut self, turn: &Turn) {
-        let (view, now) = (turn.view, turn.now);
-        for number in self.listeners() {
+    fn answer_deferred(&mut self, serving: &Serving) {
+        let (view, now) = (serving.view, serving.now);
+        for number in self.followers() {
             let Some(client) = self.client(number) else { continue };
             match (client.mode, client.waiting.clone()) {
                 (Mode::Logs(id, from), _) => {
-                    let (bytes, next) = turn.logs.since(id, from);
+                    let (bytes, next) = serving.logs.since(id, from);
                     if next > from {
                         client.mode = Mode::Logs(id, next);
                         let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -205,7 +204,7 @@ impl Control {
                     }
                 }
                 (_, Some(waiting)) => match view.result_of(&waiting, now) {
-                    Some(answer) => self.answer_later(number, &answer, now),
+                    Some(answer) => self.send_deferred_answer(number, &answer, now),
                     None => self.look_again(number, view.next_up_at(&waiting, now)),
                 },
                 (Mode::Asking | Mode::Events | Mode::Promised, None) => {}
@@ -214,11 +213,11 @@ impl Control {
     }
 
     /// Gives its answer to one who has waited.
-    pub(super) fn answer_later(&mut self, number: usize, answer: &Value, now: Instant) {
-        self.waited(number, now);
+    pub(super) fn send_deferred_answer(&mut self, number: usize, answer: &Value, now: Instant) {
+        self.end_deferral(number, now);
         self.give(number, answer, now);
         // It may have asked for more while it waited.
-        self.reported(number);
+        self.client_ready(number);
     }
 }
 

@@ -1,9 +1,12 @@
 //! What the poll watches, and the numbers by which it names them.
 
-use mio::Token;
+use std::os::fd::AsRawFd;
+
+use mio::{Interest, Token};
 
 use crate::bundle::health_check::Purpose;
 use crate::log::Channel;
+use crate::poll::Registry;
 use crate::supervisor::ServiceId;
 
 /// How many numbers a service has: its process, its two checks and what it notifies us by.
@@ -40,6 +43,16 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// Has the poll report on this descriptor from now on.
+    pub(super) fn register(self, fd: &impl AsRawFd, registry: &Registry) {
+        let interest = match self {
+            Source::Sink(_) => Interest::WRITABLE,
+            Source::Check(..) | Source::Client(_) => Interest::READABLE | Interest::WRITABLE,
+            _ => Interest::READABLE,
+        };
+        registry.register(fd, self.token(), interest);
+    }
+
     pub(super) fn token(self) -> Token {
         let of_service = |id: ServiceId, offset| SERVICES + id.0 * PER_SERVICE + offset;
         Token(match self {

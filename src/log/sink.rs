@@ -9,7 +9,7 @@ use mio::{Interest, Token};
 
 use super::Channel;
 use super::format::{Format, TimeStamp};
-use super::outlet::Outlet;
+use super::nonblocking_writer::NonblockingWriter;
 use crate::error_text::error_text;
 use crate::poll::Registry;
 use crate::record::Record;
@@ -144,7 +144,7 @@ fn say_into(text: &str, json: bool, out: &mut Vec<u8>) {
 #[derive(Debug)]
 pub(super) struct Sink {
     channel: Channel,
-    outlet: Outlet,
+    writer: NonblockingWriter,
     token: Token,
     /// How the init speaks here.
     voice: Format,
@@ -195,16 +195,16 @@ impl Sink {
         registry: &Registry,
         token: Token,
     ) -> Sink {
-        let outlet = Outlet::open(channel);
-        let registered = registry.try_register(&outlet.descriptor(), token, Interest::WRITABLE);
+        let writer = NonblockingWriter::open(channel);
+        let registered = registry.try_register(&writer.descriptor(), token, Interest::WRITABLE);
         // EPERM: epoll(7) does not watch what always has room.
         if registered.as_ref().is_err_and(|error| error.raw_os_error() != Some(libc::EPERM)) {
             registry.look_again(token);
         }
         Sink {
             channel,
-            is_terminal: outlet.is_terminal(),
-            outlet,
+            is_terminal: writer.is_terminal(),
+            writer,
             token,
             voice,
             buffer: Vec::new(),
@@ -220,7 +220,7 @@ impl Sink {
 
     /// The descriptor that the poll is to watch.
     pub(super) fn descriptor(&self) -> RawFd {
-        self.outlet.descriptor()
+        self.writer.descriptor()
     }
 
     /// Whether it is a terminal.
@@ -273,7 +273,7 @@ impl Sink {
     pub(super) fn flush(&mut self, registry: &Registry) {
         self.say_what_was_lost();
         while self.waiting() > 0 && !self.blocked {
-            match self.outlet.write(&self.buffer[self.written..]) {
+            match self.writer.write(&self.buffer[self.written..]) {
                 Ok(0) => self.wait_a_while(registry),
                 Ok(count) => self.wrote(count),
                 Err(error) => match (error.kind(), error.raw_os_error()) {
@@ -315,7 +315,7 @@ impl Sink {
             _ => error_text(error),
         };
         self.written = self.buffer.len();
-        self.outlet.forget();
+        self.writer.forget();
     }
 
     /// Before the next lines. A line that was cut off is ended first.

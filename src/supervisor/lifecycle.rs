@@ -30,7 +30,7 @@ impl Supervisor {
             Event::Signaled(signal) => self.signaled(signal, now, actions),
             Event::TreeEmpty => self.tree_empty(),
             Event::Start(id) => self.start_requested(id),
-            Event::Stop(id) => self.stop_requested(id, Ending::Stop),
+            Event::Stop(id) => self.end_requested(id, Ending::Stop),
             Event::Restart(id) => self.restart_requested(id),
             Event::Shutdown(code) => {
                 self.begin_shutdown(Cause::Commanded(code), now);
@@ -55,7 +55,7 @@ impl Supervisor {
         self.expire(now, actions);
         if self.phase == Phase::Up {
             self.start_next(now, actions);
-            self.stop_who_may_be_stopped(now, None, actions);
+            self.stop_unblocked(now, None, actions);
             self.end_if_nothing_is_left(now);
         }
         self.shut_down(now, actions);
@@ -111,8 +111,8 @@ impl Supervisor {
                 self.set(id, State::Gone(End::Failed));
                 let cause = Cause::SpawnFailed(id, code);
                 self.attempt_ended(id, cause, now);
-                if !self.starts_again(id, false, now, actions) {
-                    self.ended(id, cause, now, actions);
+                if !self.schedule_restart(id, false, now, actions) {
+                    self.ended_for_good(id, cause, now, actions);
                 }
             }
         }
@@ -212,8 +212,8 @@ impl Supervisor {
         }
         let cause = Cause::Exited(id, status);
         self.attempt_ended(id, cause, now);
-        if !self.starts_again(id, succeeded, now, actions) {
-            self.ended(id, cause, now, actions);
+        if !self.schedule_restart(id, succeeded, now, actions) {
+            self.ended_for_good(id, cause, now, actions);
         }
     }
 
@@ -221,13 +221,13 @@ impl Supervisor {
     fn failed(&mut self, id: ServiceId, cause: Cause, now: Instant, actions: &mut Vec<Action>) {
         self.set(id, State::Gone(End::Failed));
         self.attempt_ended(id, cause, now);
-        if !self.starts_again(id, false, now, actions) {
-            self.ended(id, cause, now, actions);
+        if !self.schedule_restart(id, false, now, actions) {
+            self.ended_for_good(id, cause, now, actions);
         }
     }
 
     /// Puts it into `Backoff` if its policy wants it to start again.
-    fn starts_again(
+    fn schedule_restart(
         &mut self,
         id: ServiceId,
         succeeded: bool,
@@ -253,7 +253,13 @@ impl Supervisor {
     }
 
     /// It has ended for good, and nobody asked for that.
-    fn ended(&mut self, id: ServiceId, cause: Cause, now: Instant, actions: &mut Vec<Action>) {
+    fn ended_for_good(
+        &mut self,
+        id: ServiceId,
+        cause: Cause,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(policy) = self.policy.services.get(id.0) else { return };
         let status = match cause {
             Cause::Exited(_, status) => status,

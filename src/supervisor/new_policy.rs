@@ -24,7 +24,7 @@ impl Supervisor {
         self.services.resize_with(self.policy.services.len(), Service::default);
         self.census = Census::of(self.services.iter().map(|service| service.state));
         for id in &changes.stopped {
-            self.stop_requested(*id, Ending::Stop);
+            self.end_requested(*id, Ending::Stop);
         }
         for id in &changes.started {
             match self.state(*id) {
@@ -61,7 +61,7 @@ impl Supervisor {
             | State::Running { .. }
             | State::Draining { .. }
             | State::Stopping { .. }
-            | State::Killed => self.stop_requested(id, Ending::Restart),
+            | State::Killed => self.end_requested(id, Ending::Restart),
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) const MOST_SPAWNING: usize = 16;
 
 /// What a service's own requirements and order say about its start.
 #[derive(Clone, Copy)]
-enum Turn {
+enum Eligibility {
     Now,
     Later,
     Never,
@@ -58,16 +58,16 @@ impl Supervisor {
                     continue;
                 }
                 match *turn.get_or_insert_with(|| self.turn(group, &mut standings)) {
-                    Turn::Later => break,
-                    Turn::Never => {
+                    Eligibility::Later => break,
+                    Eligibility::Never => {
                         self.set(id, State::Gone(End::Failed));
                         actions.push(Action::Announce(Announcement::RequirementGone(id)));
                     }
-                    Turn::Now if self.census.spawning >= MOST_SPAWNING => {
+                    Eligibility::Now if self.census.spawning >= MOST_SPAWNING => {
                         self.examine_first = place;
                         return;
                     }
-                    Turn::Now => {
+                    Eligibility::Now => {
                         self.services[id.0].stop = self.policy.services[id.0].stop();
                         self.services[id.0].attempt.up_at = None;
                         let late_at = self.execution_timeout(id);
@@ -108,18 +108,22 @@ impl Supervisor {
         (!self.policy.code_of_first).then(|| own.unwrap_or(EXECUTION_TIMEOUT))
     }
 
-    fn turn(&self, group: usize, standings: &mut BTreeMap<usize, Standing>) -> Turn {
+    fn turn(&self, group: usize, standings: &mut BTreeMap<usize, Standing>) -> Eligibility {
         for other in &self.order.groups[group].after {
             let standing = standings.entry(other.group);
             let standing = *standing.or_insert_with(|| self.standing(other.group));
             match standing {
-                Standing { has_failed: true, .. } if other.is_required => return Turn::Never,
-                Standing { is_stopped: true, .. } if other.is_required => return Turn::Later,
-                Standing { is_pending: true, .. } => return Turn::Later,
+                Standing { has_failed: true, .. } if other.is_required => {
+                    return Eligibility::Never;
+                }
+                Standing { is_stopped: true, .. } if other.is_required => {
+                    return Eligibility::Later;
+                }
+                Standing { is_pending: true, .. } => return Eligibility::Later,
                 Standing { .. } => {}
             }
         }
-        Turn::Now
+        Eligibility::Now
     }
 
     fn standing(&self, group: usize) -> Standing {
@@ -177,7 +181,7 @@ impl Supervisor {
     }
 
     /// An operator wants the service to end, and perhaps to start again.
-    pub(super) fn stop_requested(&mut self, id: ServiceId, ending: Ending) {
+    pub(super) fn end_requested(&mut self, id: ServiceId, ending: Ending) {
         if self.phase != Phase::Up {
             return;
         }
@@ -202,7 +206,7 @@ impl Supervisor {
             State::Running { .. } | State::Spawning { .. }
                 if !self.policy.services[id.0].is_retired =>
             {
-                self.stop_requested(id, Ending::Restart);
+                self.end_requested(id, Ending::Restart);
             }
             _ => self.start_requested(id),
         }
@@ -210,7 +214,7 @@ impl Supervisor {
 
     /// Asks services to end that are to, once no dependent is alive that has to end first. Services of
     /// this stage of the shutdown, or of an earlier one, are asked in any case.
-    pub(super) fn stop_who_may_be_stopped(
+    pub(super) fn stop_unblocked(
         &mut self,
         now: Instant,
         stage: Option<usize>,
@@ -234,14 +238,14 @@ impl Supervisor {
                 is_in_the_way[index] |= service.state.is_alive();
                 let forced = stage.is_some_and(|stage| self.order.stage[id.0] <= stage);
                 if !blocked || forced {
-                    self.ask(id, now, actions);
+                    self.request_stop(id, now, actions);
                 }
             }
         }
     }
 
     /// Asks a service to end.
-    fn ask(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
+    fn request_stop(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
         let drain = self.services[id.0].stop.drain;
         match self.state(id) {
             State::Running { .. } if drain.is_zero() => self.send_stop(id, now, actions),

@@ -189,7 +189,7 @@ impl Supervisor {
                 None => {}
             }
         }
-        self.stop_who_may_be_stopped(now, now_asked, actions);
+        self.stop_unblocked(now, now_asked, actions);
     }
 
     /// A service that was asked to end may have got SIGSTOP since, from a process that is gone by

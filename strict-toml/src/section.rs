@@ -1,7 +1,6 @@
 //! Reads one table of the file: each value by its key and kind, every wrong one a diagnostic.
 
-use std::fmt::Display;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -117,13 +116,9 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
     }
 
     /// A whole number within the range.
-    pub fn integer<T>(&mut self, key: &str, range: RangeInclusive<T>) -> Option<T>
-    where
-        T: TryFrom<i64> + PartialOrd + Display,
-    {
+    pub fn integer(&mut self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
         let value = self.get(key)?;
-        let number = integer_in(value.get_ref()).and_then(|number| T::try_from(number).ok());
-        match number.filter(|number| range.contains(number)) {
+        match integer_in(value.get_ref()).filter(|number| range.contains(number)) {
             Some(number) => Some(number),
             None => {
                 let expected = format!("a whole number from {} to {}", range.start(), range.end());
@@ -133,7 +128,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
     }
 
     /// A text of which the type itself says whether it is right.
-    pub fn parsed<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Placed<T>> {
+    pub fn parsed<T: FromStr<Err: std::fmt::Display>>(&mut self, key: &str) -> Option<Placed<T>> {
         let text = self.string(key)?;
         match text.value.parse() {
             Ok(value) => Some(Placed { value, span: text.span }),

@@ -28,8 +28,7 @@ const IMPURE: [&str; 12] = [
     "tempfile",
 ];
 /// ...apart from data, and what makes bytes of a name.
-const DATA: [&str; 6] = [
-    "rustix::thread::CapabilitySet",
+const DATA: [&str; 5] = [
     "std::net::IpAddr",
     "std::net::Ipv4Addr",
     "std::net::Ipv6Addr",

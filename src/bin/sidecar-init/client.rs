@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use sidecar_init::client::{Client, Error, ErrorKind};
-use sidecar_init::control::{Graph, Reloaded, SOCKET_VARIABLE, ServiceStatus, StateKind, Status};
+use sidecar_init::protocol::{Graph, Reloaded, SOCKET_VARIABLE, ServiceStatus, StateKind, Status};
 use sidecar_init::words::Words;
 
 use crate::output::{complain, print};

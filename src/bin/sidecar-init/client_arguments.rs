@@ -8,8 +8,8 @@ use std::time::Duration;
 use lexopt::{Arg, Parser, ValueExt};
 use sidecar_init::bundle::NO_SOCKET;
 use sidecar_init::client::{Client, Error};
-use sidecar_init::control::{Goal, Metrics, Request, SOCKET_VARIABLE, Timeline};
 use sidecar_init::internal::duration::{self, LONGEST};
+use sidecar_init::protocol::{Goal, Metrics, Request, SOCKET_VARIABLE, Timeline};
 use sidecar_init::signal::Signal;
 use sidecar_init::words::Words;
 

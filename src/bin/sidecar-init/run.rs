@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use sidecar_init::bundle::NO_SOCKET;
-use sidecar_init::control::{DEFAULT_SOCKETS, SOCKET_VARIABLE};
 use sidecar_init::exit::INIT_FAILED;
 use sidecar_init::init::{Init, Options, Socket};
 use sidecar_init::internal::{descriptors, error_text, memory, termination_log};
 use sidecar_init::plan::Plan;
+use sidecar_init::protocol::{DEFAULT_SOCKETS, SOCKET_VARIABLE};
 use sidecar_init::source::Refusal;
 
 use crate::arguments::{BundleRequest, CommandRequest, Common};

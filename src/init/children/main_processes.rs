@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use mio::{Interest, Token};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::init::token::Source;
 use crate::poll::{Registry, look};
 use crate::signal::Signal;
 use crate::supervisor::{ServiceId, Target};
@@ -39,16 +39,9 @@ pub(super) struct MainProcesses {
 
 impl MainProcesses {
     /// Another process is the service's main one from now on.
-    pub(super) fn replace(
-        &mut self,
-        id: ServiceId,
-        pid: Pid,
-        pidfd: OwnedFd,
-        registry: &Registry,
-        token: Token,
-    ) {
+    pub(super) fn replace(&mut self, id: ServiceId, pid: Pid, pidfd: OwnedFd, registry: &Registry) {
         let Some(Some(process)) = self.by_service.get_mut(id.0) else { return };
-        registry.register(&pidfd, token, Interest::READABLE);
+        Source::Process(id).register(&pidfd, registry);
         self.by_pid.remove(&process.pid.as_raw_nonzero().get());
         self.by_pid.insert(pid.as_raw_nonzero().get(), id);
         if Some(process.pid) == process.first {
@@ -58,10 +51,10 @@ impl MainProcesses {
     }
 
     /// Enters a process that was just started, and leads a group of its own.
-    pub(super) fn insert(&mut self, id: ServiceId, pid: Pid, registry: &Registry, token: Token) {
+    pub(super) fn insert(&mut self, id: ServiceId, pid: Pid, registry: &Registry) {
         let pidfd = match self.pidfd_refused {
             true => None,
-            false => match open_pidfd(pid, registry, token) {
+            false => match open_pidfd(id, pid, registry) {
                 Ok(pidfd) => Some(pidfd),
                 Err(error) if is_lasting(&error) => {
                     self.pidfd_refused = true;
@@ -158,9 +151,9 @@ fn is_lasting(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::ENODEV))
 }
 
-fn open_pidfd(pid: Pid, registry: &Registry, token: Token) -> io::Result<OwnedFd> {
+fn open_pidfd(id: ServiceId, pid: Pid, registry: &Registry) -> io::Result<OwnedFd> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    registry.register(&pidfd, token, Interest::READABLE);
+    Source::Process(id).register(&pidfd, registry);
     Ok(pidfd)
 }
 
@@ -226,7 +219,7 @@ mod tests {
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
         let (mut processes, poll, id) =
             (MainProcesses::default(), Poll::new().unwrap(), ServiceId(0));
-        processes.insert(id, pid, poll.registry(), Token(0));
+        processes.insert(id, pid, poll.registry());
         processes.signal(id, Signal::KILL, Target::Group).unwrap();
         let status = child.wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
@@ -241,9 +234,9 @@ mod tests {
             (MainProcesses::default(), Poll::new().unwrap(), ServiceId(0));
         let replace = |processes: &mut MainProcesses, pid| {
             let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-            processes.replace(id, pid, pidfd, poll.registry(), Token(0));
+            processes.replace(id, pid, pidfd, poll.registry());
         };
-        processes.insert(id, own, poll.registry(), Token(0));
+        processes.insert(id, own, poll.registry());
         replace(&mut processes, other);
         assert_eq!(processes.was_main_of(own), Some(id));
         assert_eq!(processes.remove(own), None, "the run goes on");

@@ -14,7 +14,6 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 use super::main_processes::has_ended;
 use super::{Children, own_pid, raw};
 use crate::error_text::error_text;
-use crate::init::token::Source;
 use crate::plan::Plan;
 use crate::poll::Registry;
 use crate::process_tree as tree;
@@ -146,7 +145,7 @@ impl Children {
             return Ok(false);
         }
         let pidfd = self.prove_main(plan, id, pid, sender)?;
-        self.services.replace(id, pid, pidfd, registry, Source::Process(id).token());
+        self.services.replace(id, pid, pidfd, registry);
         Ok(true)
     }
 

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, RawFd};
 
-use mio::Interest;
 use rustix::process::Pid;
 
 use super::raw;
@@ -47,8 +46,7 @@ impl Starts {
 
     /// Enters a child of which it is to be told when its program runs.
     pub(super) fn watch(&mut self, pid: Pid, start: Start, registry: &Registry) {
-        let token = Source::Start(raw(pid)).token();
-        registry.register(&start.report.as_raw_fd(), token, Interest::READABLE);
+        Source::Start(raw(pid)).register(&start.report, registry);
         self.insert(pid, start);
     }
 

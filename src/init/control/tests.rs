@@ -21,7 +21,7 @@ impl Server {
     fn connect(&mut self, count: usize, now: Instant) -> Vec<usize> {
         let path = self.directory.path().join("s");
         self.peers.extend((0..count).map(|_| UnixStream::connect(&path).unwrap()));
-        self.control.visited();
+        self.control.listener_readable();
         self.accept(now)
     }
 
@@ -52,13 +52,13 @@ fn a_new_connection_waits_until_the_oldest_has_had_its_turn() {
 fn those_that_follow_are_not_replaced_by_those_that_ask() {
     let (mut server, now) = (Server::new(), Instant::now());
     server.connect(4, now);
-    server.control.stream(0, Mode::Events);
-    server.control.wait(1, PendingAnswer::for_shutdown(0));
+    server.control.set_mode(0, Mode::Events);
+    server.control.defer_answer(1, PendingAnswer::for_shutdown(0));
     assert_eq!(server.connect(2, now), [0, 1, 2, 3, 4, 5]);
     let later = now + TURN;
     assert_eq!(server.connect(4, later), [0, 1, 6, 7, 8, 9]);
     for number in 6..9 {
-        server.control.stream(number, Mode::Events);
+        server.control.set_mode(number, Mode::Events);
     }
     assert_eq!(server.accept(later), [1, 6, 7, 8, 9], "the oldest that follows");
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
-use mio::Interest;
 use rustix::process::Pid;
 
 use crate::bundle::health_check::{Check, Probe, Purpose};
@@ -21,7 +20,7 @@ use crate::time_limit::TimeLimit;
 type Key = (ServiceId, Purpose);
 
 #[derive(Debug)]
-struct Running {
+struct ActiveCheck {
     check: Check,
     trying: Trying,
     /// When the next attempt begins, or the limit of the one that is under way is looked at.
@@ -71,7 +70,7 @@ struct Inconclusive {
 
 #[derive(Debug, Default)]
 pub(in crate::init) struct Checks {
-    running: BTreeMap<Key, Running>,
+    running: BTreeMap<Key, ActiveCheck>,
     due: BTreeSet<(Instant, Key)>,
     /// What the last attempt of each service's check said, if it failed.
     last_failures: BTreeMap<Key, String>,
@@ -101,7 +100,7 @@ impl Checks {
         let Some(running) = self.running.get_mut(&key) else { return };
         let Trying::Connection(attempt) = &mut running.trying else { return };
         if let Progress::Done(outcome) = attempt.advance() {
-            self.judge(key, outcome, now, &mut verdicts);
+            self.finish_attempt(key, outcome, now, &mut verdicts);
         }
         self.report(verdicts, plan, learnt);
     }
@@ -162,7 +161,8 @@ impl Checks {
         let (check, trying, limit) =
             (check.clone(), Trying::Nothing, TimeLimit::new(check.timeout, at));
         let (until, since, failures, inconclusive, late) = (at, at, 0, None, None);
-        let running = Running { check, trying, until, limit, failures, since, inconclusive, late };
+        let running =
+            ActiveCheck { check, trying, until, limit, failures, since, inconclusive, late };
         self.running.insert(key, running);
     }
 
@@ -245,7 +245,7 @@ impl Checks {
                         verdicts.push(Verdict::Kill(pid));
                     }
                     let reason = format!("no answer within {}", span(running.check.timeout));
-                    self.judge(key, Outcome::Failed(reason), now, &mut verdicts);
+                    self.finish_attempt(key, Outcome::Failed(reason), now, &mut verdicts);
                 }
             }
         }
@@ -280,9 +280,7 @@ impl Checks {
                     // A neighbour of ours accepts at once, and the poll need not know.
                     Progress::Done(outcome) => outcome,
                     Progress::Pending => {
-                        let token = Source::Check(id, purpose).token();
-                        let interest = Interest::READABLE | Interest::WRITABLE;
-                        registry.register(&attempt, token, interest);
+                        Source::Check(id, purpose).register(&attempt, registry);
                         running.trying = Trying::Connection(attempt);
                         self.due.insert((running.until, key));
                         return;
@@ -292,7 +290,7 @@ impl Checks {
                 None => Outcome::NoResult("it has no address".to_owned()),
             },
         };
-        self.judge(key, outcome, now, verdicts);
+        self.finish_attempt(key, outcome, now, verdicts);
     }
 
     /// The connection that is being tried.
@@ -314,7 +312,7 @@ impl Checks {
         let Some(running) = self.running.get_mut(&key) else { return };
         match started {
             Ok(pid) => running.trying = Trying::Child(pid),
-            Err(outcome) => self.judge(key, outcome, now, verdicts),
+            Err(outcome) => self.finish_attempt(key, outcome, now, verdicts),
         }
     }
 
@@ -332,11 +330,17 @@ impl Checks {
             running.late = None;
         }
         if matches!(running.trying, Trying::Child(awaited) if awaited == pid) {
-            self.judge(key, outcome, now, verdicts);
+            self.finish_attempt(key, outcome, now, verdicts);
         }
     }
 
-    fn judge(&mut self, key: Key, outcome: Outcome, now: Instant, verdicts: &mut Vec<Verdict>) {
+    fn finish_attempt(
+        &mut self,
+        key: Key,
+        outcome: Outcome,
+        now: Instant,
+        verdicts: &mut Vec<Verdict>,
+    ) {
         let Some(running) = self.running.get_mut(&key) else { return };
         let (id, purpose) = key;
         // Closing the connection takes it out of the poll.
@@ -344,7 +348,7 @@ impl Checks {
         self.due.remove(&(running.until, key));
         running.until = now + running.check.period;
         let was_inconclusive = running.inconclusive.take().is_some();
-        let is_over = match outcome {
+        let verdict = match outcome {
             Outcome::Passed => {
                 running.failures = 0;
                 self.last_failures.remove(&key);
@@ -369,7 +373,7 @@ impl Checks {
                 None
             }
         };
-        match is_over {
+        match verdict {
             Some(verdict) => {
                 verdicts.push(verdict);
                 self.running.remove(&key);

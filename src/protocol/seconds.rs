@@ -22,10 +22,10 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
 
 /// The same where it may not be known.
 pub(super) mod optional {
-    pub(in crate::control) use super::serialize;
+    pub(in crate::protocol) use super::serialize;
     use super::*;
 
-    pub(in crate::control) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(in crate::protocol) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
         let seconds = Option::<f64>::deserialize(deserializer)?;

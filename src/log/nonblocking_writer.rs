@@ -35,43 +35,43 @@ const SPLICE_BYTES: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
-enum Way {
+enum WriteMethod {
     File,
     Reopened(OwnedFd),
     Socket,
-    Spliced(Passage),
+    Spliced(SplicePipe),
     Polled,
 }
 
 /// One of the two descriptors.
 #[derive(Debug)]
-pub(super) struct Outlet {
+pub(super) struct NonblockingWriter {
     inherited: BorrowedFd<'static>,
-    way: Way,
+    method: WriteMethod,
 }
 
 /// A pipe of our own whose bytes the kernel moves on.
 #[derive(Debug)]
-struct Passage {
+struct SplicePipe {
     reader: OwnedFd,
     writer: OwnedFd,
     /// How many bytes are in it: those that are to be written next.
     held: usize,
 }
 
-impl Outlet {
-    pub(super) fn open(channel: Channel) -> Outlet {
+impl NonblockingWriter {
+    pub(super) fn open(channel: Channel) -> NonblockingWriter {
         let inherited = match channel {
             Channel::Stdout => rustix::stdio::stdout(),
             Channel::Stderr => rustix::stdio::stderr(),
         };
-        Outlet { inherited, way: choose_way(inherited) }
+        NonblockingWriter { inherited, method: choose_method(inherited) }
     }
 
     /// What the poll is to watch.
     pub(super) fn descriptor(&self) -> RawFd {
-        match &self.way {
-            Way::Reopened(own) => own.as_raw_fd(),
+        match &self.method {
+            WriteMethod::Reopened(own) => own.as_raw_fd(),
             _ => self.inherited.as_raw_fd(),
         }
     }
@@ -81,24 +81,24 @@ impl Outlet {
     }
 
     /// Writes as much of it as there is room for. Where there is none (`WouldBlock`), the next call
-    /// is to begin with the same bytes, unless they are [forgotten](Outlet::forget).
+    /// is to begin with the same bytes, unless they are [forgotten](NonblockingWriter::forget).
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let inherited = self.inherited;
-        let count = match &mut self.way {
-            Way::File => rustix::io::write(inherited, bytes)?,
-            Way::Reopened(own) => rustix::io::write(own, bytes)?,
-            Way::Socket => {
+        let count = match &mut self.method {
+            WriteMethod::File => rustix::io::write(inherited, bytes)?,
+            WriteMethod::Reopened(own) => rustix::io::write(own, bytes)?,
+            WriteMethod::Socket => {
                 rustix::net::send(inherited, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?
             }
-            Way::Spliced(passage) => match passage.write(inherited, bytes) {
+            WriteMethod::Spliced(pipe) => match pipe.write(inherited, bytes) {
                 // A kernel or a seccomp profile that does not do it.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {
-                    self.way = Way::Polled;
+                    self.method = WriteMethod::Polled;
                     return self.write(bytes);
                 }
                 other => other?,
             },
-            Way::Polled => {
+            WriteMethod::Polled => {
                 if look(&inherited, PollFlags::OUT)?.is_empty() {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
@@ -110,16 +110,16 @@ impl Outlet {
 
     /// What was to be written will not be.
     pub(super) fn forget(&mut self) {
-        if matches!(&self.way, Way::Spliced(passage) if passage.held > 0) {
-            self.way = choose_way(self.inherited);
+        if matches!(&self.method, WriteMethod::Spliced(pipe) if pipe.held > 0) {
+            self.method = choose_method(self.inherited);
         }
     }
 }
 
-impl Passage {
-    fn open() -> rustix::io::Result<Passage> {
+impl SplicePipe {
+    fn open() -> rustix::io::Result<SplicePipe> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        Ok(Passage { reader, writer, held: 0 })
+        Ok(SplicePipe { reader, writer, held: 0 })
     }
 
     fn write(&mut self, to: BorrowedFd, bytes: &[u8]) -> rustix::io::Result<usize> {
@@ -133,15 +133,17 @@ impl Passage {
     }
 }
 
-fn choose_way(inherited: BorrowedFd<'static>) -> Way {
+fn choose_method(inherited: BorrowedFd<'static>) -> WriteMethod {
     let kind = rustix::fs::fstat(inherited).map(|stat| FileType::from_raw_mode(stat.st_mode));
     match kind {
-        Ok(FileType::RegularFile) => Way::File,
-        Ok(FileType::Socket) => Way::Socket,
+        Ok(FileType::RegularFile) => WriteMethod::File,
+        Ok(FileType::Socket) => WriteMethod::Socket,
         kind => match (reopen(inherited), kind) {
-            (Ok(own), _) => Way::Reopened(own),
-            (Err(_), Ok(FileType::Fifo)) => Passage::open().map_or(Way::Polled, Way::Spliced),
-            (Err(_), _) => Way::Polled,
+            (Ok(own), _) => WriteMethod::Reopened(own),
+            (Err(_), Ok(FileType::Fifo)) => {
+                SplicePipe::open().map_or(WriteMethod::Polled, WriteMethod::Spliced)
+            }
+            (Err(_), _) => WriteMethod::Polled,
         },
     }
 }
@@ -165,15 +167,15 @@ fn reopen(inherited: BorrowedFd<'static>) -> io::Result<OwnedFd> {
 
 /// Writes to stderr when there is no init that could: for a second at the most, if nobody reads.
 pub fn write_in_time(bytes: &[u8]) {
-    let (mut outlet, until) = (Outlet::open(Channel::Stderr), Instant::now() + PATIENCE);
+    let (mut writer, until) = (NonblockingWriter::open(Channel::Stderr), Instant::now() + PATIENCE);
     let mut left = bytes;
     while !left.is_empty() {
-        match outlet.write(left) {
+        match writer.write(left) {
             Ok(count @ 1..) => left = &left[count..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let patience = until.saturating_duration_since(Instant::now());
-                if patience.is_zero() || !outlet.has_room_within(patience) {
+                if patience.is_zero() || !writer.has_room_within(patience) {
                     return;
                 }
             }
@@ -182,10 +184,10 @@ pub fn write_in_time(bytes: &[u8]) {
     }
 }
 
-impl Outlet {
+impl NonblockingWriter {
     fn has_room_within(&self, span: Duration) -> bool {
-        let fd = match &self.way {
-            Way::Reopened(own) => own.as_fd(),
+        let fd = match &self.method {
+            WriteMethod::Reopened(own) => own.as_fd(),
             _ => self.inherited,
         };
         !look_for(&fd, PollFlags::OUT, span).is_ok_and(|seen| seen.is_empty())
@@ -199,12 +201,12 @@ mod tests {
     #[test]
     fn a_full_pipe_is_not_waited_for_and_gets_all_in_order_when_it_is_read() {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let mut passage = Passage::open().unwrap();
+        let mut pipe = SplicePipe::open().unwrap();
         let text: Vec<u8> = (0..200_000_u32).flat_map(u32::to_be_bytes).collect();
         let (mut written, mut read) = (0, Vec::new());
         let mut buffer = vec![0; 10_000];
         while written < text.len() {
-            match passage.write(writer.as_fd(), &text[written..]) {
+            match pipe.write(writer.as_fd(), &text[written..]) {
                 Ok(count) => written += count,
                 Err(Errno::AGAIN) => {
                     let count = rustix::io::read(&reader, &mut buffer).unwrap();

@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use strict_toml::listed;
 
+use super::SHUTTING_DOWN;
 use super::children::{Children, raw};
 use super::health::{Health, RELOADING};
 use super::history::History;
 use crate::bundle::ServiceType;
-use crate::control::{
-    Graph, GraphService, HealthReport, Metrics, Problem, Run, ServiceMetrics, ServiceStatus,
-    Status, Timeline, TimelineService,
-};
 use crate::exit::ExitStatus;
 use crate::plan::Plan;
 use crate::process_tree as tree;
+use crate::protocol::{
+    Graph, GraphService, HealthReport, Metrics, Problem, Run, ServiceMetrics, ServiceStatus,
+    Status, Timeline, TimelineService,
+};
 use crate::supervisor::{End, ServiceId, State, Supervisor};
 use crate::words::Words;
 
@@ -93,7 +94,7 @@ pub(super) fn state(view: &View, id: ServiceId) -> &'static str {
 /// What is wrong with the service; `None`: it is ready and well.
 fn problem(view: &View, id: ServiceId) -> Option<String> {
     if view.supervisor.shutdown_deadline().is_some() {
-        return Some("the bundle is shutting down".to_owned());
+        return Some(SHUTTING_DOWN.to_owned());
     }
     let failure = view.health.last_failure(id).map(str::to_owned);
     let inconclusive = || view.health.inconclusive(id).map(str::to_owned);
