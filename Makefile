@@ -86,9 +86,12 @@ oldest: ## whether the init builds with the oldest Rust that Cargo.toml promises
 advisories: ## known faults of dependencies; needs cargo-deny, and RustSec's database from GitHub
 	$(call deny,advisories)
 
-miri: ## undefined behaviour in what needs no kernel; needs a nightly toolchain with miri
-	@cargo +nightly miri --version >/dev/null 2>&1 || { echo "miri: first run rustup toolchain install nightly --component miri" >&2; exit 1; }
-	cargo +nightly miri test --lib -- signal exit words supervisor
+# proptest reads files, which Miri forbids by default. Miri is slow, so each property is tried a few times.
+miri: ## undefined behaviour in what Miri can run; needs a nightly toolchain with miri and rust-src
+	@cargo +nightly miri --version >/dev/null 2>&1 || { echo "miri: first run rustup toolchain install nightly --component miri,rust-src" >&2; exit 1; }
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 cargo +nightly miri test -p sidecar-init --lib -- \
+		signal:: exit:: duration:: time_limit:: event_kind:: supervisor:: record:: timeline:: metrics:: control::answer \
+		sys::spawn::report::tests::every_failure sys::peer::tests::one_of_another
 
 bench: build ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
 	cargo build --release -q -p git-gate

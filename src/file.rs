@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -96,14 +96,15 @@ impl Files {
         if !self.is_complete && !self.read.contains_key(path) {
             let left = MOST_BYTES.saturating_sub(self.bytes);
             let read = match read(path, largest.min(left)) {
-                Err(Refusal::TooLarge) if left < largest => {
-                    Err(Some(format!("all files together are larger than {MOST_BYTES} bytes")))
-                }
-                Err(Refusal::TooLarge) => Err(Some(format!("it is larger than {largest} bytes"))),
-                Err(Refusal::Error(error)) if error.kind() == io::ErrorKind::NotFound => Err(None),
-                Err(Refusal::Error(error)) => Err(Some(error_text(&error))),
-                Err(Refusal::NoFile) => Err(Some("it is no regular file".to_owned())),
                 Ok(bytes) => Ok(bytes),
+                Err(error) => Err(match error.kind() {
+                    ErrorKind::NotFound => None,
+                    ErrorKind::FileTooLarge if left < largest => {
+                        Some(format!("all files together are larger than {MOST_BYTES} bytes"))
+                    }
+                    ErrorKind::FileTooLarge => Some(format!("it is larger than {largest} bytes")),
+                    _ => Some(error_text(&error)),
+                }),
             };
             self.bytes += read.as_ref().map_or(0, |bytes| bytes.len() as u64);
             self.read.insert(path.to_owned(), read);
@@ -116,27 +117,15 @@ impl Files {
     }
 }
 
-enum Refusal {
-    TooLarge,
-    NoFile,
-    Error(io::Error),
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Refusal {
-        Refusal::Error(error)
-    }
-}
-
-fn read(path: &Path, largest: u64) -> Result<Vec<u8>, Refusal> {
+fn read(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
     // A FIFO without a writer would be waited for, fifo(7).
     let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.file_type().is_file() {
-        return Err(Refusal::NoFile);
+        return Err(io::Error::other("it is no regular file"));
     }
     let mut bytes = Vec::new();
     Read::by_ref(&mut file).take(largest + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > largest { Err(Refusal::TooLarge) } else { Ok(bytes) }
+    if bytes.len() as u64 > largest { Err(ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
 #[cfg(test)]

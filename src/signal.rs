@@ -16,39 +16,12 @@ const RTMAX: u8 = 64;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signal(u8);
 
-/// The names of the standard signals, by number (signal(7), the numbers of x86 and ARM).
-const NAMES: [(&str, u8); 31] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("TRAP", 5),
-    ("ABRT", 6),
-    ("BUS", 7),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("STKFLT", 16),
-    ("CHLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("VTALRM", 26),
-    ("PROF", 27),
-    ("WINCH", 28),
-    ("IO", 29),
-    ("PWR", 30),
-    ("SYS", 31),
+/// The names of the standard signals in the order of their numbers, from 1 on (signal(7), the
+/// numbers of x86 and ARM).
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
 /// Other names for the same numbers, accepted on input only.
@@ -78,10 +51,8 @@ impl Signal {
     pub fn terminates_by_default(self) -> bool {
         const IGNORED: [&str; 3] = ["CHLD", "URG", "WINCH"];
         const STOPS: [&str; 4] = ["STOP", "TSTP", "TTIN", "TTOU"];
-        let is_named = |(name, number): &(&str, u8)| {
-            *number == self.0 && (IGNORED.contains(name) || STOPS.contains(name))
-        };
-        self != Signal::CONT && !NAMES.iter().any(is_named)
+        let is_other = |name| IGNORED.contains(&name) || STOPS.contains(&name);
+        self != Signal::CONT && !self.name().is_some_and(is_other)
     }
 
     /// The signal with this number, if Linux has it (1 to 64).
@@ -97,6 +68,11 @@ impl Signal {
         i32::from(self.0)
     }
 
+    /// What it is called, if it is a standard signal.
+    fn name(self) -> Option<&'static str> {
+        NAMES.get(usize::from(self.0) - 1).copied()
+    }
+
     /// All signals in ascending order.
     pub fn all() -> impl Iterator<Item = Signal> {
         (1..=RTMAX).map(Signal)
@@ -106,8 +82,8 @@ impl Signal {
 /// The full name: `SIGTERM`, `SIGRTMIN+3`, and for the numbers that libc keeps `SIG32`.
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.iter().find(|(_, number)| *number == self.0) {
-            Some((name, _)) => write!(f, "SIG{name}"),
+        match self.name() {
+            Some(name) => write!(f, "SIG{name}"),
             None if self.0 == RTMIN => f.write_str("SIGRTMIN"),
             None if self.0 > RTMIN => write!(f, "SIGRTMIN+{}", self.0 - RTMIN),
             None => write!(f, "SIG{}", self.0),
@@ -148,8 +124,9 @@ impl FromStr for Signal {
         if let Ok(number) = name.parse::<i32>() {
             return Signal::from_number(number).ok_or_else(unknown);
         }
-        if let Some((_, number)) = NAMES.iter().chain(&ALIASES).find(|(known, _)| *known == name) {
-            return Ok(Signal(*number));
+        let mut known = NAMES.into_iter().zip(1..).chain(ALIASES);
+        if let Some((_, number)) = known.find(|(known, _)| *known == name) {
+            return Ok(Signal(number));
         }
         real_time(name).ok_or_else(unknown)
     }

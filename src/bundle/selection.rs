@@ -61,12 +61,8 @@ fn with_required_oneshots(
 
 /// The bundle with only the selected services.
 pub fn narrow(mut bundle: Bundle, selection: &Selection) -> Bundle {
-    let kept: BTreeSet<usize> = selection.kept.iter().copied().collect();
-    let mut index = 0;
-    bundle.services.retain(|_| {
-        index += 1;
-        kept.contains(&(index - 1))
-    });
+    let mut kept = (0..).map(|index| selection.kept.binary_search(&index).is_ok());
+    bundle.services.retain(|_| kept.next().unwrap_or(false));
     bundle
 }
 
@@ -104,85 +100,4 @@ pub fn missing(bundle: &Bundle, selection: &Selection) -> Vec<(String, String)> 
 pub fn names(bundle: &Bundle) -> String {
     let names: Vec<&str> = bundle.services.iter().map(|service| service.name.as_str()).collect();
     listed(&names, ", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bundle() -> Bundle {
-        let services: String = ["egress", "pipelock", "git-gate"]
-            .iter()
-            .map(|name| format!("[[service]]\nname = \"{name}\"\ncommand = [\"true\"]\n"))
-            .collect();
-        let text = format!("{services}[signals]\nHUP = {{ to = [\"egress\", \"pipelock\"] }}\n");
-        super::super::toml::parse("bundle.toml", &text).unwrap()
-    }
-
-    fn kept(text: &str) -> Vec<usize> {
-        select(&bundle(), text).kept
-    }
-
-    #[test]
-    fn order_spaces_and_duplicates_do_not_matter() {
-        assert_eq!(kept("pipelock,egress"), [0, 1]);
-        assert_eq!(kept(" egress ,, pipelock,egress , "), [0, 1]);
-    }
-
-    #[test]
-    fn no_name_means_all() {
-        assert_eq!(kept(""), [0, 1, 2]);
-        assert_eq!(kept(" , "), [0, 1, 2]);
-    }
-
-    #[test]
-    fn unknown_names_are_told_and_select_nothing() {
-        let selection = select(&bundle(), "web,egress,web");
-        assert_eq!(selection, Selection { kept: vec![0], unknown: vec!["web".to_owned()] });
-        assert!(kept("web").is_empty());
-    }
-
-    #[test]
-    fn required_oneshots_come_along_and_required_daemons_do_not() {
-        let text = r#"
-            [[service]]
-            name = "keys"
-            type = "oneshot"
-            command = ["true"]
-            [[service]]
-            name = "ca"
-            type = "oneshot"
-            command = ["true"]
-            requires = ["keys"]
-            [[service]]
-            name = "pipelock"
-            command = ["true"]
-            requires = ["ca"]
-            [[service]]
-            name = "supervise"
-            command = ["true"]
-            requires = ["pipelock"]
-        "#;
-        let bundle = super::super::toml::parse("bundle.toml", text).unwrap();
-        let kept = |text: &str| select(&bundle, text).kept;
-        assert_eq!(kept("pipelock"), [0, 1, 2]);
-        assert_eq!(kept("ca"), [0, 1]);
-        assert_eq!(kept("supervise"), [3]);
-        let left_out = missing(&bundle, &select(&bundle, "supervise"));
-        assert_eq!(left_out, [("supervise".to_owned(), "pipelock".to_owned())]);
-    }
-
-    #[test]
-    fn signals_go_only_to_what_is_left() {
-        let mut narrowed = narrow(bundle(), &select(&bundle(), "pipelock"));
-        drop_lost_routes(&mut narrowed);
-        assert_eq!(names(&narrowed), "pipelock");
-        let to = vec!["pipelock".to_owned()];
-        let route = Route::Forward { to, as_signal: None };
-        assert_eq!(narrowed.signals.values().collect::<Vec<_>>(), [&route]);
-
-        let mut narrowed = narrow(bundle(), &select(&bundle(), "git-gate"));
-        drop_lost_routes(&mut narrowed);
-        assert!(narrowed.signals.is_empty());
-    }
 }

@@ -1,6 +1,7 @@
 //! Reads one table of the file: each value by its key and kind, every wrong one a diagnostic.
 
-use std::ops::Range;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -116,9 +117,13 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
     }
 
     /// A whole number within the range.
-    pub fn integer(&mut self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+    pub fn integer<T>(&mut self, key: &str, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i64> + PartialOrd + Display,
+    {
         let value = self.get(key)?;
-        match integer_in(value.get_ref()).filter(|number| range.contains(number)) {
+        let number = integer_in(value.get_ref()).and_then(|number| T::try_from(number).ok());
+        match number.filter(|number| range.contains(number)) {
             Some(number) => Some(number),
             None => {
                 let expected = format!("a whole number from {} to {}", range.start(), range.end());
@@ -128,7 +133,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
     }
 
     /// A text of which the type itself says whether it is right.
-    pub fn parsed<T: FromStr<Err: std::fmt::Display>>(&mut self, key: &str) -> Option<Placed<T>> {
+    pub fn parsed<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Placed<T>> {
         let text = self.string(key)?;
         match text.value.parse() {
             Ok(value) => Some(Placed { value, span: text.span }),

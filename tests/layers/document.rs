@@ -28,7 +28,8 @@ const IMPURE: [&str; 12] = [
     "tempfile",
 ];
 /// ...apart from data, and what makes bytes of a name.
-const DATA: [&str; 5] = [
+const DATA: [&str; 6] = [
+    "rustix::thread::CapabilitySet",
     "std::net::IpAddr",
     "std::net::Ipv4Addr",
     "std::net::Ipv6Addr",

@@ -104,11 +104,11 @@ fn listen(section: &mut Section, readiness: Option<&Readiness>) -> Vec<Listen> {
 }
 
 fn instances(section: &mut Section) -> Option<Instances> {
-    let count = section.integer("instances", 0..=i64::from(MOST_INSTANCES));
+    let count = section.integer("instances", 0..=MOST_INSTANCES);
     let variable = section.string("instances-env");
     let said = section.get("instances-env").or(section.get("instances"))?;
     Some(Instances {
-        count: count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+        count: count.unwrap_or(1),
         variable: variable.map(|name| name.value.to_owned()),
         place: section.place(&said.span()),
         bytes: section.bytes(),
@@ -128,14 +128,14 @@ fn restart(section: &mut Section) -> RestartPolicy {
     };
     let section = &mut Section::new(table, "restart", section.diagnostics);
     section.only(&RESTART_KEYS, &[("delay-max", "it is called `max-delay`")]);
-    let number = section.integer("max", 0..=i64::from(u32::MAX));
+    let max = section.integer("max", 0..=u32::MAX);
     let span = |section: &mut Section, key, default| {
         duration(section, key).map_or(default, |span| span.value)
     };
     let delay = span(section, "delay", defaults.delay);
     RestartPolicy {
         when: section.word("policy", RestartWhen::TABLE).unwrap_or(RestartWhen::OnFailure),
-        max: number.and_then(|number| u32::try_from(number).ok()).unwrap_or(defaults.max),
+        max: max.unwrap_or(defaults.max),
         within: span(section, "within", defaults.within),
         delay,
         max_delay: span(section, "max-delay", defaults.max_delay).max(delay),
@@ -198,8 +198,7 @@ fn live(section: &mut Section) -> Option<Check> {
     section.only(&LIVE_KEYS, &[("threshold", "it is called `failures`")]);
     let failures = section.integer("failures", 1..=1000);
     let mut check = one_check(section, span, LIVE_PERIOD)?;
-    check.failures =
-        failures.and_then(|number| u32::try_from(number).ok()).unwrap_or(LIVE_FAILURES);
+    check.failures = failures.unwrap_or(LIVE_FAILURES);
     Some(check)
 }
 
@@ -231,7 +230,7 @@ fn one_check(section: &mut Section, span: Range<usize>, period: Duration) -> Opt
 }
 
 fn probe(section: &mut Section) -> Option<Probe> {
-    let status = section.integer("status", 100..=599).and_then(|status| u16::try_from(status).ok());
+    let status = section.integer("status", 100..=599);
     if let Some(Placed { value, span }) = section.string("tcp") {
         let address = health_check::address(value);
         if address.is_none() {

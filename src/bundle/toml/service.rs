@@ -110,10 +110,8 @@ pub(super) fn service<'text>(
         identity: identity(section),
         umask: umask(section),
         rlimits: rlimits(section),
-        nice: section.integer("nice", -20..=19).and_then(|nice| i8::try_from(nice).ok()),
-        oom_score_adj: section
-            .integer("oom-score-adj", -1000..=1000)
-            .and_then(|score| i16::try_from(score).ok()),
+        nice: section.integer("nice", -20..=19),
+        oom_score_adj: section.integer("oom-score-adj", -1000..=1000),
         no_new_privileges: section.boolean("no-new-privileges").unwrap_or(false),
         drop_capabilities: capabilities(section),
         parent_death_signal: section.parsed("parent-death-signal").map(|signal| signal.value),

@@ -118,10 +118,9 @@ fn times(section: &mut Section) -> Times {
 }
 
 fn limits(section: &mut Section) -> Limits {
-    let sessions = section.integer("max-sessions", 1..=1000).unwrap_or(16);
     let file = size(section, "max-file-size").unwrap_or(50 << 20);
     Limits {
-        sessions: usize::try_from(sessions).unwrap_or(1),
+        sessions: section.integer("max-sessions", 1..=1000).unwrap_or(16),
         push: size(section, "max-push-size").unwrap_or(512 << 20),
         file,
         scan: size(section, "max-scan-size").unwrap_or(2 << 30),
