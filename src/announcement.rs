@@ -1,5 +1,5 @@
-//! What has happened, for people and for programs: each announcement's name, line and fields, here
-//! and nowhere else. `docs/control.md` lists them for programs.
+//! The text and the fields of each announcement, for people and for programs, only here.
+//! `docs/control.md` lists them for programs.
 
 use std::time::Duration;
 
@@ -10,30 +10,29 @@ use crate::exit::ExitStatus;
 use crate::protocol::{BundleEvent, Reloaded};
 use crate::supervisor::{Announcement, Cause, Changes, ServiceId};
 
-/// How much a line of the log matters.
+/// How important a line of the log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// A step in the ordinary life of a bundle, which `--quiet` leaves out.
+    /// A step in the normal life of a bundle; `--quiet` hides it.
     Routine,
-    /// To be said in any case.
+    /// Always logged.
     Always,
-    /// The same, but somebody may cause very many of them.
+    /// The same, but a process outside of the init can cause very many of them.
     Repeated,
 }
 
-/// An announcement in words.
 #[derive(Debug)]
 pub(crate) struct Spelled {
-    /// What programs are told, if they are: all but when, and whom it is about.
+    /// The event for programs, without time and service, if there is one.
     pub(crate) event: Option<BundleEvent>,
-    /// Whom it is about.
+    /// The service, if it concerns one.
     pub(crate) service: Option<ServiceId>,
     /// The line for people, if there is one.
     pub(crate) text: Option<String>,
     pub(crate) weight: Weight,
 }
 
-/// Puts an announcement into words; `reason` says why, where the reactor knows more than the core.
+/// The text of an announcement; `reason` has details that only the reactor knows.
 pub(crate) fn spell(
     announcement: &Announcement,
     name: impl Fn(ServiceId) -> String,
@@ -167,7 +166,7 @@ pub(crate) fn spell(
     }
 }
 
-/// Why the bundle comes down.
+/// Why the bundle shuts down.
 pub(crate) fn cause_in_words(cause: Cause, name: impl Fn(ServiceId) -> String) -> String {
     let of = |id, text: &str| format!("service \"{}\" {text}", name(id));
     match cause {
@@ -195,7 +194,7 @@ fn changes_in_words(changes: &Changes, name: impl Fn(ServiceId) -> String) -> St
     if parts.is_empty() { "nothing has changed".to_owned() } else { parts.join("; ") }
 }
 
-/// What a reload has changed, for programs.
+/// The changes of a reload, for programs.
 pub(crate) fn changes_by_name(changes: &Changes, name: impl Fn(ServiceId) -> String) -> Reloaded {
     let names = |ids: &[ServiceId]| -> Vec<String> { ids.iter().map(|id| name(*id)).collect() };
     Reloaded {

@@ -1,5 +1,5 @@
-//! What is to be run: the bundle, its services, and the routes of its signals. Data only:
-//! [`toml`] makes it from a file, and nothing here touches the system.
+//! What is to be run: a bundle, its services and signal routes. Only data: [`toml`] parses it from a
+//! file. Nothing here makes system calls.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -25,44 +25,44 @@ pub mod selection;
 pub mod toml;
 pub(crate) mod verification;
 
-/// The grace a bundle has where none is set: below the 10 s after which `docker stop` kills.
+/// The default grace period of a bundle: below the 10 s after which `docker stop` kills.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(8);
 
 /// The name of the main command that `run … -- COMMAND` puts beside the services; no service
 /// may have it.
 pub const MAIN: &str = "main";
 
-/// In place of the path of the control socket: no socket.
+/// The value of `socket` for no control socket.
 pub const NO_SOCKET: &str = "none";
 
-/// More services than this are a mistake, or an attack on our memory.
+/// More services than this are an error in the file, or an attack on our memory.
 const MOST_SERVICES: usize = 10_000;
 
-/// All that is to be run. A single command is a bundle of one service.
+/// What is to be run. A single command is a bundle of one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bundle {
-    /// What it calls itself in messages.
+    /// Its name in messages.
     pub name: String,
-    /// The environment variable that narrows it to some of its services.
+    /// The environment variable that selects services.
     pub select_env: Option<String>,
-    /// Where the control socket is to be; `none`: nowhere.
+    /// The path of the control socket; `none`: no socket.
     pub socket: Option<String>,
-    /// What is told of everything that happens.
+    /// What runs or is written at each event.
     pub on_event: OnEvent,
     /// How long the whole shutdown may take, all its stages together.
     pub grace: Duration,
-    /// What becomes of the output of services that don't say; in `json` the init itself speaks
-    /// JSON too.
+    /// The default format of the services' output; with `json` the init logs JSON too.
     pub log: LogMode,
     /// The services in the file's order, which is the order of their start.
     pub services: Vec<Service>,
-    /// What becomes of a signal other than TERM and INT. What has no route is logged and dropped.
+    /// What the init does with signals other than TERM and INT. Signals without a route are logged and
+    /// dropped.
     pub signals: BTreeMap<Signal, Route>,
 }
 
 impl Bundle {
-    /// A bundle without services, as a file makes one that says nothing else.
+    /// A bundle without services, with the defaults of the file format.
     pub fn new(name: impl Into<String>) -> Bundle {
         Bundle {
             name: name.into(),
@@ -77,31 +77,31 @@ impl Bundle {
     }
 }
 
-/// Who is told of what happens, as one JSON object each; both may be left out.
+/// A command and a file that get each event as a JSON object; both are optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OnEvent {
-    /// Run for each, with the event in its environment; empty: none.
+    /// Runs for each event, with the event in its environment; empty: none.
     pub command: Vec<OsString>,
-    /// A line is appended for each.
+    /// Each event is appended as one line.
     pub file: Option<PathBuf>,
-    /// Only these; empty: all.
+    /// Only these events; empty: all.
     pub events: Vec<EventKind>,
 }
 
-/// One program to be kept running.
+/// A program that the init starts and supervises.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Service {
     /// Unique in the bundle.
     pub name: String,
-    /// Program and arguments, never empty; never joined or split.
+    /// Program and arguments, not empty. The init never joins or splits them.
     pub command: Vec<OsString>,
-    /// Where it starts; `None`: where the init was started.
+    /// Its working directory; `None`: the init's.
     pub working_directory: Option<PathBuf>,
     /// Which variables it gets.
     pub environment: Environment,
-    /// Who it runs as.
+    /// The user and groups that it runs as.
     pub identity: Identity,
     /// The file mode creation mask, umask(2).
     pub umask: Option<u32>,
@@ -109,59 +109,59 @@ pub struct Service {
     pub rlimits: Vec<ResourceLimit>,
     /// The nice value, -20 to 19, setpriority(2).
     pub nice: Option<i8>,
-    /// How much the kernel prefers it when memory runs out, -1000 to 1000, proc(5).
+    /// Raises or lowers the chance that the kernel kills it when memory runs out, -1000 to 1000,
+    /// proc(5).
     pub oom_score_adj: Option<i16>,
-    /// `PR_SET_NO_NEW_PRIVS`: no setuid program can raise it again.
+    /// `PR_SET_NO_NEW_PRIVS`: no setuid program can raise its privileges.
     pub no_new_privileges: bool,
     /// The capabilities it loses, bit n for capability n, capabilities(7).
     pub drop_capabilities: u64,
     /// The signal it gets when the init dies, `PR_SET_PDEATHSIG`.
     pub parent_death_signal: Option<Signal>,
-    /// What asks it to end.
+    /// The signal that stops it.
     pub stop_signal: Signal,
-    /// How long it may take to end, within the bundle's grace; `None`: all that is left of it.
+    /// Its grace period, within the bundle's; `None`: the rest of the bundle's.
     pub grace: Option<Duration>,
     /// What its exit means for the bundle.
     pub on_exit: OnExit,
     /// The exit codes that count as success (128 + n for signal n). Success ends a bundle with 0.
     pub success_codes: Vec<u8>,
-    /// What becomes of its output.
+    /// The format of its output.
     pub log: LogMode,
-    /// What happens when nobody takes its output away fast enough.
+    /// What happens to its output while nothing reads the init's.
     pub log_full: LogFull,
-    /// Whether it keeps running.
+    /// Daemon or oneshot.
     pub kind: ServiceType,
-    /// The names of those that have to be ready before it starts.
+    /// The names of the services that must be ready before it starts.
     pub after: Vec<String>,
-    /// Those without which it does not run; it comes after them, too.
+    /// The names of the services that it requires; it also starts after them.
     pub requires: Vec<String>,
-    /// What it does when one that it requires has ended.
+    /// What happens to it when a required service ends.
     pub when_required_exits: WhenRequiredExits,
-    /// How it becomes ready; `None`: by being started.
+    /// How it becomes ready; `None`: it is ready when it has started.
     pub readiness: Option<health_check::Readiness>,
     /// How long it may take to become ready; a oneshot, to end.
     pub start_timeout: Option<Duration>,
-    /// How one can tell that it is still well.
+    /// The liveness check.
     pub liveness: Option<health_check::Check>,
-    /// How long it may be silent, once it is ready; it says `WATCHDOG=1`, sd_notify(3).
+    /// The longest time between two `WATCHDOG=1` once it is ready, sd_notify(3).
     pub watchdog: Option<Duration>,
-    /// Whether it starts again after its end.
+    /// Whether it is restarted when it ends.
     pub restart: RestartPolicy,
-    /// What asks it to end, in place of the stop signal.
+    /// A command that stops it, in place of the stop signal.
     pub stop_command: Option<Vec<OsString>>,
-    /// How long it is left alone after it was marked as not ready, before it is asked to end.
+    /// How long it keeps running, no longer ready, before it is stopped.
     pub drain: Duration,
-    /// Where the init waits for connections on its behalf.
+    /// The sockets that the init opens for it.
     pub listen: Vec<listen::Listen>,
-    /// How many of it there are; `None`: it is itself.
+    /// Its number of instances; `None`: it has no instances.
     pub instances: Option<instances::Instances>,
     /// The service of which it is an instance.
     pub instance_of: Option<String>,
 }
 
 impl Service {
-    /// A service that runs this program with these arguments, as a file makes one that says nothing
-    /// else.
+    /// A service with this command, and the defaults of the file format.
     pub fn new<C>(name: impl Into<String>, command: C) -> Service
     where
         C: IntoIterator<Item: Into<OsString>>,
@@ -171,7 +171,7 @@ impl Service {
     }
 }
 
-/// As a service is that only names its command.
+/// The defaults of the file format.
 impl Default for Service {
     fn default() -> Service {
         Service {
@@ -212,54 +212,54 @@ impl Default for Service {
 }
 
 impl Service {
-    /// Whether it leaves its order among the others to the file.
+    /// Whether it has neither `after` nor `requires`.
     pub fn names_nobody(&self) -> bool {
         self.after.is_empty() && self.requires.is_empty()
     }
 }
 
 words! {
-    /// What a service's exit means for the bundle.
+    /// What a service's exit does to the bundle.
     #[derive(Default)]
     pub enum OnExit {
-        /// The bundle comes down with the service's code.
+        /// The bundle shuts down, with the service's exit code.
         #[default]
         Shutdown => "shutdown",
-        /// The others go on; the bundle ends when none is left.
+        /// The other services keep running; the bundle ends when none is left.
         Ignore => "ignore",
     }
 
     /// Whether a service keeps running.
     #[derive(Default)]
     pub enum ServiceType {
-        /// It runs until it is asked to end.
+        /// It runs until it is stopped.
         #[default]
         Daemon => "daemon",
-        /// It does something once; those that come after it start when it has succeeded.
+        /// It does something once; dependent services start when it has succeeded.
         Oneshot => "oneshot",
     }
 
-    /// What a service does when one that it requires has ended.
+    /// What happens to a service when a required one ends.
     #[derive(Default)]
     pub enum WhenRequiredExits {
-        /// It goes on.
+        /// It keeps running.
         #[default]
         Keep => "keep",
         /// It is stopped.
         Stop => "stop",
-        /// It is stopped, and starts again when the other is ready again.
+        /// It is stopped, and started when the required one is ready again.
         Restart => "restart",
     }
 
-    /// When a service starts again that has ended without being asked to.
+    /// After which exits a service is restarted.
     #[derive(Default)]
     pub enum RestartWhen {
         /// Never.
         #[default]
         Never => "never",
-        /// If it failed.
+        /// After a failure.
         OnFailure => "on-failure",
-        /// In any case.
+        /// After any exit.
         Always => "always",
     }
 }
@@ -267,15 +267,15 @@ words! {
 /// Whether, how often and how fast a service is restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestartPolicy {
-    /// After what.
+    /// After which exits.
     pub when: RestartWhen,
-    /// At most this often...
+    /// The largest number of restarts...
     pub max: u32,
-    /// ...within this time. A run of this length also ends a streak of failures.
+    /// ...in this time. A run of this length also resets the delay.
     pub within: Duration,
-    /// How long to wait before the first restart of a streak; it doubles with each.
+    /// The delay before the first restart of a series; it doubles with each.
     pub delay: Duration,
-    /// The longest wait.
+    /// The longest delay.
     pub max_delay: Duration,
 }
 
@@ -292,7 +292,7 @@ impl Default for RestartPolicy {
 }
 
 impl RestartPolicy {
-    /// Whether it is for an end like this at all.
+    /// Whether such an exit leads to a restart.
     pub fn is_wanted_after(&self, succeeded: bool) -> bool {
         match self.when {
             RestartWhen::Never => false,
@@ -303,45 +303,45 @@ impl RestartPolicy {
 }
 
 words! {
-    /// What becomes of a service's output.
+    /// The format of a service's output.
     #[derive(Default)]
     pub enum LogMode {
-        /// Whole lines, each after `[name] `.
+        /// Whole lines, each with the prefix `[name] `.
         #[default]
         Prefix => "prefix",
-        /// One JSON object a line: time, service, stream, message.
+        /// One JSON object per line: time, service, stream, message.
         Json => "json",
         /// The service writes to the init's own stdout and stderr.
         Inherit => "inherit",
     }
 
-    /// What happens when the reader of the init's stdout or stderr falls behind.
+    /// What happens to output while the reader of the init's stdout or stderr is too slow.
     #[derive(Default)]
     pub enum LogFull {
-        /// The service waits in its write, as it would without an init.
+        /// The service blocks in its write, as it would without an init.
         #[default]
         Block => "block",
-        /// Lines are dropped and counted; the count is logged when the reader is back.
+        /// Lines are dropped and counted; the count is logged when the reader continues.
         Drop => "drop",
     }
 }
 
-/// Which variables a service gets: those of the init that match `pass` and not `drop`, then
-/// those of `files`, then those of `set`; later ones replace earlier ones.
+/// Which variables a service gets: those of the init that match `pass` and not `drop`, then those of
+/// `files`, then those of `set`; later values replace earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment {
     /// Name patterns with `*`; `None` passes all.
     pub pass: Option<Vec<String>>,
     /// Name patterns with `*`.
     pub drop: Vec<String>,
-    /// Files of `NAME=value` lines, read when the plan is made, and where they are named. In a
-    /// bundle's file a relative one is beside that.
+    /// Files of `NAME=value` lines, read when the plan is made, and where the bundle names them. A
+    /// relative path in a bundle's file starts at the directory of that file.
     pub files: Vec<(PathBuf, Place)>,
     /// Set here, in the file's order.
     pub set: Vec<(String, String)>,
 }
 
-/// Who a service runs as. All `None`: as the init does.
+/// The user and groups that a service runs as. All `None`: those of the init.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The user, by name or number.

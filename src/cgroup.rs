@@ -1,5 +1,5 @@
-//! What the init's control group knows and can do: whether memory ran out, and to kill all that
-//! is in it. cgroups(7), and the kernel's admin-guide/cgroup-v2.
+//! The init's control group: counts out-of-memory kills, and kills its members. cgroups(7), and the
+//! kernel's admin-guide/cgroup-v2.
 
 use std::fs;
 use std::io::{self, Read};
@@ -11,31 +11,29 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::signal::Signal;
 use crate::sys::{directory, signals};
 
-/// Where control groups are mounted; the second where version 1 has the first.
+/// Mount points of version 2; the second one where version 1 uses the first.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-/// Version 1 has a hierarchy for each controller.
+/// Version 1 has one hierarchy per controller.
 const MEMORY_V1_MOUNT: &str = "/sys/fs/cgroup/memory";
-/// How deep to look for groups below ours; systemd, the deepest user known, makes a few levels.
+/// How deep to search below our group; systemd, the deepest known user, makes a few levels.
 const DEEPEST: usize = 16;
-/// How many names are tried for a service's group where others are taken.
+/// How many names to try for a service's group if others exist.
 const MOST_NAMES: u32 = 8;
-/// How often the members of a group are looked for that have no `cgroup.kill`.
+/// How often to search for members of a group without `cgroup.kill`.
 const MOST_ROUNDS: usize = 8;
-/// How many of them are held by a descriptor at the same time.
+/// How many of them to hold by pidfd at the same time.
 const MOST_AT_ONCE: usize = 64;
 
 /// Counts the processes of the init's control group that the kernel kills because memory runs out.
 #[derive(Debug, Default)]
 pub struct OutOfMemory {
-    /// Where the kernel counts; `None` if nothing tells.
+    /// The file with the kernel's counter; `None` if there is none.
     file: Option<PathBuf>,
-    /// How many there were before: the group may be older than we are, as that of a container
-    /// that was started again.
+    /// The count at the start: the group may be older than the init, as in a restarted container.
     before: u64,
 }
 
 impl OutOfMemory {
-    /// Counts from now on.
     pub fn watch() -> OutOfMemory {
         let own = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
         let places = v2_directories(&own).into_iter().map(|group| group.join("memory.events"));
@@ -48,7 +46,7 @@ impl OutOfMemory {
         places.chain(old).find_map(count).unwrap_or_default()
     }
 
-    /// How many were killed since.
+    /// The kills since the start.
     pub fn kills(&self) -> u64 {
         let now = self.file.as_deref().and_then(kills_in);
         now.map_or(0, |now| now.saturating_sub(self.before))
@@ -59,22 +57,21 @@ fn kills_in(file: &Path) -> Option<u64> {
     oom_kill_in(&read(file)?)
 }
 
-/// In one go: the kernel writes such a file anew for each read, and the first command waits for
-/// these.
+/// With one read: the kernel generates such a file for each read, and the first command waits for it.
 fn read(file: &Path) -> Option<String> {
     let mut text = String::with_capacity(4096);
     fs::File::open(file).ok()?.read_to_string(&mut text).ok()?;
     Some(text)
 }
 
-/// Kills every process in the init's control group, if that is certain to be the container's
-/// own: we must be PID 1, which this does not kill, and every process in it must be of our PID
-/// namespace. On a host the group is shared with the user's shell.
+/// Kills every process in the init's control group, if that certainly belongs to the container: we must
+/// be PID 1, which this does not kill, and every member must be in our PID namespace. On a host the
+/// group also contains the user's shell.
 pub fn kill_all() -> io::Result<()> {
     fs::write(OwnGroup::find()?.directory.join("cgroup.kill"), "1")
 }
 
-/// The init's own control group, where that is the container's.
+/// The init's own control group, if it is the container's.
 #[derive(Debug)]
 pub struct OwnGroup {
     directory: PathBuf,
@@ -83,7 +80,7 @@ pub struct OwnGroup {
 }
 
 impl OwnGroup {
-    /// Looks for it. The root of a hierarchy, which has no events, is no container's.
+    /// Finds it. The root of a hierarchy has no events, and is never a container's.
     pub fn find() -> io::Result<OwnGroup> {
         if std::process::id() != 1 {
             return Err(io::ErrorKind::Unsupported.into());
@@ -101,13 +98,13 @@ impl OwnGroup {
     }
 }
 
-/// The path of a process's control group of version 2, as seen from ours.
+/// The path of a process's control group of version 2, relative to ours.
 pub fn path_of(pid: i32) -> Option<String> {
     read(Path::new(&format!("/proc/{pid}/cgroup"))).map(|groups| v2_path(&groups).to_owned())
 }
 
-/// A control group for one service, below the init's own: what the service leaves behind can't
-/// leave it, whatever its process group or session.
+/// A control group for one service, below the init's own: processes of the service can't leave it,
+/// whatever process group or session they have.
 #[derive(Debug)]
 pub struct ServiceGroup {
     directory: PathBuf,
@@ -116,20 +113,20 @@ pub struct ServiceGroup {
 }
 
 impl ServiceGroup {
-    /// Makes it, where the init's own group is ours to write; elsewhere there is none. One that
-    /// is there already may have strangers in it, and is left alone unless it is empty.
+    /// Creates it, if the init may write to its own group. An existing group may contain foreign
+    /// processes, and is used only if it is empty.
     pub fn make(own: &OwnGroup, name: &str) -> io::Result<ServiceGroup> {
         let mut tried = 0;
         loop {
             let name = match tried {
                 0 => format!("sidecar-init.{name}"),
-                // A character that no service's name has.
+                // A character that service names do not have.
                 _ => format!("sidecar-init.{name}~{tried}"),
             };
             let directory = own.directory.join(&name);
             let made = fs::create_dir(&directory).or_else(|error| match error.kind() {
                 io::ErrorKind::AlreadyExists => {
-                    // The kernel removes no group that has members, rmdir(2).
+                    // The kernel does not remove a group with members, rmdir(2).
                     fs::remove_dir(&directory).and_then(|()| fs::create_dir(&directory))
                 }
                 _ => Err(error),
@@ -144,12 +141,11 @@ impl ServiceGroup {
         }
     }
 
-    /// What a process writes `0` to that is to become a member.
+    /// The `cgroup.procs` file, to which a process writes `0` to become a member.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
         Ok(fs::File::options().write(true).open(self.directory.join("cgroup.procs"))?.into())
     }
 
-    /// Kills all members.
     pub fn kill(&self) -> io::Result<()> {
         match fs::write(self.directory.join("cgroup.kill"), "1") {
             // Linux before 5.14.
@@ -160,32 +156,31 @@ impl ServiceGroup {
         }
     }
 
-    /// Whether none of its members lives.
     pub fn is_empty(&self) -> bool {
         let events = fs::read_to_string(self.directory.join("cgroup.events"));
         events.is_ok_and(|events| events.lines().any(|line| line == "populated 0"))
     }
 
-    /// Whether a process with this path, as [`path_of`] gives it, is a member.
+    /// Whether a process with this path, as from [`path_of`], is a member.
     pub fn holds(&self, path: &str) -> bool {
         path.strip_prefix(&self.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
-/// Whether rmdir(2) says that there is something in it.
+/// Whether rmdir(2) failed because the directory is not empty.
 fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty)
 }
 
-/// An empty one is removed; the kernel keeps any other, rmdir(2).
+/// Removes an empty group; the kernel keeps others, rmdir(2).
 impl Drop for ServiceGroup {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.directory);
     }
 }
 
-/// Kills the members of a group and of those below it, one by one. Members may fork in the
-/// meantime, so it is tried again while there are any.
+/// Kills the members of a group and of those below it one by one. Members may fork meanwhile, so it
+/// repeats until there are none.
 fn kill_each(group: &Path, depth: usize) -> io::Result<()> {
     if depth == 0 {
         return Ok(());
@@ -202,7 +197,7 @@ fn kill_each(group: &Path, depth: usize) -> io::Result<()> {
             |pid: i32| Some((pid, pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?));
         for some in found.chunks(MOST_AT_ONCE) {
             let opened: Vec<_> = some.iter().filter_map(|pid| open(*pid)).collect();
-            // Who is a member still has not ended since, so the descriptor is of no other.
+            // A process that is still a member has not ended, so the pidfd is its own.
             let still = members(group)?;
             for (pid, pidfd) in opened {
                 if still.contains(&pid) {
@@ -227,13 +222,13 @@ fn oom_kill_in(text: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
-/// The places where our group may be seen: at its path where the hierarchy is mounted whole, at
-/// the mount itself where only our part of it is, as in a container.
+/// The possible directories of our group: at its path if the whole hierarchy is mounted, at the mount
+/// point if only our part is, as in a container.
 fn v2_directories(own: &str) -> Vec<PathBuf> {
     MOUNTS.iter().flat_map(|mount| below_and_at(mount, v2_path(own))).collect()
 }
 
-/// The path of version 2 among the lines of `/proc/PID/cgroup`.
+/// The path of version 2 in `/proc/PID/cgroup`.
 fn v2_path(groups: &str) -> &str {
     groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/")
 }
@@ -253,7 +248,7 @@ fn below_and_at(mount: &str, path: &str) -> Vec<PathBuf> {
     places
 }
 
-/// A process that has no pid in our namespace is listed as 0.
+/// A process without a pid in our namespace is listed as 0.
 fn has_only_our_processes(group: &Path, depth: usize) -> io::Result<bool> {
     if depth == 0 || fs::read_to_string(group.join("cgroup.procs"))?.lines().any(|pid| pid == "0") {
         return Ok(false);

@@ -1,9 +1,9 @@
-//! What can happen, by the names that clients of the control socket and `on-event` know. Pure.
+//! The kinds of events, with the names for clients of the control socket and `on-event`. Pure.
 
 use crate::words::words;
 
 words! {
-    /// A kind of event; `docs/control.md` says what each one means.
+    /// A kind of event; `docs/control.md` describes each.
     #[allow(missing_docs)]
     pub enum EventKind {
         Started => "started",

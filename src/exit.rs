@@ -1,4 +1,4 @@
-//! How a process ended, and the exit codes this program gives.
+//! How a process ended, and the exit codes of this program.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,14 +8,13 @@ use crate::signal::Signal;
 
 /// The command line was wrong (`EX_USAGE` of sysexits(3)).
 pub const USAGE: u8 = 64;
-/// A bundle was given and read, but the selection leaves no service to run
-/// (`EX_DATAERR` of sysexits(3)).
+/// The selection leaves no service to run, or leaves out a required one (`EX_DATAERR` of sysexits(3)).
 pub const NOTHING_SELECTED: u8 = 65;
-/// The bundle file can't be read, or what it says can't be done here (`EX_CONFIG` of sysexits(3)).
+/// The bundle file can't be read, or does not work on this machine (`EX_CONFIG` of sysexits(3)).
 pub const CONFIG: u8 = 78;
-/// A service did not become ready in time, or failed its checks, as timeout(1) has it.
+/// A service was not ready in time, or failed its liveness check, like timeout(1).
 pub const CHECK_FAILED: u8 = 124;
-/// The init itself could not do its work: the kernel refused something it can't do without.
+/// The init itself failed: the kernel refused something that it needs.
 pub const INIT_FAILED: u8 = 125;
 /// A command was found but could not be executed, as in POSIX `sh`.
 pub const NOT_EXECUTABLE: u8 = 126;
@@ -25,14 +24,14 @@ pub const NOT_FOUND: u8 = 127;
 /// How a process ended, as wait(2) reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// It called `exit` with this code.
+    /// It exited with this code.
     Code(u8),
-    /// This signal ended it.
+    /// This signal killed it.
     Signal(Signal),
 }
 
 impl ExitStatus {
-    /// The code that a shell, Docker and Kubernetes show for it: 128 + n for signal n.
+    /// The code that a shell, Docker and Kubernetes show: 128 + n for signal n.
     pub fn code(self) -> u8 {
         match self {
             ExitStatus::Code(code) => code,
@@ -42,7 +41,6 @@ impl ExitStatus {
     }
 }
 
-/// For people: `exited with code 3`, `was killed by SIGKILL (signal 9)`.
 impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -54,19 +52,18 @@ impl fmt::Display for ExitStatus {
     }
 }
 
-/// Replaces exit codes by others, so that e.g. a JVM's 143 after TERM counts as 0
+/// Replaces exit codes, for example a JVM's 143 after TERM by 0
 /// (<https://github.com/krallin/tini/issues/189>).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remap(BTreeMap<u8, u8>);
 
 impl Remap {
-    /// The code to end with in place of `code`.
+    /// The code to exit with in place of `code`.
     pub fn apply(&self, code: u8) -> u8 {
         self.0.get(&code).copied().unwrap_or(code)
     }
 
-    /// Adds the rules of a text such as `143=0` or `143=0,130=0`. A later rule for the same
-    /// code wins.
+    /// Adds the rules of a text such as `143=0` or `143=0,130=0`. The last rule for a code wins.
     pub fn add(&mut self, text: &str) -> Result<(), InvalidRemap> {
         for rule in text.split(',').map(str::trim).filter(|rule| !rule.is_empty()) {
             let invalid = || InvalidRemap(rule.to_owned());
@@ -88,7 +85,7 @@ impl FromStr for Remap {
     }
 }
 
-/// A remap rule that can't be read.
+/// An invalid remap rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidRemap(String);
 

@@ -1,5 +1,5 @@
-//! Reads the files that a bundle is made of, with bounds, and each once. Another process may do so,
-//! and send what they say.
+//! Reads the files of a bundle, with size limits, each once. A child process may read them and send the
+//! content.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,22 +11,22 @@ use std::path::{Path, PathBuf};
 
 use crate::error_text::error_text;
 
-/// A larger file is refused: it is a mistake, or an attack on our memory.
+/// A larger file is an error, or an attack on our memory.
 const LARGEST: u64 = 1024 * 1024;
-/// The files that list all accounts may be larger.
+/// The account files may be larger.
 const LARGEST_LIST: u64 = 8 * 1024 * 1024;
-/// How large all files together may be.
+/// The limit for all files together.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Why a file could not be read, as the end of a sentence; `None`: there is none.
+/// Why a file could not be read, as the end of a sentence; `None`: it does not exist.
 type Unreadable = Option<String>;
 
-/// What the files say that a bundle names, and itself.
+/// The content of a bundle's file and of the files that it names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files {
     read: BTreeMap<PathBuf, Result<Vec<u8>, Unreadable>>,
     bytes: u64,
-    /// Another process has read all of them: a further one is missing.
+    /// Another process has read all of them: a file that is not here is missing.
     is_complete: bool,
 }
 
@@ -40,7 +40,7 @@ impl Files {
             .map_err(|error| format!("it is not UTF-8 from byte {} on", error.valid_up_to()))
     }
 
-    /// The text of a file that lists accounts. One that is missing lists none.
+    /// The text of an account file; empty if it is missing.
     pub fn list(&mut self, path: &Path) -> Result<String, String> {
         match self.bytes_of(path, LARGEST_LIST) {
             Ok(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
@@ -49,7 +49,7 @@ impl Files {
         }
     }
 
-    /// All that was read, for another process.
+    /// The content for another process.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let mut put = |bytes: &[u8]| {
@@ -64,12 +64,12 @@ impl Files {
                 Err(None) => [b"none", &b""[..]].map(&mut put),
             };
         }
-        // A path is never empty: that is the end.
+        // A path is never empty: this is the end mark.
         put(b"");
         out
     }
 
-    /// What another process has read; `None`: it has not sent all of it.
+    /// The content from another process; `None`: incomplete.
     pub(crate) fn from_bytes(mut bytes: &[u8]) -> Option<Files> {
         let mut take = || {
             let (length, rest) = bytes.split_first_chunk()?;
@@ -118,7 +118,7 @@ impl Files {
 }
 
 fn read(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
-    // A FIFO without a writer would be waited for, fifo(7).
+    // Opening a FIFO without a writer would block, fifo(7).
     let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.file_type().is_file() {
         return Err(io::Error::other("it is no regular file"));

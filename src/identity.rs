@@ -1,7 +1,7 @@
-//! Users and groups: from what the bundle says to the numbers the kernel wants.
+//! Users and groups: from the bundle's names to the kernel's numbers.
 //!
-//! The files are read here, not by libc's `getpwnam`: in a static binary that would load shared
-//! libraries of whatever libc the image has, nss(5).
+//! This reads the files itself: libc's `getpwnam` in a static binary would load shared libraries of the
+//! image's libc, nss(5).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::bundle::{Account, Identity};
 use crate::file::Files;
 use crate::sys::spawn::Credentials;
 
-/// What a service becomes, and what it is told about it.
+/// The credentials of a service, and the values of its environment variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// What to change to; `None`: the init is this already.
+    /// The credentials to change to; `None`: the init has them already.
     pub credentials: Option<Credentials>,
     /// The user's id.
     pub user: u32,
@@ -23,22 +23,21 @@ pub struct Resolved {
     pub group: u32,
     /// The user's name, if it has an entry.
     pub name: Option<String>,
-    /// Its home directory; `/` where it has no entry.
+    /// Its home directory; `/` without an entry.
     pub home: String,
-    /// Whether a user was asked for, so that HOME, USER and LOGNAME are to follow.
+    /// Whether the service has `user`, so that HOME, USER and LOGNAME are set.
     pub is_other_user: bool,
 }
 
-/// The accounts of the machine, as its files list them. Of several entries with the same name or
-/// number the first one counts.
+/// The accounts in the machine's files. The first entry of a name or number counts.
 #[derive(Debug, Default)]
 pub struct Accounts {
     users: BTreeMap<String, User>,
     ids: BTreeMap<u32, (String, User)>,
     groups: BTreeMap<String, u32>,
-    /// Of which groups each user is a member.
+    /// The groups of each user.
     memberships: BTreeMap<String, Vec<u32>>,
-    /// Why one of them could not be read.
+    /// Why one of the files could not be read.
     unreadable: Option<String>,
 }
 
@@ -50,8 +49,8 @@ struct User {
 }
 
 impl Accounts {
-    /// Reads `/etc/passwd` and `/etc/group`. A missing file has no entries; one that can't be
-    /// read is an error where something is to be looked up.
+    /// Reads `/etc/passwd` and `/etc/group`. A missing file has no entries; an unreadable one is an
+    /// error only if it is needed.
     pub fn read(files: &mut Files) -> Accounts {
         let mut unreadable = None;
         let mut read = |file: &str| {
@@ -80,8 +79,8 @@ impl Accounts {
         accounts
     }
 
-    /// Finds the numbers; `current` is what the init itself runs as. The errors have the places
-    /// of all accounts that are missing, and the fix.
+    /// Looks up the numbers; `current` has the init's own credentials. The errors have the places of
+    /// all missing accounts, and the fix.
     pub fn resolve(
         &self,
         identity: &Identity,
@@ -117,7 +116,7 @@ impl Accounts {
         };
         let wanted = Credentials { user: user.id, group, groups };
         let same_ids = (wanted.user, wanted.group) == (current.user, current.group);
-        // Only root can set groups; whoever is this user already has those it can have.
+        // Only root can set groups; a process with this user already has all groups that it can have.
         let keeps_groups = identity.supplementary_groups.is_none() && current.user != 0;
         let same = same_ids && (wanted.groups == current.groups || keeps_groups);
         Ok(Some(Resolved {
@@ -147,8 +146,8 @@ impl Accounts {
         }
     }
 
-    /// Without an entry there is no primary group either; the same number is what images that
-    /// make up a user mean, and never root's.
+    /// Without an entry there is no primary group; the same number is what images with numeric users
+    /// expect, and it is not root's.
     fn user_of_id(&self, id: u32) -> (String, User) {
         let unknown = || (String::new(), User { id, group: id, home: "/".to_owned() });
         self.ids.get(&id).cloned().unwrap_or_else(unknown)
@@ -195,7 +194,7 @@ fn at(place: Place, message: String) -> ConfigError {
     ConfigError { place, message }
 }
 
-/// What this process runs as.
+/// The credentials of this process.
 pub fn current() -> Credentials {
     let mut groups: Vec<u32> = rustix::process::getgroups()
         .unwrap_or_default()

@@ -1,13 +1,12 @@
 //! PID 1 for containers: one command or a bundle of services.
 //!
-//! The binary `sidecar-init` is one user of this library; a program of your own can be another. It
-//! can do three things.
+//! The binary `sidecar-init` uses this library, and your own program can use it in three ways.
 //!
-//! # An entrypoint of your own
+//! # Run a bundle
 //!
-//! Build a bundle in code, or parse one with [`bundle::toml`], and run it as this process. The init
-//! takes over the whole process (signals, orphans, the working directory), so it is made while there
-//! is one thread, by a program that does nothing beside it; a process with more threads is refused.
+//! Build a bundle in code, or parse one with [`bundle::toml`], and run it in this process. The init
+//! takes over the whole process (signals, orphans, the working directory), so the program must do
+//! nothing else, and have only one thread: `Init` returns an error if there are more.
 //!
 //! ```standalone_crate
 //! use sidecar_init::bundle::{Bundle, Service};
@@ -25,7 +24,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The same from a text:
+//! Parse a bundle from a text:
 //!
 //! ```
 //! use sidecar_init::bundle::toml;
@@ -40,12 +39,12 @@
 //! # Ok::<(), toml::ConfigErrors>(())
 //! ```
 //!
-//! [`source::BundleSource`] reads a file, and is what an init reads again at a reload.
+//! [`source::BundleSource`] reads a file; an init with a source can reload it.
 //!
-//! # A client of a running init
+//! # Control a running init
 //!
-//! [`client::Client`] asks and tells a running init through its control socket, as the subcommands
-//! `status`, `restart` and so on do. `examples/` has one that uses tokio.
+//! [`client::Client`] controls a running init through its control socket, as the subcommands
+//! `status`, `restart` and so on do. `examples/` has a client that uses tokio.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -58,10 +57,10 @@
 //! # Ok::<(), sidecar_init::client::Error>(())
 //! ```
 //!
-//! # The core alone
+//! # Simulate the core
 //!
-//! [`supervisor`] decides everything and touches nothing: it can be driven with events and times of
-//! your own, which is how it is tested.
+//! [`supervisor`] makes all decisions and no system calls: it takes events and times as arguments.
+//! The tests simulate it this way.
 
 mod announcement;
 pub mod bundle;
@@ -92,7 +91,7 @@ mod time_limit;
 mod timeline;
 pub mod words;
 
-/// What the binary of this package needs, and its tests. Nobody else can rely on it.
+/// Only for the binary of this package and its tests; not a stable API.
 #[doc(hidden)]
 pub mod internal {
     pub mod duration {

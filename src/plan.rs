@@ -1,5 +1,5 @@
-//! What is about to be run, with every question answered that can be answered before anything
-//! is started: accounts are looked up, files are read, and the core's policy is drawn up.
+//! What is about to be run. Everything that can be resolved before the start is resolved: accounts are
+//! looked up, files are read, and the core's policy is built.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -26,40 +26,40 @@ use strict_toml::{ConfigError, ConfigErrors, Place};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Plan {
-    /// What the user wrote; for one command, a bundle of one.
+    /// The bundle; for one command, a bundle of one service.
     pub bundle: Bundle,
-    /// Who each service runs as, in the bundle's order; `None`: as the init does.
+    /// The user and groups of each service, in the bundle's order; `None`: those of the init.
     pub identities: Vec<Option<Resolved>>,
-    /// What each service's environment files say, in the bundle's order; a file that several
-    /// services name is there once.
+    /// The variables of each service's environment files, in the bundle's order; a file that several
+    /// services name is stored once.
     pub environment_files: Vec<Vec<Arc<Variables>>>,
-    /// Where services start that name no place.
+    /// The working directory of services that set none.
     pub directory: PathBuf,
-    /// The service that has the terminal, and the init's own standard descriptors.
+    /// The service that has the terminal and the init's own standard streams.
     pub foreground: Option<ServiceId>,
-    /// Whether it is one command, for which the init is to be as transparent as it can.
+    /// Whether it is one command, for which the init is as transparent as possible.
     pub is_one_command: bool,
     /// What the core decides by.
     pub policy: Arc<Policy>,
-    /// What is to take the place of a service when its process has ended.
+    /// New definitions of running services, which apply when their processes have ended.
     replacements: BTreeMap<ServiceId, Definition>,
 }
 
-/// How one command is to be run.
+/// The options of one command.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CommandOptions {
-    /// How long it may take to end.
+    /// The grace period.
     pub grace: Duration,
-    /// Who gets the signals.
+    /// Whether signals go to the process or to its group.
     pub target: Target,
-    /// What becomes of a signal; `None` drops it.
+    /// Signals that are forwarded as another one; `None` drops the signal.
     pub map: BTreeMap<Signal, Option<Signal>>,
-    /// What the command gets when the init dies.
+    /// The signal that the command gets when the init dies.
     pub parent_death_signal: Option<Signal>,
 }
 
-/// As the command line has it that says nothing else.
+/// The defaults of the command line.
 impl Default for CommandOptions {
     fn default() -> CommandOptions {
         CommandOptions {
@@ -72,12 +72,12 @@ impl Default for CommandOptions {
 }
 
 impl Plan {
-    /// A bundle that was built in code, or parsed from a text: looks up the accounts and files that
-    /// it names. Names in `after` and `requires` that no service has are ignored.
+    /// A bundle that was built in code or parsed from a text: looks up its accounts and reads its
+    /// files. Unknown names in `after` and `requires` are ignored.
     ///
     /// # Errors
-    /// Everything that the machine lacks; and what a file may not say: lengths of time beyond any use,
-    /// two services of one name, services that wait for each other.
+    /// Accounts and files that do not exist, and errors that a file may not have: durations that are
+    /// too long, duplicate names, cycles.
     pub fn new(bundle: Bundle) -> Result<Plan, ConfigErrors> {
         let name = bundle.name.clone();
         let wrong = verification::verify(&bundle);
@@ -124,11 +124,10 @@ impl Plan {
         }
     }
 
-    /// A bundle, already narrowed to what is selected, with a main command beside it if one is
-    /// given.
+    /// A bundle with only the selected services, and a main command beside it if one is given.
     ///
     /// # Errors
-    /// Everything that the machine lacks: accounts, and files with variables.
+    /// Accounts and environment files that do not exist.
     pub(crate) fn bundle(
         mut bundle: Bundle,
         main: Option<Vec<OsString>>,
@@ -154,7 +153,7 @@ impl Plan {
             }
             let named = &service.environment.files;
             environment_files.push(environment_of(named, files, &mut known, &mut errors));
-            // They have served, and a service that only stands on another line has not changed.
+            // Positions were only for messages: a service has not changed if it is on another line.
             forget_places(service);
         }
         if !errors.is_empty() {
@@ -163,7 +162,6 @@ impl Plan {
         Ok(Plan::of(bundle, identities, environment_files, foreground))
     }
 
-    /// With the policy that follows.
     fn of(
         bundle: Bundle,
         identities: Vec<Option<Resolved>>,
@@ -180,7 +178,7 @@ impl Plan {
             in_file_order: bundle.services.iter().all(Service::names_nobody),
             seed: u64::from(std::process::id()) ^ clock(),
         };
-        // A directory that has been deleted has no name; `/` is always there.
+        // A deleted directory has no name; `/` always exists.
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Plan {
             bundle,
@@ -196,7 +194,7 @@ impl Plan {
 }
 
 impl Plan {
-    /// What the service is called in messages; one command by its program.
+    /// The service's name in messages; one command's is its program.
     pub fn name(&self, id: ServiceId) -> String {
         let Some(service) = self.bundle.services.get(id.0) else { return String::new() };
         match service.command.first() {
@@ -205,7 +203,7 @@ impl Plan {
         }
     }
 
-    /// The paths of the sockets that are held for services.
+    /// The paths of the Unix sockets of `listen`.
     pub(crate) fn socket_paths(&self) -> impl Iterator<Item = &Path> {
         let all = self.bundle.services.iter().flat_map(|service| &service.listen);
         all.filter_map(|listen| match listen {
@@ -214,19 +212,19 @@ impl Plan {
         })
     }
 
-    /// The services that are in the bundle, in the order of their ids.
+    /// The services of the bundle, in the order of their ids.
     pub fn ids(&self) -> impl Iterator<Item = ServiceId> {
         let is_retired = |id: &ServiceId| self.policy.services[id.0].is_retired;
         (0..self.bundle.services.len()).map(ServiceId).filter(move |id| !is_retired(id))
     }
 
-    /// The names of all services there ever were, in the order of their ids.
+    /// The names of all services that the plan has ever had, in the order of their ids.
     pub fn names(&self) -> Vec<String> {
         (0..self.bundle.services.len()).map(|index| self.name(ServiceId(index))).collect()
     }
 }
 
-/// A command given on the command line.
+/// A command from the command line.
 fn plain_service(command: Vec<OsString>) -> Service {
     Service {
         name: MAIN.to_owned(),
@@ -255,8 +253,8 @@ fn policy_of(service: &Service) -> ServicePolicy {
     }
 }
 
-/// The services by the names that others have for them: their own, or that of the service that
-/// they are instances of.
+/// The services by the names that references use: their own, or that of the service that they are
+/// instances of.
 struct Groups<'a>(BTreeMap<&'a str, Vec<ServiceId>>);
 
 impl<'a> Groups<'a> {
@@ -273,14 +271,14 @@ impl<'a> Groups<'a> {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// The one that stands for them all.
+    /// The service that represents all instances.
     fn leader(&self, name: &str) -> Option<ServiceId> {
         self.members(name).first().copied()
     }
 }
 
-/// The policies of all services, in the bundle's order, each with those that it names; the main
-/// command comes after all others.
+/// The policies of all services with their dependencies, in the bundle's order; the main command starts
+/// after all others.
 fn policies(services: &[Service], groups: &Groups, main: Option<ServiceId>) -> Vec<ServicePolicy> {
     let leaders = |names: &[String]| -> Vec<ServiceId> {
         names.iter().filter_map(|name| groups.leader(name)).collect()
@@ -303,8 +301,8 @@ fn policies(services: &[Service], groups: &Groups, main: Option<ServiceId>) -> V
     services.iter().zip(0..).map(policy).collect()
 }
 
-/// TERM and INT begin the shutdown whatever they are rewritten to, and so does what is rewritten
-/// to one of them.
+/// TERM and INT begin the shutdown whatever signal they are mapped to, and so does a signal that is
+/// mapped to one of them.
 fn command_routes(
     map: &BTreeMap<Signal, Option<Signal>>,
     id: ServiceId,
@@ -341,17 +339,17 @@ fn bundle_routes(bundle: &Bundle, groups: &Groups) -> BTreeMap<Signal, SignalRou
     bundle.signals.iter().map(route).collect()
 }
 
-/// Something that differs from container to container, so that not all wait equally long.
+/// A value that differs between containers, so that their restart delays differ.
 fn clock() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::from(since.subsec_nanos()))
 }
 
-/// What is in a file, or the first thing that is wrong with it.
+/// The variables of each file, or its first error.
 type ReadOnce = BTreeMap<PathBuf, Result<Arc<Variables>, String>>;
 
-/// What is in the files of one service. All that is wrong with a file is said where it is named
-/// first, and only that there is something at other places.
+/// The variables of one service's files. The errors of a file are reported where it is named first;
+/// other references report only that it has errors.
 fn environment_of(
     named: &[(PathBuf, Place)],
     files: &mut Files,

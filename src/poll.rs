@@ -1,8 +1,7 @@
-//! The poll, which loses sight of nobody: what the kernel can't watch at the moment is looked at
-//! from time to time instead, until it can.
+//! The poll. What the kernel can't watch at the moment is reported periodically until it can.
 //!
-//! epoll_ctl(2) says ENOSPC when the user watches as much as `max_user_watches` allows, and ENOMEM
-//! when the machine has no memory. Both are somebody else's doing, and pass.
+//! epoll_ctl(2) fails with ENOSPC when the user has `max_user_watches` watches, and with ENOMEM without
+//! memory. Both have causes outside of the init, and are temporary.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -14,56 +13,52 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-/// How long it takes until what is not watched is looked at again. Not so short that a lack that
-/// lasts keeps the machine busy, and short for a person.
+/// The period for descriptors that are not watched: long enough not to load the machine while this
+/// lasts, and short for a person.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// Waits for what is watched.
 #[derive(Debug)]
 pub(crate) struct Poll(Registry);
 
-/// Who is watched.
 #[derive(Debug)]
 pub(crate) struct Registry {
     poll: mio::Poll,
     again: RefCell<Again>,
 }
 
-/// Those that are to be looked at without a report of the kernel.
+/// The descriptors to report without an event from the kernel.
 #[derive(Debug, Default)]
 struct Again {
     tokens: BTreeSet<Token>,
-    /// When; `None` while there is nobody.
+    /// When to report them; `None` if there are none.
     at: Option<Instant>,
-    /// The first refusal, until somebody has asked for it.
+    /// The first refusal, until it is taken.
     refusal: Option<io::Error>,
     was_refused: bool,
 }
 
 impl Poll {
-    /// Watches nobody yet.
     pub(crate) fn new() -> io::Result<Poll> {
         let poll = mio::Poll::new()?;
         Ok(Poll(Registry { poll, again: RefCell::default() }))
     }
 
-    /// Where to register what is to be watched.
     pub(crate) fn registry(&self) -> &Registry {
         &self.0
     }
 
-    /// Waits for a report, and for so long at the most.
+    /// Waits for an event, for at most this time.
     pub(crate) fn poll(&mut self, events: &mut Events, most: Option<Duration>) -> io::Result<()> {
         self.0.poll.poll(events, most)
     }
 
-    /// When somebody is to be looked at without a report.
+    /// When a descriptor is to be reported without an event.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.0.again.borrow().at
     }
 
-    /// Those whose time has come. Each is to be registered again, which does no harm to what is
-    /// watched already, and then treated as if it had been reported.
+    /// The descriptors that are due. Register each again (harmless if it is watched), and handle it as
+    /// if it had been reported.
     pub(crate) fn take_due(&self, now: Instant) -> BTreeSet<Token> {
         let mut again = self.0.again.borrow_mut();
         if again.at.is_none_or(|at| at > now) {
@@ -73,25 +68,25 @@ impl Poll {
         std::mem::take(&mut again.tokens)
     }
 
-    /// Why the kernel has refused to watch somebody, the first time that it did.
+    /// Why the kernel refused to watch a descriptor, for the first refusal.
     pub(crate) fn take_refusal(&self) -> Option<io::Error> {
         self.0.again.borrow_mut().refusal.take()
     }
 }
 
 impl Registry {
-    /// Reports on this descriptor from now on. Where the kernel does not, it is reported every now
-    /// and then, whether there is something to report or not, until it is closed or the kernel does.
+    /// Watches this descriptor. If the kernel can't, it is reported periodically, with or without an
+    /// event, until it is closed or the kernel can.
     pub(crate) fn register(&self, fd: &impl AsRawFd, token: Token, interest: Interest) {
         if self.try_register(fd, token, interest).is_err() {
             self.look_again(token);
         }
     }
 
-    /// Reports on this descriptor from now on, if the kernel does.
+    /// Watches this descriptor, if the kernel can.
     ///
     /// # Errors
-    /// `EPERM` for a file that is always ready, such as a regular one; the others pass.
+    /// `EPERM` for a file that is always ready, such as a regular one; other errors are temporary.
     pub(crate) fn try_register(
         &self,
         fd: &impl AsRawFd,
@@ -113,8 +108,8 @@ impl Registry {
         }
     }
 
-    /// Reports this once more after a while: what there was to do for it has failed, and the
-    /// kernel, which reports changes only (epoll(7), EPOLLET), would not say it again.
+    /// Reports this again later: handling it has failed, and the kernel reports only changes (epoll(7),
+    /// EPOLLET).
     pub(crate) fn look_again(&self, token: Token) {
         let mut again = self.again.borrow_mut();
         again.tokens.insert(token);
@@ -122,12 +117,12 @@ impl Registry {
     }
 }
 
-/// What of this there is to say of the descriptor now; nothing is waited for.
+/// The current events of the descriptor, without waiting.
 pub(crate) fn look(fd: &impl AsFd, asked: PollFlags) -> rustix::io::Result<PollFlags> {
     look_for(fd, asked, Duration::ZERO)
 }
 
-/// The same, after a wait for so long at the most. Not for an init that has begun to run.
+/// The same, after waiting for at most this time. Not for an init with a running event loop.
 pub(crate) fn look_for(
     fd: &impl AsFd,
     asked: PollFlags,
@@ -154,7 +149,7 @@ mod tests {
         let poll = Poll::new().unwrap();
         let (one, other) = UnixStream::pair().unwrap();
         let number = one.as_raw_fd();
-        // A descriptor that is not open stands for whatever the kernel has against it.
+        // A closed descriptor stands for any refusal of the kernel.
         drop(one);
         poll.registry().register(&number, Token(7), Interest::READABLE);
         assert_eq!(poll.take_refusal().unwrap().raw_os_error(), Some(libc::EBADF));

@@ -1,5 +1,5 @@
-//! What this process may not do that a plan needs, so that it is said before, and not when a
-//! service is to start or to end: capabilities(7), user_namespaces(7).
+//! Finds missing privileges of a plan before a service starts or stops: capabilities(7),
+//! user_namespaces(7).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use strict_toml::listed;
 use crate::plan::Plan;
 use crate::sys::spawn::Credentials;
 
-/// What this process may do.
+/// The privileges of this process.
 #[derive(Clone, Debug)]
 struct Privileges {
     effective: CapabilitySet,
@@ -19,15 +19,15 @@ struct Privileges {
     users: [u32; 2],
     user_ids: Ids,
     group_ids: Ids,
-    /// A user namespace may forbid it for good.
+    /// A user namespace may forbid setgroups(2) permanently.
     may_set_groups: bool,
 }
 
-/// The ids that there are in a user namespace: the first of each range, and how many.
+/// The ids of a user namespace: the first of each range, and the length.
 #[derive(Clone, Debug)]
 struct Ids(Vec<(u32, u32)>);
 
-/// What will not work of the plan, a line each.
+/// One line for each part of the plan that will not work.
 pub fn warnings(plan: &Plan) -> Vec<String> {
     let drops = plan.bundle.services.iter().any(|service| service.drop_capabilities != 0);
     let changes = plan.identities.iter().flatten().any(|who| who.credentials.is_some());
@@ -35,7 +35,7 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
 }
 
 impl Privileges {
-    /// Asks the kernel. What it does not tell is taken to be there.
+    /// Asks the kernel. What it does not report is assumed to be allowed.
     fn read() -> Privileges {
         let all = CapabilitySet::all();
         let is_held = |bit: &CapabilitySet| capability_is_in_bounding_set(*bit).unwrap_or(false);
@@ -76,7 +76,7 @@ impl Privileges {
         unstarted.chain(unstopped).collect()
     }
 
-    /// What keeps a process from changing to these.
+    /// Why a process can't change to these credentials.
     fn obstacle(&self, new: &Credentials) -> Option<String> {
         let Credentials { user, group, groups } = new;
         if !self.user_ids.contain(*user) {
@@ -97,7 +97,7 @@ impl Privileges {
         self.missing(needed)
     }
 
-    /// What keeps a process from dropping these from its bounding set; capabilities(7).
+    /// Why a process can't drop these capabilities from its bounding set; capabilities(7).
     fn drop_obstacle(&self, dropped: u64, no_new_privileges: bool) -> Option<String> {
         let dropped = CapabilitySet::from_bits_truncate(dropped) & self.bounding;
         if dropped.is_empty() || no_new_privileges {
@@ -107,7 +107,7 @@ impl Privileges {
         Some(format!("{missing} (`drop-capabilities` without `no-new-privileges`)"))
     }
 
-    /// Whether kill(2) reaches a process that has these.
+    /// Whether we may signal a process with these credentials, kill(2).
     fn may_signal(&self, other: &Credentials) -> bool {
         self.users.contains(&other.user) || self.effective.contains(CapabilitySet::KILL)
     }
@@ -124,7 +124,7 @@ impl Privileges {
     }
 }
 
-/// Which of these capabilities this process has not, in words.
+/// The missing ones of these capabilities, as text.
 pub fn missing(needed: CapabilitySet) -> Option<String> {
     Privileges::read().missing(needed)
 }
@@ -135,13 +135,13 @@ pub fn groups_may_be_set() -> bool {
 }
 
 impl Ids {
-    /// A kernel without user namespaces has no such file, and every id.
+    /// A kernel without user namespaces has no such file, and every id is valid.
     fn read(file: &str) -> Ids {
         let text = fs::read_to_string(file);
         text.map_or(Ids(vec![(0, u32::MAX)]), |text| Ids::parse(&text))
     }
 
-    /// `FIRST OUTSIDE COUNT` a line.
+    /// One range `FIRST OUTSIDE COUNT` per line.
     fn parse(map: &str) -> Ids {
         let range = |line: &str| {
             let mut numbers = line.split_whitespace().map(str::parse);
@@ -159,7 +159,7 @@ impl Ids {
 mod tests {
     use super::*;
 
-    /// Root in a container that has all that these tests are about.
+    /// Root in a container with every privilege that these tests use.
     fn root() -> Privileges {
         Privileges {
             effective: CapabilitySet::all(),

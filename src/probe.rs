@@ -1,6 +1,5 @@
-//! One attempt of a probe. Nothing of one that needs a connection waits: each step takes what the
-//! kernel gives at once. One of a path is tried by a child ([`try_path`]), since a file system may
-//! not answer.
+//! One attempt of a probe. Network probes never block: each step uses what the kernel has. A child
+//! tries probes of a path ([`try_path`]), because a file system may not answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,10 +16,10 @@ use rustix::net::{
 use crate::bundle::health_check::{HttpTarget, Probe};
 use crate::error_text::{errno_of, error_text};
 
-/// A status line is shorter than this, or not one.
+/// A longer line is not a status line.
 const LONGEST_STATUS_LINE: usize = 1024;
 
-/// A connection that is being tried.
+/// A connection attempt.
 #[derive(Debug)]
 pub struct Attempt {
     fd: OwnedFd,
@@ -33,28 +32,27 @@ enum Step {
     Reading { target: HttpTarget, received: Vec<u8> },
 }
 
-/// How far it is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// The poll says when there is more to do.
+    /// The poll reports when it can continue.
     Pending,
-    /// It is over.
+    /// It has ended.
     Done(Outcome),
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The service is as it should be.
+    /// The probe succeeded.
     Passed,
-    /// It is not, for this reason.
+    /// It failed, for this reason.
     Failed(String),
-    /// We could not ask, for this reason. That says nothing of the service.
+    /// It could not be made, for this reason. That says nothing about the service.
     NoResult(String),
 }
 
 impl Outcome {
-    /// What this error of a system call says, of which `is_ours` tells whether it is about us.
+    /// The result for this error of a system call; `is_ours` tells whether the error concerns our side.
     pub fn of_error(error: &io::Error, is_ours: impl FnOnce(Errno) -> bool) -> Outcome {
         let text = error_text(error);
         match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -64,7 +62,7 @@ impl Outcome {
     }
 }
 
-/// Whether something is used up that all processes share, or that we have a limit for.
+/// Whether a resource is exhausted that all processes share, or that limits us.
 fn is_lack(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::NOSPC)
 }
@@ -73,7 +71,7 @@ impl Attempt {
     /// Begins to connect. `None`: the probe needs no network.
     ///
     /// # Errors
-    /// What it came to already.
+    /// The result, if it is known already.
     pub fn start(probe: &Probe) -> Option<Result<Attempt, Outcome>> {
         match probe {
             Probe::Tcp(address) => Some(Attempt::tcp(*address, None)),
@@ -96,7 +94,7 @@ impl Attempt {
         }
     }
 
-    /// Goes on as far as it can.
+    /// Continues as far as possible without blocking.
     pub fn advance(&mut self) -> Progress {
         match self.try_advance() {
             Ok(None) => Progress::Pending,
@@ -114,16 +112,16 @@ impl Attempt {
                 Err(Errno::NOTCONN) => return Ok(None),
                 Err(error) => return Err(error.into()),
             };
-            // Where nobody listens, the kernel may give us the port that we connect to: then we
-            // meet ourselves, tcp(7) and RFC 9293, 3.5 (simultaneous open).
+            // If no socket listens, the kernel may give us the port that we connect to: then we connect
+            // to ourselves, tcp(7) and RFC 9293, 3.5 (simultaneous open).
             if peer == Some(getsockname(&self.fd)?) {
-                // Reset, so that nothing holds the port when the service wants it, socket(7).
+                // Reset the connection, so that the port is free when the service needs it, socket(7).
                 let _ = sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
                 return Ok(Some(Err("nobody listens".to_owned())));
             }
             let Some(target) = then_ask.take() else { return Ok(Some(Ok(()))) };
             let request = request(&target);
-            // A new connection has room for so little.
+            // The empty buffer of a new connection has space for this.
             if send(&self.fd, request.as_bytes(), SendFlags::NOSIGNAL)? < request.len() {
                 return Ok(Some(Err("it does not take a request".to_owned())));
             }
@@ -151,28 +149,28 @@ impl Attempt {
     }
 }
 
-/// In a child: tries a probe of a path. Returns 0, or the number of the error.
+/// In a child: tries a probe of a path. Returns 0 or the error number.
 pub fn try_path(probe: &Probe) -> u8 {
     let tried = match probe {
         Probe::File(path) => rustix::fs::stat(path).map(drop),
         Probe::Unix(path) => connect_unix(path),
-        // Nobody asks for these in a child; what was not tried has not passed.
+        // These are never tried in a child.
         Probe::Tcp(_) | Probe::Http(_) | Probe::Exec(_) => Err(rustix::io::Errno::INVAL),
     };
     errno_of(tried.map_err(io::Error::from))
 }
 
-/// A Unix socket connects at once, or not at all: EAGAIN says that its queue is full
-/// (connect(2)), since the service does not accept.
+/// A Unix socket connects at once or not at all: EAGAIN says that the backlog is full (connect(2)),
+/// because the service does not accept.
 fn connect_unix(path: &Path) -> rustix::io::Result<()> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     connect(&fd, &SocketAddrUnix::new(path)?)
 }
 
-/// What [`try_path`] has come to, by the number that it has returned.
+/// The result of [`try_path`], from the number that it returned.
 pub fn outcome_of_path(probe: &Probe, number: u8) -> Outcome {
-    // There is no error 0, which rustix takes for a mistake of ours.
+    // rustix panics for error 0.
     if number == 0 {
         return Outcome::Passed;
     }
@@ -190,15 +188,14 @@ impl AsRawFd for Attempt {
     }
 }
 
-/// Whether this error of a TCP connection is about our end of it: no port is left for us
-/// (EADDRNOTAVAIL, EAGAIN), or a filter does not let us ask (EPERM, EACCES), connect(2). Without a
-/// way to the other end (ENETUNREACH, ENETDOWN, EHOSTUNREACH) the service can't be reached: it may
-/// be the one that makes the way.
+/// Whether this error of a TCP connection concerns our side: no port is left (EADDRNOTAVAIL, EAGAIN),
+/// or a filter forbids the call (EPERM, EACCES), connect(2). Without a route (ENETUNREACH, ENETDOWN,
+/// EHOSTUNREACH) the probe has failed: the service itself may be the one that sets up the route.
 fn is_ours_in_tcp(errno: Errno) -> bool {
     matches!(errno, Errno::ADDRNOTAVAIL | Errno::AGAIN | Errno::PERM | Errno::ACCESS)
 }
 
-/// That there is none is never the service's doing.
+/// A failure is never caused by the service.
 fn socket(family: AddressFamily) -> Result<OwnedFd, Outcome> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     socket_with(family, SocketType::STREAM, flags, None)
@@ -213,9 +210,9 @@ fn request(target: &HttpTarget) -> String {
     )
 }
 
-/// The status of an answer that may not be complete yet (RFC 9112, section 4).
+/// The status of a possibly incomplete answer (RFC 9112, section 4).
 pub fn status(received: &[u8]) -> Option<Result<u16, String>> {
-    // However it was cut into pieces on its way, the same answer is the same.
+    // The result must not depend on how the answer was split into packets.
     let end = received.iter().take(LONGEST_STATUS_LINE).position(|byte| *byte == b'\n');
     let line = match end {
         Some(end) => &received[..end],
@@ -284,7 +281,7 @@ mod tests {
         rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         rustix::net::listen(&listener, 0).unwrap();
         let probe = Probe::Unix(path);
-        // Linux lets one more in than the queue is long.
+        // Linux accepts one more connection than the backlog's length.
         assert_eq!(try_path(&probe), 0);
         assert!(matches!(outcome_of_path(&probe, try_path(&probe)), Outcome::Failed(_)));
     }
@@ -318,7 +315,7 @@ mod tests {
             status: None,
         };
         for ask in [false, true] {
-            // Bound to the port that it connects to, as the kernel may choose it by itself.
+            // Bound to the port that it connects to, which the kernel may also choose itself.
             let fd = socket(AddressFamily::INET).unwrap();
             rustix::net::bind(&fd, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
             let own = getsockname(&fd).unwrap();

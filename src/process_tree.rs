@@ -1,4 +1,4 @@
-//! The processes below the init that are no service's main process.
+//! Processes below the init that are not a service's main process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,11 +10,11 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::signal::Signal;
 use crate::sys::{directory, signals};
 
-/// A process, told from a later one of the same number by the time of its start.
+/// A process; the start time distinguishes it from a later one with the same pid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) pid: i32,
-    /// In ticks since the machine's start.
+    /// In ticks since boot.
     pub(crate) started: u64,
 }
 
@@ -24,9 +24,9 @@ impl Member {
     }
 }
 
-/// Everything that lives below `root`, parents before children; `None` if `/proc` does not show it.
+/// All live processes below `root`, parents before children; `None` without a usable `/proc`.
 ///
-/// The subtree below a pid that `skip` names is left out, and so is that pid.
+/// Leaves out pids for which `skip` returns true, with their descendants.
 pub(crate) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<Member>> {
     let mut children = BTreeMap::<i32, Vec<Member>>::new();
     for (member, stat) in all()? {
@@ -37,7 +37,7 @@ pub(crate) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<M
     let mut open = vec![root];
     while let Some(parent) = open.pop() {
         for &child in children.get(&parent).into_iter().flatten() {
-            // Pids may be reused while `/proc` is read, so that it shows a loop.
+            // A pid may be reused while `/proc` is read, which can look like a cycle.
             if !skip(child.pid) && seen.insert(child.pid) {
                 found.push(child);
                 open.push(child.pid);
@@ -47,34 +47,32 @@ pub(crate) fn descendants(root: i32, skip: impl Fn(i32) -> bool) -> Option<Vec<M
     Some(found)
 }
 
-/// All that live in this session; `None` if `/proc` does not show them.
+/// All live members of this session; `None` without a usable `/proc`.
 pub(crate) fn members(session: i32) -> Option<Vec<Member>> {
     let members = all()?.into_iter().filter(|(_, stat)| stat.session == session);
     Some(members.map(|(member, _)| member).collect())
 }
 
-/// All that live. A zombie can't be signalled any more, and its children are somebody's already.
+/// All live processes. A zombie can't be signalled, and its children have another parent already.
 fn all() -> Option<Vec<(Member, Stat)>> {
     if !is_own_proc() {
         return None;
     }
     let names = directory::entries(Path::new("/proc")).ok()?.flatten();
     let pids = names.filter_map(|(name, _)| name.to_str()?.parse().ok());
-    // One that has ended in the meantime has nothing to say.
     let alive = pids.filter_map(|pid| Some((pid, stat(pid).filter(|stat| !stat.is_zombie)?)));
     Some(alive.map(|(pid, stat)| (Member { pid, started: stat.started }, stat)).collect())
 }
 
-/// Our own children, dead or alive; `None` if the kernel does not tell (CONFIG_PROC_CHILDREN).
-/// Only we take any out of its list, so it is whole.
+/// Our children, live and dead; `None` without CONFIG_PROC_CHILDREN. Only we reap them, so the list is
+/// complete.
 pub(crate) fn children() -> Option<Vec<i32>> {
     let own = std::process::id();
     let list = fs::read_to_string(format!("/proc/self/task/{own}/children")).ok()?;
     Some(list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect())
 }
 
-/// Signals the process, and never one that has got its number since: a pidfd holds it while it
-/// is looked at.
+/// Signals the process, and never one that has reused its pid: a pidfd holds it while it is checked.
 pub(crate) fn signal(member: Member, signal: Signal) {
     let Some(pid) = Pid::from_raw(member.pid) else { return };
     let pidfd = pidfd_open(pid, PidfdFlags::empty());
@@ -82,7 +80,7 @@ pub(crate) fn signal(member: Member, signal: Signal) {
     let _ = match pidfd {
         Ok(pidfd) => signals::pidfd_send(&pidfd, signal),
         Err(Errno::SRCH) => Ok(()),
-        // The number of a child of ours is its own until we reap it.
+        // The pid of our own child is not reused before we reap it.
         Err(_) if u32::try_from(stat.parent) == Ok(std::process::id()) => {
             signals::kill(member.pid, signal)
         }
@@ -90,8 +88,8 @@ pub(crate) fn signal(member: Member, signal: Signal) {
     };
 }
 
-/// The first of the process and its ancestors that `is_end` knows; `None` if there is none, or
-/// `/proc` does not show them.
+/// The first of the process and its ancestors for which `is_end` is true; `None` without one, or
+/// without a usable `/proc`.
 pub(crate) fn ancestor(mut pid: i32, is_end: impl Fn(i32) -> bool) -> Option<i32> {
     let mut child_started = u64::MAX;
     // Pids may be reused while `/proc` is read, so that it shows a loop.
@@ -99,9 +97,9 @@ pub(crate) fn ancestor(mut pid: i32, is_end: impl Fn(i32) -> bool) -> Option<i32
         if is_end(pid) {
             return Some(pid);
         }
-        // A zombie counts too: what it said just before its end is still to be heard.
+        // A zombie counts too: its last datagram may still be unread.
         let Stat { parent, started, .. } = stat(pid)?;
-        // A parent that is younger than its child has only got the number of one that has ended.
+        // A parent that is younger than its child has reused the pid of the real parent.
         if started > child_started || parent <= 0 {
             return None;
         }
@@ -110,7 +108,7 @@ pub(crate) fn ancestor(mut pid: i32, is_end: impl Fn(i32) -> bool) -> Option<i32
     None
 }
 
-/// The real and the saved user of a process.
+/// The real and the saved user id of a process.
 pub(crate) fn users(pid: i32) -> Option<(u32, u32)> {
     if !is_own_proc() {
         return None;
@@ -124,7 +122,7 @@ fn users_in(status: &str) -> Option<(u32, u32)> {
     Some((users.next()?.parse().ok()?, users.nth(1)?.parse().ok()?))
 }
 
-/// Whether there is a process of this number, dead or alive.
+/// Whether a process has this pid, live or dead.
 pub(crate) fn is_there(pid: i32) -> bool {
     fs::exists(format!("/proc/{pid}")).unwrap_or(false)
 }
@@ -132,29 +130,29 @@ pub(crate) fn is_there(pid: i32) -> bool {
 /// No process has more ancestors than this.
 const MOST_GENERATIONS: usize = 1000;
 
-/// Whether `/proc` is mounted for our own PID namespace. By another's numbers we would meet
-/// strangers, pid_namespaces(7).
+/// Whether `/proc` shows our own PID namespace. With the numbers of another one we would reach foreign
+/// processes, pid_namespaces(7).
 pub(crate) fn is_own_proc() -> bool {
     let status = fs::read("/proc/self/status").unwrap_or_default();
     shows_own_numbers(&String::from_utf8_lossy(&status), std::process::id())
 }
 
-/// An outer namespace's `/proc` shows us too, by our number there. `NSpid` has all our numbers
-/// from that namespace inwards; it is missing where there are no such namespaces, proc(5).
+/// An outer namespace's `/proc` shows us too, with our pid there. `NSpid` has all our pids from that
+/// namespace inwards; kernels without such namespaces do not have it, proc(5).
 fn shows_own_numbers(status: &str, own: u32) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
     let number = field("NSpid:").or_else(|| field("Pid:")).unwrap_or_default();
     number.trim().parse() == Ok(own)
 }
 
-/// What `/proc/PID/stat` says of a process.
+/// The fields of `/proc/PID/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
-    /// It has ended, and waits to be reaped.
+    /// Ended, not yet reaped.
     pub(crate) is_zombie: bool,
     pub(crate) parent: i32,
     pub(crate) session: i32,
-    /// In ticks since the machine's start.
+    /// In ticks since boot.
     pub(crate) started: u64,
 }
 
@@ -162,8 +160,8 @@ pub(crate) fn stat(pid: i32) -> Option<Stat> {
     stat_in(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// `pid (comm) state ppid pgrp session …`, the 22nd is the start, proc(5). The name may hold
-/// spaces and parentheses of its own.
+/// `pid (comm) state ppid pgrp session …`, the 22nd field is the start time, proc(5). The name may
+/// contain spaces and parentheses.
 fn stat_in(stat: &[u8]) -> Option<Stat> {
     let after_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let rest = std::str::from_utf8(stat.get(after_name..)?).ok()?;

@@ -1,4 +1,4 @@
-//! The closing record: the one line that says why it stopped.
+//! The closing record: the one line that says why the init ended.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use serde_json::{Value, json};
 use crate::exit::ExitStatus;
 use crate::supervisor::{Cause, Outcome, ServiceId};
 
-/// How many names a record lists, and how long a text it repeats, in characters: it is one line of less
-/// than 16 KiB, so that nobody who passes it on cuts it.
+/// How many names a record lists, and how many characters of a text it repeats: the line must be
+/// shorter than 16 KiB, so that log drivers do not split it.
 const MOST_NAMES: usize = 100;
 const LONGEST_TEXT: usize = 500;
 
 /// How a bundle ended, for people and for programs.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// What the core says of it.
+    /// The outcome according to the core.
     pub outcome: Outcome,
-    /// What the bundle is called; one command has no such name.
+    /// The bundle's name; `None` for one command.
     pub bundle: Option<String>,
     /// The services' names, in the order of their ids.
     pub names: Vec<String>,
-    /// Whether it was one command, which has no name that people would know.
+    /// Whether it was one command, which has no service name.
     pub is_one_command: bool,
     /// How long the init ran.
     pub ran: Duration,
@@ -29,9 +29,9 @@ pub struct Record {
     pub service_ran: Option<Duration>,
     /// Why the service that ended the bundle could not be started.
     pub reason: Option<String>,
-    /// How many processes the kernel killed for want of memory, as the control group counts them.
+    /// How many processes the kernel has killed for lack of memory, as the control group counts.
     pub out_of_memory_kills: u64,
-    /// What the init exits with.
+    /// The exit code of the init.
     pub code: u8,
 }
 
@@ -98,8 +98,7 @@ impl Record {
         record.to_string()
     }
 
-    /// Whether there is anything to explain: one command that ended by itself and well says
-    /// nothing, like any program.
+    /// Whether to print it: nothing is printed when one command ends by itself with success.
     pub fn is_worth_a_line(&self) -> bool {
         let quiet = self.outcome.code == 0 && matches!(self.outcome.cause, Cause::Exited(..));
         let remarkable = self.outcome.rest_overran || self.outcome.forced.is_some();
@@ -159,7 +158,7 @@ fn shortened(text: &str) -> String {
     if cut.len() < text.len() { cut + " ..." } else { cut }
 }
 
-/// A length of time as people read it: to the millisecond below a minute, to the second above.
+/// A duration for people: to the millisecond below a minute, to the second above.
 fn span(span: Duration) -> String {
     let rounded = if span < Duration::from_secs(60) {
         Duration::from_millis(span.as_millis().try_into().unwrap_or(u64::MAX))

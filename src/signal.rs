@@ -1,4 +1,4 @@
-//! Signals by number and by name. Pure: nothing here asks the kernel anything.
+//! Signals by number and by name. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,26 +28,26 @@ const NAMES: [&str; 31] = [
 const ALIASES: [(&str, u8); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
 
 impl Signal {
-    /// Hang-up; by convention "read your configuration again".
+    /// Hang-up; by convention a request to reload the configuration.
     pub const HUP: Signal = Signal(1);
-    /// Interrupt, what Ctrl-C sends.
+    /// Interrupt, sent by Ctrl-C.
     pub const INT: Signal = Signal(2);
-    /// Cannot be caught: ends the process.
+    /// Ends the process; can't be caught.
     pub const KILL: Signal = Signal(9);
-    /// Write to a pipe that nobody reads.
+    /// Write to a pipe without a reader.
     pub const PIPE: Signal = Signal(13);
-    /// The polite request to end.
+    /// Requests the process to end.
     pub const TERM: Signal = Signal(15);
     /// A child changed state.
     pub const CHLD: Signal = Signal(17);
     /// Continue after a stop.
     pub const CONT: Signal = Signal(18);
-    /// Cannot be caught: stops the process.
+    /// Stops the process; can't be caught.
     pub const STOP: Signal = Signal(19);
-    /// Stop typed at the terminal, what Ctrl-Z sends.
+    /// Stop from the terminal, sent by Ctrl-Z.
     pub const TSTP: Signal = Signal(20);
 
-    /// Whether it ends a process that has made no other arrangement, signal(7).
+    /// Whether it ends a process by default, signal(7).
     pub fn terminates_by_default(self) -> bool {
         const IGNORED: [&str; 3] = ["CHLD", "URG", "WINCH"];
         const STOPS: [&str; 4] = ["STOP", "TSTP", "TTIN", "TTOU"];
@@ -55,7 +55,7 @@ impl Signal {
         self != Signal::CONT && !self.name().is_some_and(is_other)
     }
 
-    /// The signal with this number, if Linux has it (1 to 64).
+    /// The signal with this number, 1 to 64.
     pub fn from_number(number: i32) -> Option<Signal> {
         match u8::try_from(number) {
             Ok(number @ 1..=RTMAX) => Some(Signal(number)),
@@ -63,7 +63,7 @@ impl Signal {
         }
     }
 
-    /// The number the kernel knows it by.
+    /// The kernel's number.
     pub fn number(self) -> i32 {
         i32::from(self.0)
     }
@@ -79,7 +79,7 @@ impl Signal {
     }
 }
 
-/// The full name: `SIGTERM`, `SIGRTMIN+3`, and for the numbers that libc keeps `SIG32`.
+/// The full name: `SIGTERM`, `SIGRTMIN+3`, and `SIG32` for the numbers that libc reserves.
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
@@ -113,7 +113,7 @@ impl fmt::Display for UnknownSignal {
 
 impl std::error::Error for UnknownSignal {}
 
-/// Takes `TERM`, `SIGTERM`, `sigterm`, `15`, `RTMIN+3` and `RTMAX-1`.
+/// Accepts `TERM`, `SIGTERM`, `sigterm`, `15`, `RTMIN+3` and `RTMAX-1`.
 impl FromStr for Signal {
     type Err = UnknownSignal;
 
@@ -132,7 +132,6 @@ impl FromStr for Signal {
     }
 }
 
-/// By its full name.
 impl Serialize for Signal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

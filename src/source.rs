@@ -1,5 +1,5 @@
-//! Where a bundle comes from: reads its file, narrows it to what is selected, and draws up the
-//! plan; once at the start, and again at each reload.
+//! Where a bundle comes from: reads its file, selects services and builds the plan, at the start and at
+//! each reload.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,24 +14,23 @@ use crate::privileges;
 use strict_toml::listed;
 use strict_toml::{ConfigError, ConfigErrors, MOST_SHOWN};
 
-/// A bundle's file, and what the command line says about it.
+/// A bundle's file, and the options of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct BundleSource {
-    /// The file; absolute, if it is to be read again by an init, which leaves its working
-    /// directory.
+    /// The file; absolute for an init that reloads, which changes its working directory.
     pub file: PathBuf,
-    /// Only these services, whatever the environment selects.
+    /// Only these services, instead of those that the environment selects.
     pub only: Option<String>,
-    /// What the command line says in place of the file.
+    /// Options that override the file.
     pub overrides: Overrides,
     /// The main command beside the services.
     pub main: Option<Vec<OsString>>,
 }
 
-/// Why there is nothing to run.
+/// Why nothing can be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What to exit with.
+    /// The exit code.
     pub code: u8,
     /// One line or several.
     pub reason: String,
@@ -46,20 +45,18 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl BundleSource {
-    /// The plan of the bundle, whose file is read; what is odd about it goes to `warnings`, a line
-    /// each.
+    /// Reads the bundle's file, and builds its plan. Warnings are added to `warnings`, one line each.
     ///
     /// # Errors
-    /// Everything that is wrong with the file, with what it selects, or that the machine lacks.
+    /// All errors in the file and its selection, and accounts and files that do not exist.
     pub fn load(&self, warnings: &mut Vec<String>) -> Result<Plan, Refusal> {
         self.plan(&mut Files::default(), warnings)
     }
 
-    /// The plan of the bundle, which is read, and the files that it names, by `files`; what is odd
-    /// about it goes to `warnings`, a line each.
+    /// The same, with all files read through `files`.
     ///
     /// # Errors
-    /// Everything that is wrong with the file, with what it selects, or that the machine lacks.
+    /// As [`BundleSource::load`].
     pub(crate) fn plan(
         &self,
         files: &mut Files,
@@ -83,7 +80,7 @@ impl BundleSource {
         Ok(plan)
     }
 
-    /// Where a file is that the bundle names.
+    /// The path of a file that the bundle names.
     fn beside(&self, file: &Path) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("")).join(file)
     }

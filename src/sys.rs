@@ -1,9 +1,9 @@
-//! The only place with `unsafe`: what neither std nor rustix wraps. Nothing here decides anything,
-//! and nothing here knows a service.
+//! The only place with `unsafe`: system calls that neither std nor rustix wraps. Nothing here decides
+//! anything or knows services.
 //!
-//! It is here because rustix has no signalfd and no signal mask outside its experimental part,
-//! because `std::process::Command` hands a blocked mask on to the child and waits for its exec, and
-//! because a C `main` saves the start of std's runtime.
+//! rustix has signalfd and signal masks only as experimental features; `std::process::Command` passes a
+//! blocked mask to the child and waits for its exec; and a C `main` avoids the start-up code of std's
+//! runtime.
 
 #![allow(unsafe_code)]
 

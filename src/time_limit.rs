@@ -1,20 +1,19 @@
-//! How long somebody may take for something before that counts as their failure.
+//! Limits on the time that a service may take.
 //!
-//! The clock also goes on while the init and all that is below it stand still: SIGSTOP, the freezer
-//! of `docker pause`, a machine that has no time for us. A pause that ends just before a limit can't
-//! be seen from inside. So whoever is over the limit has one short time more, from the moment in
-//! which the init has seen it, to do what they would have done in time.
+//! The clock also runs while the init and its services are stopped: by SIGSTOP, by the freezer of
+//! `docker pause`, or because the machine is overloaded. A pause that ends just before a limit can't be
+//! detected from inside. So a service that exceeds a limit gets one short extra period, from the moment
+//! in which the init sees that.
 
 use std::time::{Duration, Instant};
 
-/// The time more is as long as the limit, but within these.
+/// The extra period has the length of the limit, within these bounds.
 const SHORTEST_CONFIRMATION: Duration = Duration::from_millis(200);
 const LONGEST_CONFIRMATION: Duration = Duration::from_secs(1);
-/// Whoever sees the end of that so much too late did not run for a while, and the others may not
-/// have run either: it counts for nothing.
+/// If the init sees the end of the extra period so much too late, it was itself suspended, and the
+/// services probably too: the period does not count.
 const LATE: Duration = Duration::from_millis(100);
 
-/// A limit, and how far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeLimit {
     until: Instant,
@@ -23,18 +22,18 @@ pub struct TimeLimit {
 }
 
 impl TimeLimit {
-    /// So long from now on.
+    /// A limit of this length from now on.
     pub fn new(span: Duration, now: Instant) -> TimeLimit {
         let confirmation = span.clamp(SHORTEST_CONFIRMATION, LONGEST_CONFIRMATION);
         TimeLimit { until: now + span, confirmation, is_confirming: false }
     }
 
-    /// When it is to be looked at next.
+    /// When to check it next.
     pub fn until(self) -> Instant {
         self.until
     }
 
-    /// Whether it is over for good; to be asked when all that happened before `now` is known.
+    /// Whether the time is finally over; call it when all events before `now` are handled.
     pub fn is_over(&mut self, now: Instant) -> bool {
         if self.until > now {
             return false;
@@ -48,7 +47,7 @@ impl TimeLimit {
         is_over
     }
 
-    /// There is time until then at least.
+    /// Extends the limit at least to then.
     pub fn extend(&mut self, until: Instant) {
         if until > self.until {
             self.until = until;
@@ -56,7 +55,7 @@ impl TimeLimit {
         }
     }
 
-    /// Nobody ran for so long until now: that is no time that was taken.
+    /// Extends the limit by a time in which nothing ran.
     pub fn put_off(&mut self, gap: Duration, now: Instant) {
         self.until += gap;
         if self.is_confirming {
@@ -121,8 +120,8 @@ mod tests {
     }
 
     proptest! {
-        /// However long nobody looks, and whatever is put off: at the end there was a time in which
-        /// somebody looked at its beginning and at its end.
+        /// Whatever pauses and extensions there are: at the end the init has seen the begin and the end
+        /// of a period.
         #[test]
         fn nobody_is_over_it_without_a_whole_confirmation(
             span in 0u64..5000,

@@ -1,4 +1,4 @@
-//! A picture of when services started, became ready and ended: SVG, on one time axis. Pure.
+//! An SVG of when services started, became ready and ended, on one time axis. Pure.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const WIDTH: u32 = 900;
 const TOP: u32 = 30;
 
 impl Timeline {
-    /// A picture of all services up to now.
+    /// An SVG of all services up to now.
     pub fn to_svg(&self) -> String {
         svg(self)
     }

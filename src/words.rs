@@ -1,5 +1,5 @@
-//! Types of a few values, each of which has one word: in the bundle's file, on the command line, in
-//! JSON and in messages. Pure.
+//! Types with a few values, each with one word: for the bundle's file, the command line, JSON and
+//! messages. Pure.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
@@ -14,7 +14,7 @@ pub trait Words: Copy + PartialEq + 'static {
         Self::TABLE.iter().find(|(value, _)| *value == self).map_or("", |(_, word)| word)
     }
 
-    /// The value of this word.
+    /// The value with this word.
     fn from_word(word: &str) -> Option<Self> {
         Self::TABLE.iter().find(|(_, known)| *known == word).map(|(value, _)| *value)
     }
@@ -50,7 +50,7 @@ pub(crate) fn deserialize<'de, T: Words, D: Deserializer<'de>>(
         .ok_or_else(|| D::Error::custom(format_args!("{word:?} is not {}", T::one_of())))
 }
 
-/// Declares types and the word of each of their values, in the order in which messages list them.
+/// Declares types and the words of their values, in the order in which messages list them.
 macro_rules! words {
     ($($(#[$about:meta])* pub enum $name:ident { $($(#[$doc:meta])* $value:ident => $word:literal,)* })*) => {$(
         $(#[$about])*

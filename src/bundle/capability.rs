@@ -2,8 +2,8 @@
 
 use rustix::thread::CapabilitySet;
 
-/// Bit n for capability n; `ALL` is every bit, those of kernels to come too. Takes `NET_RAW`
-/// and `CAP_NET_RAW`, in either case.
+/// Bit n for capability n; `ALL` is every bit, including those of future kernels. Accepts `NET_RAW` and
+/// `CAP_NET_RAW`, in upper or lower case.
 pub fn bits(name: &str) -> Option<u64> {
     let upper = name.to_ascii_uppercase();
     let name = upper.strip_prefix("CAP_").unwrap_or(&upper);

@@ -1,10 +1,10 @@
-//! Services that wait for each other. Pure.
+//! Cycles in the dependencies. Pure.
 
-/// The members of one cycle, if there is any. Without recursion: a file may have a long chain.
+/// The members of one cycle, if there is any. Not recursive: a file may have a long chain.
 pub(crate) fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
     let (mut is_done, mut is_on_path) = (vec![false; edges.len()], vec![false; edges.len()]);
     for root in 0..edges.len() {
-        // The way from the root to here, and how many edges of each were followed.
+        // The path from the root to the current node, and how many edges of each node were followed.
         let mut path = vec![(root, 0)];
         while let Some((node, followed)) = path.last_mut() {
             if is_done[*node] {

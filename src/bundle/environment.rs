@@ -11,11 +11,11 @@ use super::{Environment, pattern};
 
 /// A list of variables and their values.
 pub type Variables = Vec<(OsString, OsString)>;
-/// The same, of somebody else.
+/// The same, borrowed.
 pub type Borrowed<'a> = Vec<(&'a OsStr, &'a OsStr)>;
 
-/// What a service gets beside what it inherits: what its files say, then what is set in the bundle;
-/// of those with the same name the last one.
+/// The variables that a service does not inherit: those of its files, then those that the bundle sets;
+/// the last value of a name wins.
 pub fn own<'a>(environment: &'a Environment, files: &'a [Arc<Variables>]) -> Borrowed<'a> {
     let set = environment.set.iter().map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
     let in_files = files.iter().flat_map(|file| file.iter());
@@ -34,9 +34,9 @@ pub fn is_inherited(environment: &Environment, name: &OsStr) -> bool {
         && !environment.drop.iter().any(fits)
 }
 
-/// Reads `NAME=value` lines: blank lines and those that begin with `#` are passed over, `export `
-/// in front is allowed, and quotes around a whole value are taken off. Nothing is expanded. Each
-/// error names file and line; after some there is only one more, with their number.
+/// Parses `NAME=value` lines. Skips blank lines and those that begin with `#`, allows `export ` in
+/// front, and removes quotes around a whole value. Expands nothing. Each error names file and line;
+/// after a limit, one last error has the number of the others.
 pub fn parse_file(file: &str, text: &str) -> Result<Variables, Vec<String>> {
     let (mut variables, mut errors) = (Vec::new(), Vec::new());
     let mut more = 0;

@@ -1,4 +1,4 @@
-//! How one can tell from outside whether a service is ready, or still well. Pure.
+//! Checks of a service from outside: readiness and liveness. Pure.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,48 +10,48 @@ use std::time::Duration;
 pub enum Probe {
     /// A TCP connection is accepted here.
     Tcp(SocketAddr),
-    /// A connection to this Unix stream socket is accepted.
+    /// It accepts a connection to this Unix stream socket.
     Unix(PathBuf),
-    /// A GET of this is answered with a status of success.
+    /// It answers a GET request with a status of success.
     Http(Box<HttpTarget>),
-    /// This command exits with code 0, run as the service itself would be.
+    /// This command exits with code 0; it runs with the settings of the service.
     Exec(Vec<OsString>),
-    /// This file is there.
+    /// This file exists.
     File(PathBuf),
 }
 
-/// Where an HTTP probe asks, and what it asks for.
+/// The address and the request of an HTTP probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
-    /// Where to connect to.
+    /// The address to connect to.
     pub address: SocketAddr,
-    /// What the `Host` field says.
+    /// The value of the `Host` field.
     pub host: String,
     /// Path and query.
     pub path: String,
-    /// The one status that counts as success; `None`: any from 200 to 399, as for Kubernetes.
+    /// The only status that counts as success; `None`: any from 200 to 399, as for Kubernetes.
     pub status: Option<u16>,
 }
 
-/// A probe, and how often it is tried.
+/// A probe with its period and limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What is tried.
+    /// The probe.
     pub probe: Probe,
     /// From the end of one attempt to the next.
     pub period: Duration,
     /// How long one attempt may take.
     pub timeout: Duration,
-    /// How many attempts in a row have to fail before the check has.
+    /// How many attempts in a row must fail until the check has failed.
     pub failures: u32,
 }
 
-/// What a check is for.
+/// The purpose of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
-    /// Whether the service is ready; it ends with its first success.
+    /// Whether the service is ready; the check ends with its first success.
     Readiness,
-    /// Whether it is still well; it ends when it has failed too often.
+    /// Whether the service is still live; the check ends when it has failed too often.
     Liveness,
 }
 
@@ -62,14 +62,14 @@ pub enum Readiness {
     Check(Check),
     /// It writes a line that contains this text.
     Log(String),
-    /// It writes a newline to this descriptor, as for s6.
+    /// It writes a newline to this descriptor, as under s6.
     Descriptor(i32),
-    /// It says `READY=1`, sd_notify(3).
+    /// It sends `READY=1`, sd_notify(3).
     Systemd,
 }
 
-/// `127.0.0.1:80`, `[::1]:80`, `localhost:80` or `:80`. A name is not looked up: that takes
-/// time, and the init waits for nobody.
+/// `127.0.0.1:80`, `[::1]:80`, `localhost:80` or `:80`. Names are not resolved: that takes time, and
+/// the init does not block.
 pub fn address(text: &str) -> Option<SocketAddr> {
     let local = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':'));
     match local {
@@ -83,7 +83,7 @@ pub fn http_target(url: &str) -> Option<HttpTarget> {
     let rest = url.strip_prefix("http://")?;
     let end = rest.find('/').unwrap_or(rest.len());
     let (host, path) = rest.split_at(end);
-    // In a request line there is neither white space nor anything outside of ASCII.
+    // A request line has no white space and is ASCII.
     if !url.bytes().all(|byte| byte.is_ascii_graphic()) || host.is_empty() {
         return None;
     }

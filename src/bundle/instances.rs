@@ -1,4 +1,4 @@
-//! Several of one service: `workers` with 3 instances becomes `workers@1` to `workers@3`. Pure.
+//! Instances: `workers` with 3 instances becomes `workers@1` to `workers@3`. Pure.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -11,30 +11,30 @@ use super::health_check::{Check, Probe, Readiness};
 use super::listen::Listen;
 use super::{Bundle, MOST_SERVICES, Service};
 
-/// More of one service are a mistake.
+/// More instances than this are an error.
 pub const MOST_INSTANCES: u32 = 1000;
-/// How much all instances together may take: a few lines of a file must not fill our memory.
+/// The most memory for all instances together: a few lines of a file must not use up our memory.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
-/// How many of a service there are.
+/// The number of instances of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instances {
-    /// As many as this, if no variable says otherwise.
+    /// The number, unless the variable is set.
     pub count: u32,
-    /// The environment variable that says it.
+    /// The environment variable with the number.
     pub variable: Option<String>,
-    /// Where the file says so.
+    /// Where the file sets it.
     pub place: Place,
-    /// About how much memory one of them takes.
+    /// About how much memory one instance uses.
     pub bytes: usize,
 }
 
-/// The bundle with the instances in place of each service that has some. Whoever names such a
-/// service, in the routes of signals too, means all of its instances; it goes by the name of the
-/// service itself, since every pair would be far too many.
+/// The bundle with instances in place of each service that has some. References to such a service, also
+/// in signal routes, mean all of its instances. They keep the name of the service, because one
+/// reference for each pair would use too much memory.
 ///
 /// # Errors
-/// If a variable is no number, or there are too many instances; then none is made.
+/// If a variable is not a number, or there are too many instances; the bundle is unchanged then.
 pub fn expand(
     mut bundle: Bundle,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -141,7 +141,7 @@ fn instance(template: &Service, number: usize) -> Service {
     service
 }
 
-/// `%i` becomes the number, and `%%` a percent sign.
+/// Replaces `%i` by the number, and `%%` by a percent sign.
 fn filled_in(text: &OsStr, number: &str) -> OsString {
     let mut filled = Vec::new();
     let mut bytes = text.as_bytes().iter().peekable();

@@ -1,4 +1,4 @@
-//! Where a service wants connections to be waited for. Pure.
+//! Addresses that the init listens on for a service. Pure.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use super::health_check;
 
-/// The descriptor that a service finds its first socket at, sd_listen_fds(3).
+/// The number of a service's first socket, sd_listen_fds(3).
 pub const FIRST_SOCKET: i32 = 3;
 
-/// The longest path of a Unix socket in bytes; `sun_path` has room for a NUL more, unix(7).
+/// The longest path of a Unix socket in bytes; `sun_path` has one more byte for the NUL, unix(7).
 pub(super) const LONGEST_SOCKET_PATH: usize = 107;
 
 /// An address that the init listens on for a service.
@@ -32,7 +32,6 @@ impl Listen {
     }
 }
 
-/// As it is written in the file.
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,6 +1,6 @@
-//! Name patterns: `*` stands for any run of characters, everything else for itself.
+//! Name patterns: `*` matches any characters, all other characters match themselves.
 
-/// Whether `name` fits `pattern`.
+/// Whether `name` matches `pattern`.
 pub fn matches(pattern: &str, name: &[u8]) -> bool {
     let mut parts = pattern.as_bytes().split(|byte| *byte == b'*');
     let first = parts.next().unwrap_or_default();

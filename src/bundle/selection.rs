@@ -1,4 +1,4 @@
-//! Narrows a bundle to some of its services. Pure.
+//! Selects services of a bundle. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,19 +6,18 @@ use strict_toml::listed;
 
 use super::{Bundle, Route, Service, ServiceType};
 
-/// What a text such as `egress, pipelock` selects.
+/// The result of a selection such as `egress, pipelock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// The selected services by their place in the bundle, in its order.
+    /// The indices of the selected services, in the order of the bundle.
     pub kept: Vec<usize>,
-    /// Names that no service has, as written, each once.
+    /// Unknown names, as written, without duplicates.
     pub unknown: Vec<String>,
 }
 
-/// What `text` selects: names between commas, in any order, with white space around them, more
-/// than once or not. A text without a name selects every service. The oneshots that a selected
-/// service requires come along, and what these require in turn: who says which daemons are to run
-/// does not have to know what has to be prepared for them.
+/// Parses `text`: names between commas, in any order, with white space and duplicates. Without a name
+/// it selects every service. Oneshots that a selected service requires are selected too, and those that
+/// these require: a user who selects daemons need not know which preparation they need.
 pub fn select(bundle: &Bundle, text: &str) -> Selection {
     let wanted: Vec<&str> =
         text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
@@ -39,7 +38,7 @@ fn places(bundle: &Bundle) -> BTreeMap<&str, usize> {
     bundle.services.iter().map(|service| &*service.name).zip(0..).collect()
 }
 
-/// The places of those that are kept and of the oneshots they require.
+/// The indices of the selected services and of the oneshots that they require.
 fn with_required_oneshots(
     bundle: &Bundle,
     places: &BTreeMap<&str, usize>,
@@ -66,9 +65,9 @@ pub fn narrow(mut bundle: Bundle, selection: &Selection) -> Bundle {
     bundle
 }
 
-/// Takes those out of the routes that are not there, and the routes that lead nowhere then, so
-/// that their signals are dropped and logged. Services stand in a route by their name or by the
-/// one that they are instances of.
+/// Removes services that are not selected from the routes, and then routes without services, so that
+/// their signals are dropped and logged. A route names a service, or the service that it is an instance
+/// of.
 pub fn drop_lost_routes(bundle: &mut Bundle) {
     let names = |service: &'_ Service| {
         [Some(service.name.clone()), service.instance_of.clone()].into_iter().flatten()
@@ -83,7 +82,7 @@ pub fn drop_lost_routes(bundle: &mut Bundle) {
     });
 }
 
-/// What the selected services require that is not selected: who, and what.
+/// Required services that are not selected: the service that requires one, and the required one.
 pub fn missing(bundle: &Bundle, selection: &Selection) -> Vec<(String, String)> {
     let kept: Vec<&Service> =
         selection.kept.iter().filter_map(|index| bundle.services.get(*index)).collect();

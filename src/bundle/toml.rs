@@ -1,4 +1,4 @@
-//! Reads a bundle from TOML: strict, and with everything that is wrong said at once.
+//! Parses a bundle from TOML: strictly, and with all errors at once.
 
 mod life;
 mod on_event;
@@ -23,8 +23,7 @@ const TOP_KEYS: [&str; 3] = ["bundle", "service", "signals"];
 const BUNDLE_KEYS: [&str; 8] =
     ["name", "select-env", "socket", "on-event", "grace", "log", "on-exit", "log-full"];
 
-/// What is said elsewhere, as on the command line, in place of what the file says. It is checked
-/// like the file.
+/// Settings that override the file, from the command line for example. They are checked like the file.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
     /// The bundle's grace.
@@ -33,7 +32,7 @@ pub struct Overrides {
     pub log: Option<LogMode>,
 }
 
-/// What services have that don't say.
+/// The defaults of the services.
 #[derive(Clone, Copy)]
 pub(super) struct Defaults {
     overrides: Overrides,
@@ -53,18 +52,18 @@ pub fn keys() -> impl Iterator<Item = &'static str> {
         .chain(signals::KEYS)
 }
 
-/// Reads the bundle in `text`; `file` is its name in messages.
+/// Parses the bundle in `text`; `file` is its name in messages.
 ///
 /// # Errors
-/// Everything that is wrong with it, each with its place and the fix.
+/// All errors in the file, each with its place and the fix.
 pub fn parse(file: &str, text: &str) -> Result<Bundle, ConfigErrors> {
     parse_with(file, text, Overrides::default())
 }
 
-/// Reads the bundle in `text`, of which something is replaced.
+/// Parses the bundle in `text`, with some settings overridden.
 ///
 /// # Errors
-/// Everything that is wrong with it then, each with its place and the fix.
+/// All errors in the result, each with its place and the fix.
 pub fn parse_with(file: &str, text: &str, overrides: Overrides) -> Result<Bundle, ConfigErrors> {
     strict_toml::read(file, text, |table, diagnostics| bundle(file, table, overrides, diagnostics))
 }
@@ -158,7 +157,7 @@ fn services_of<'text>(
     services
 }
 
-/// A bundle without a name is called like its file.
+/// The default name of a bundle is the name of its file.
 fn stem(file: &str) -> String {
     let stem = Path::new(file).file_stem().unwrap_or(file.as_ref());
     stem.to_string_lossy().into_owned()

@@ -1,4 +1,4 @@
-//! What a bundle that was built in code may have wrong, and the parser finds in a file. Pure.
+//! Checks a bundle that was built in code for errors that the parser finds in a file. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::health_check::Readiness;
 use super::{Bundle, Service};
 use crate::duration::{LONGEST, LONGEST_GRACE};
 
-/// A line for each thing that is wrong.
+/// One line for each error.
 pub(crate) fn verify(bundle: &Bundle) -> Vec<String> {
     let services = &bundle.services;
     let mut wrong = Vec::new();
@@ -49,7 +49,7 @@ fn too_long(whose: &str, key: &str, longest: Duration) -> String {
     format!("`{key}` of {whose} is too long; it is at most {hours}h")
 }
 
-/// All its lengths of time.
+/// All its durations.
 fn spans(service: &Service) -> Vec<(&'static str, Duration)> {
     let ready = match &service.readiness {
         Some(Readiness::Check(check)) => Some(check),

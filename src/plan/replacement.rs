@@ -1,5 +1,5 @@
-//! A new plan in place of the one that runs. Services keep their ids, by which the core and the
-//! reactor know them; what has changed about one that runs waits until its process has ended.
+//! Replaces the plan that runs by a new one. Services keep their ids in the core and the reactor. A
+//! change of a running service applies when its process has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::supervisor::{Changes, Policy, ServiceId, ServicePolicy, SignalRoute};
 
 use super::Plan;
 
-/// All that a plan knows of one service.
+/// Everything that a plan has for one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
     service: Service,
@@ -20,9 +20,8 @@ pub(super) struct Definition {
 }
 
 impl Plan {
-    /// Takes over a new plan of the same kind. `is_alive` says which services have a process,
-    /// `is_gone` of which none will be missed, so that a new service may have the id of a
-    /// retired one.
+    /// Applies a new plan of the same kind. `is_alive` tells which services have a process, and
+    /// `is_gone` which retired ones are finished, so that a new service can reuse their id.
     pub fn reload(
         &mut self,
         new: Plan,
@@ -68,7 +67,7 @@ impl Plan {
         changes
     }
 
-    /// The process of the service has ended: what waited for that takes its place.
+    /// The process of the service has ended: its new definition applies.
     pub fn replace(&mut self, id: ServiceId) {
         if let Some(Definition { service, identity, environment_files }) =
             self.replacements.remove(&id)
@@ -79,13 +78,13 @@ impl Plan {
         }
     }
 
-    /// What the service is, or will be when its process has ended.
+    /// The current definition of the service, or the one that waits for its process to end.
     pub fn newest_service(&self, id: ServiceId) -> &Service {
         let replacement = self.replacements.get(&id).map(|replacement| &replacement.service);
         replacement.unwrap_or(&self.bundle.services[id.0])
     }
 
-    /// For each service of the new plan the id that it has, or gets, here.
+    /// For each service of the new plan its existing or new id.
     fn ids_for(
         &mut self,
         new: &Plan,
@@ -148,7 +147,7 @@ impl Plan {
         }
     }
 
-    /// Whether the service is, or will be when its process has ended, what it is in a new plan.
+    /// Whether the newest definition of the service equals that in a new plan.
     fn is_same(&self, id: ServiceId, new: &Plan, new_id: ServiceId) -> bool {
         let (service, identity, files) = match self.replacements.get(&id) {
             Some(Definition { service, identity, environment_files }) => {
@@ -164,7 +163,7 @@ impl Plan {
     }
 }
 
-/// The policy with the ids that its services have here.
+/// The policy with the ids of this plan.
 fn renumbered(mut policy: ServicePolicy, ids: &[ServiceId]) -> ServicePolicy {
     let lists = policy.after.iter_mut().chain(&mut policy.requires);
     lists.chain(&mut policy.leader).for_each(|id| *id = ids[id.0]);

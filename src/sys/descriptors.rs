@@ -1,4 +1,4 @@
-//! Descriptors that were handed to the init, and are not its own.
+//! Descriptors that the init has inherited.
 
 use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -8,26 +8,26 @@ use std::sync::OnceLock;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// The first descriptor that is not a standard one.
+/// The first descriptor after the standard streams.
 const FIRST: RawFd = 3;
-/// How far the slow way goes where the kernel can't close a range and `/proc` does not tell:
-/// the usual limit on open files, or the soft limit where that is lower.
+/// The last descriptor that the slow way tries, where the kernel can't close a range and there is no
+/// `/proc`: the usual limit on open files, or the soft limit if that is lower.
 const SLOW_WAY_END: RawFd = 65_536;
 
-/// Opens `/dev/null` in place of whichever of 0, 1 and 2 is closed, so that no descriptor of
-/// the init's own ends up where a program expects its standard streams.
+/// Opens `/dev/null` for each of 0, 1 and 2 that is closed, so that no descriptor of the init gets a
+/// number that programs use for their standard streams.
 pub fn open_missing_standard() {
     for fd in 0..FIRST {
         if !is_open(fd) {
-            // SAFETY: the path is a NUL-terminated literal. open(2) gives the lowest free
-            // number, which is `fd`, since those below it are open by now.
+            // SAFETY: the path is a NUL-terminated literal. open(2) returns the lowest free number,
+            // which is `fd`, because those below it are open by now.
             unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
         }
     }
 }
 
-/// Puts `/dev/null` in place of 0 and 1, so that whoever has their other ends learns when the
-/// command lets go of them. Without a `/dev/null` they stay.
+/// Replaces 0 and 1 by `/dev/null`, so that processes at their other ends see end of file when the
+/// command closes its copies. Without `/dev/null` they stay open.
 pub(crate) fn empty_input_and_output() {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     if let Ok(null) = rustix::fs::open("/dev/null", flags, Mode::empty()) {
@@ -36,7 +36,7 @@ pub(crate) fn empty_input_and_output() {
     }
 }
 
-/// Every descriptor from 3 on.
+/// Takes every descriptor from 3 on.
 ///
 /// # Safety
 /// No value may own or borrow one of them: call it once, before the program has opened any.
@@ -49,7 +49,7 @@ pub unsafe fn take_inherited() -> Vec<OwnedFd> {
 /// Closes them.
 pub fn close(descriptors: Vec<OwnedFd>) {
     for fd in descriptors.into_iter().map(IntoRawFd::into_raw_fd) {
-        // SAFETY: it was owned, and is nobody's now.
+        // SAFETY: it was owned, and no value owns it now.
         unsafe {
             if libc::syscall(libc::SYS_close_range, fd, fd, 0) != 0 {
                 libc::close(fd);
@@ -58,35 +58,34 @@ pub fn close(descriptors: Vec<OwnedFd>) {
     }
 }
 
-/// Sees to it that no child inherits a descriptor from 3 on. Whoever holds them still does.
+/// Sets close-on-exec on every descriptor from 3 on. They stay open in this process.
 pub(crate) fn close_on_exec() {
-    // SAFETY: flags of descriptors are nobody's memory.
+    // SAFETY: descriptor flags do not affect memory.
     let done = unsafe {
         libc::syscall(libc::SYS_close_range, FIRST, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC)
     };
     // The same errors, and EINVAL before Linux 5.11.
     if done != 0 {
         for fd in open_descriptors() {
-            // SAFETY: as above; a number that isn't open is refused, harmlessly.
+            // SAFETY: as above; a number that is not open is an error without effect.
             unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         }
     }
 }
 
-/// Whether this number is a descriptor's.
 fn is_open(fd: RawFd) -> bool {
     // SAFETY: F_GETFD only reads a flag, and any number is allowed.
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
-/// Closes every descriptor from 3 on that isn't in `keep`, in a forked child, without an allocation,
-/// for `keep` in ascending order. Where the kernel can't close a range they stay open until the exec.
+/// Closes every descriptor from 3 on that is not in `keep`, in a forked child, without an allocation;
+/// `keep` is in ascending order. Where the kernel can't close a range they stay open until exec.
 ///
 /// # Safety
-/// The child has copies of the values that own what is closed: it must neither use nor drop them.
+/// The child has copies of the values that own these descriptors: it must neither use nor drop them.
 pub(super) unsafe fn close_all_but(keep: &[RawFd]) {
     for (first, last) in gaps(keep) {
-        // SAFETY: closing descriptors touches no memory, and the caller promises the rest.
+        // SAFETY: closing descriptors touches no memory, and the caller guarantees the rest.
         unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     }
 }
@@ -99,13 +98,12 @@ fn gaps(keep: &[RawFd]) -> impl Iterator<Item = (RawFd, RawFd)> {
     firsts.zip(lasts).filter(|(first, last)| first <= last)
 }
 
-/// The soft and the hard limit on open files that the process was started with, if it has raised
-/// the soft one.
+/// The soft and the hard limit on open files at the start of the process, if it has raised the soft
+/// one.
 static GIVEN_LIMIT: OnceLock<(u64, u64)> = OnceLock::new();
 
-/// Lets the process have as many open files as it may: a bundle takes three for each service.
-/// Children get the limit that we were given (`spawn`), since programs
-/// that use select(2) fail with a higher one.
+/// Raises the soft limit on open files to the hard one: a bundle uses three per service. Children get
+/// the original limit (`spawn`), because programs that use select(2) fail with a higher one.
 pub(crate) fn raise_limit() {
     let Some(Rlimit { current, maximum }) = limit() else { return };
     let raised = Rlimit { current: maximum, maximum };
@@ -114,27 +112,27 @@ pub(crate) fn raise_limit() {
     }
 }
 
-/// The limit on open files, if the kernel tells it: a seccomp filter may forbid the question, and
-/// then rustix's getrlimit panics.
+/// The limit on open files, if it can be read: a seccomp filter may forbid the call, and then rustix's
+/// getrlimit panics.
 fn limit() -> Option<Rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one such structure to a place that has room for it.
+    // SAFETY: the kernel writes one structure into a live variable of that type.
     let done = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     let some = |value| (value != libc::RLIM_INFINITY).then_some(value);
     (done == 0).then(|| Rlimit { current: some(limit.rlim_cur), maximum: some(limit.rlim_max) })
 }
 
-/// How many descriptors may be open; `None`: as many as one likes, or the kernel does not tell.
+/// The limit on open files; `None`: unlimited or unknown.
 pub(crate) fn open_files_limit() -> Option<u64> {
     limit()?.current
 }
 
-/// The limits that children are to have, if they are not ours.
+/// The limits for children, if they differ from the init's.
 pub(super) fn given_limit() -> Option<(u64, u64)> {
     GIVEN_LIMIT.get().copied()
 }
 
-/// The numbers from 3 on that may be open.
+/// The open descriptors from 3 on, or more.
 fn open_descriptors() -> Vec<RawFd> {
     let listed = || -> io::Result<Vec<RawFd>> {
         let entries = super::directory::entries(Path::new("/proc/self/fd"))?;
@@ -145,7 +143,7 @@ fn open_descriptors() -> Vec<RawFd> {
     numbers.into_iter().filter(|fd| *fd >= FIRST).collect()
 }
 
-/// How many numbers the kernel's table has room for at the moment, proc(5): far fewer than the limit.
+/// The current size of the descriptor table, proc(5): much smaller than the limit.
 fn table_size() -> Option<RawFd> {
     let status = std::fs::read("/proc/self/status").ok()?;
     let status = String::from_utf8_lossy(&status);

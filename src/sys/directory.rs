@@ -1,4 +1,4 @@
-//! What is in a directory.
+//! Reads directories.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
-/// The names in a directory, and whether each is a directory itself.
+/// The names in a directory, and whether each is a directory.
 ///
-/// In place of `std::fs::read_dir`, which panics when the directory can't be closed.
+/// `std::fs::read_dir` panics if the directory can't be closed.
 ///
 /// # Errors
-/// If it can't be opened; each entry, if the rest can't be read.
+/// If it can't be opened; an entry, if the rest can't be read.
 pub fn entries(path: &Path) -> io::Result<impl Iterator<Item = io::Result<(OsString, bool)>>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = Dir::new(rustix::fs::open(path, flags, Mode::empty())?)?;

@@ -1,10 +1,10 @@
-//! The process's memory as a whole.
+//! The memory of the whole process.
 
-/// Gives memory that was freed back to the kernel. glibc keeps it for the next allocation,
-/// mallopt(3), and an init that has read its bundle makes hardly any.
+/// Returns freed memory to the kernel. glibc keeps it for later allocations, mallopt(3), but an init
+/// that has read its bundle allocates little.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim(3) only touches what has been freed.
+    // SAFETY: malloc_trim(3) touches only freed memory.
     unsafe {
         libc::malloc_trim(0);
     }

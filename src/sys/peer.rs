@@ -1,16 +1,16 @@
-//! Who is on the other side of a Unix socket, as the kernel says, unix(7). rustix has these
-//! calls, but no room for a peer of another PID namespace, who has the pid 0 here.
+//! The peer of a Unix socket, according to the kernel, unix(7). rustix has these calls, but can't
+//! represent a peer of another PID namespace, whose pid is 0 here.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// A process, at the time when it connected or sent.
+/// A process at the time when it connected or sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its number here; `None` if it is of a PID namespace that is none of ours.
+    /// Its pid; `None` if it is in a PID namespace that we can't see.
     pub pid: Option<i32>,
-    /// Its user; one that has no number here is the overflow user.
+    /// Its user id; the overflow uid if the user has no id in our user namespace.
     pub user: u32,
 }
 
@@ -20,7 +20,7 @@ impl From<libc::ucred> for Peer {
     }
 }
 
-/// Who has connected, or on the other side has begun to listen.
+/// The process that has connected; at the other end, the one that has called listen(2).
 pub fn of_connection(socket: BorrowedFd) -> io::Result<Peer> {
     let mut raw = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
@@ -37,31 +37,31 @@ pub fn of_connection(socket: BorrowedFd) -> io::Result<Peer> {
     if done == 0 { Ok(raw.into()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The control messages' buffer, aligned as their headers have to be.
+/// A buffer for control messages, aligned for their headers.
 #[repr(C)]
 union ControlBuffer {
     _align: libc::cmsghdr,
     bytes: [u8; CONTROL_BYTES],
 }
 
-/// Room for one `SCM_CREDENTIALS`. Descriptors that somebody sends along have no room, so the
-/// kernel closes them.
+/// Space for one `SCM_CREDENTIALS`. There is no space for descriptors, so the kernel closes those that
+/// a peer sends.
 // SAFETY: CMSG_SPACE only computes.
 const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as u32) } as usize;
 
-/// Takes a waiting datagram from a socket that has `SO_PASSCRED`: how long it is, and who has
-/// sent it, if the kernel says so.
+/// Receives a datagram from a socket with `SO_PASSCRED`: its length, and the sender if the kernel knows
+/// it.
 pub fn receive_from(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<(usize, Option<Peer>)> {
     let mut control = ControlBuffer { bytes: [0; CONTROL_BYTES] };
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    // SAFETY: all zeroes are a valid msghdr: no name, no parts, no control messages.
+    // SAFETY: all zeroes are a valid msghdr: no name, no buffers, no control messages.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control).cast();
     message.msg_controllen = CONTROL_BYTES as _;
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-    // SAFETY: the message points to live buffers, and tells their lengths.
+    // SAFETY: the message points to live buffers, and has their lengths.
     let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: the kernel has filled in the message; its control buffer is alive and aligned.
@@ -69,13 +69,13 @@ pub fn receive_from(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<(usize,
     if first.is_null() {
         return Ok((length, None));
     }
-    // SAFETY: CMSG_FIRSTHDR gave a header within the buffer.
+    // SAFETY: CMSG_FIRSTHDR returned a header within the buffer.
     let header = unsafe { first.read() };
     if header.cmsg_level != libc::SOL_SOCKET || header.cmsg_type != libc::SCM_CREDENTIALS {
         return Ok((length, None));
     }
-    // SAFETY: a ucred follows such a header, perhaps not aligned as one; it is whole, since the
-    // buffer has room for it and it is the first message.
+    // SAFETY: a ucred follows such a header, possibly unaligned. It is complete: it is the first
+    // message, and the buffer has space for it.
     let raw = unsafe { libc::CMSG_DATA(first).cast::<libc::ucred>().read_unaligned() };
     Ok((length, Some(raw.into())))
 }

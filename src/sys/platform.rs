@@ -1,9 +1,9 @@
-//! Refuses to be built for what it would do harm on.
+//! Stops the build for unsupported platforms.
 //!
-//! Numbers of system calls, their arguments and structures are used as 64-bit Linux has them. On
-//! 32-bit ARM and x86 the calls of the same names take 16-bit ids (setresuid(2), "C library/kernel
-//! differences"): services would get group root, and user 65536 would be root. The architectures
-//! are those on which it was seen to work.
+//! System call numbers, arguments and structures are those of 64-bit Linux. On 32-bit ARM and x86 the
+//! calls of the same names have 16-bit ids (setresuid(2), "C library/kernel differences"): services
+//! would get group root, and user 65536 would be root. The list has the architectures on which the
+//! tests have passed.
 
 #[cfg(not(all(
     target_os = "linux",

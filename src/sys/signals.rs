@@ -1,4 +1,4 @@
-//! The signal mask, the dispositions, and the signalfd through which every signal is read.
+//! The signal mask, the dispositions, and the signalfd that receives every signal.
 
 use std::ffi::c_int;
 use std::io;
@@ -8,30 +8,30 @@ use std::ptr;
 
 use crate::signal::Signal;
 
-/// The size of the kernel's `sigset_t`. libc's functions are of no use here: they leave 32 and
-/// 33 out of every set, so that a program could neither block nor forward them.
+/// The size of the kernel's `sigset_t`. libc's functions leave 32 and 33 out of every set, so a program
+/// could neither block nor forward these signals.
 const SET_BYTES: usize = size_of::<u64>();
-/// The kernel's `struct sigaction`: handler, flags, restorer, mask. All zero is `SIG_DFL`.
+/// The kernel's `struct sigaction`: handler, flags, restorer, mask. All zeroes are `SIG_DFL`.
 const DEFAULT_ACTION: [u64; 4] = [0; 4];
 const EVERY_SIGNAL: u64 = u64::MAX;
-/// How many signals one read(2) takes at the most.
+/// The most signals that one read(2) takes.
 const BATCH: usize = 16;
 
-/// Blocks every signal, so that each waits for [`Signals::read`]. (The kernel lets KILL and
-/// STOP through whatever the mask says, sigprocmask(2).)
+/// Blocks every signal, so that each stays pending for [`Signals::read`]. (KILL and STOP can't be
+/// blocked, sigprocmask(2).)
 pub fn block_all() {
     set_mask(EVERY_SIGNAL);
 }
 
-/// Gives every signal its default disposition.
+/// Sets every signal to its default disposition.
 ///
-/// Children inherit dispositions through execve(2), and an inherited `SIG_IGN` on SIGCHLD makes
-/// the kernel reap children by itself, so that their exit codes are lost (wait(2)). For the
-/// init itself nothing changes: a blocked signal is queued whatever its disposition.
+/// Children inherit ignored signals through execve(2). With an inherited `SIG_IGN` on SIGCHLD the
+/// kernel reaps children itself, and their exit codes are lost (wait(2)). The init itself is not
+/// affected: a blocked signal is queued whatever its disposition.
 pub(crate) fn reset_dispositions() {
     for signal in Signal::all() {
-        // SAFETY: the kernel reads 32 bytes from a live array of that size and writes nothing,
-        // since the pointer for the old action is null. KILL and STOP are refused, harmlessly.
+        // SAFETY: the kernel reads 32 bytes from a live array of that size and writes nothing, because
+        // the pointer for the old action is null. The calls for KILL and STOP fail without effect.
         unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
@@ -44,25 +44,25 @@ pub(crate) fn reset_dispositions() {
     }
 }
 
-/// Unblocks every signal: for a child, just before it executes its program.
+/// Unblocks every signal, in a child just before its exec.
 pub(crate) fn unblock_all() {
     set_mask(0);
 }
 
-/// Lets signals end the process as they end any other: for a program that is to be no init after
-/// all. As PID 1 it needs handlers for that, pid_namespaces(7).
+/// Lets TERM and other signals end the process as usual, for a program that does not become an init.
+/// PID 1 needs handlers for that, pid_namespaces(7).
 pub fn end_by_signals() {
     if std::process::id() == 1 {
         for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
             let handler = end_by_signal as extern "C" fn(c_int);
-            // SAFETY: the handler only calls what is async-signal-safe, and does not return.
+            // SAFETY: the handler only calls async-signal-safe functions, and does not return.
             unsafe { libc::signal(signal, handler as libc::sighandler_t) };
         }
     }
     unblock_all();
 }
 
-/// Ends with the code by which a shell tells of the signal.
+/// Exits with the code that a shell reports for the signal.
 extern "C" fn end_by_signal(signal: c_int) {
     // SAFETY: _exit(2) is async-signal-safe, takes any number and does not return.
     unsafe { libc::_exit(128 + signal) }
@@ -85,9 +85,9 @@ fn set_mask(mask: u64) {
 /// A signal and who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Which one.
+    /// The signal.
     pub signal: Signal,
-    /// The sender's process id as seen from here; 0 if it has none here or is the kernel.
+    /// The sender's process id in our namespace; 0 if it has none here or is the kernel.
     pub sender: u32,
 }
 
@@ -96,7 +96,7 @@ pub struct Received {
 pub struct Signals(OwnedFd);
 
 impl Signals {
-    /// Opens it. The signals must be blocked, or the kernel delivers them the old way.
+    /// The signals must be blocked, or the kernel delivers them by their dispositions.
     pub fn open() -> io::Result<Signals> {
         let mask = EVERY_SIGNAL;
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
@@ -110,8 +110,7 @@ impl Signals {
         Ok(Signals(fd))
     }
 
-    /// Takes the waiting signals, a batch at the most, into `received`. Returns whether more
-    /// may be waiting.
+    /// Reads pending signals, at most one batch, into `received`. Returns whether more may be pending.
     pub fn read(&self, received: &mut Vec<Received>) -> io::Result<bool> {
         let mut batch = [const { MaybeUninit::<libc::signalfd_siginfo>::uninit() }; BATCH];
         // SAFETY: the kernel writes at most the size of the array into it.
@@ -139,15 +138,15 @@ impl Signals {
     }
 }
 
-/// Takes over the descriptor that a system call has returned.
+/// Owns the descriptor that a system call has returned.
 fn owned(returned: libc::c_long) -> io::Result<OwnedFd> {
     let fd = RawFd::try_from(returned).ok().filter(|fd| *fd >= 0);
     let fd = fd.ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+    // SAFETY: the kernel has just created this descriptor, so no value owns it yet.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The older call, for where the newer one is missing or forbidden (signalfd(2), NOTES).
+/// The older call, in case the newer one is missing or forbidden (signalfd(2), NOTES).
 #[cfg(target_arch = "x86_64")]
 fn open_without_flags(mask: u64) -> io::Result<OwnedFd> {
     // SAFETY: the kernel reads 8 bytes from a live variable of that size.
@@ -157,7 +156,7 @@ fn open_without_flags(mask: u64) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Newer architectures never had the older call.
+/// Newer architectures do not have the older call.
 #[cfg(not(target_arch = "x86_64"))]
 fn open_without_flags(_mask: u64) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
@@ -175,8 +174,8 @@ impl AsRawFd for Signals {
     }
 }
 
-/// kill(2): sends to a process, with a negative number to a process group, with -1 to every
-/// process that may be signalled except ourselves and PID 1.
+/// kill(2): signals a process; with a negative number a process group; with -1 every process that we
+/// may signal, except ourselves and PID 1.
 pub(crate) fn kill(pid: i32, signal: Signal) -> io::Result<()> {
     // SAFETY: plain numbers.
     done(libc::c_long::from(unsafe { libc::kill(pid, signal.number()) }))
@@ -185,7 +184,7 @@ pub(crate) fn kill(pid: i32, signal: Signal) -> io::Result<()> {
 /// pidfd_send_signal(2). rustix has it, but not for real-time signals.
 pub(crate) fn pidfd_send(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
     let no_info = ptr::null::<libc::siginfo_t>();
-    // SAFETY: plain numbers; without a siginfo the kernel fills in its own.
+    // SAFETY: plain numbers; with a null siginfo the kernel fills in its own.
     done(unsafe {
         libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal.number(), no_info, 0)
     })

@@ -1,12 +1,12 @@
-//! Starts a program in a forked child, and does not wait until it is executed: that may take for
-//! ever, on a file system that does not answer, or when somebody stops the child on its way.
-//! How it went is told through a pipe that the execution closes ([`Report`]).
+//! Starts a program in a forked child without waiting for its exec, which may take for ever on a file
+//! system that does not answer, or if another process stops the child. The result comes through a pipe
+//! that exec closes ([`Report`]).
 //!
-//! The child has a copy of the parent's memory, and not the memory itself: with vfork(2) or
-//! `CLONE_VM` whoever may trace the child, or stop it, would have a hold on the init.
+//! The child has a copy of the parent's memory. With vfork(2) or `CLONE_VM` it would share the memory,
+//! and a process that may trace or stop the child could affect the init.
 //!
-//! Everything the child needs is made ready beforehand in [`Launch`]; in the child there are
-//! only system calls (`child`).
+//! Everything that the child needs is prepared in [`Launch`]; the child makes only system calls
+//! (`child`).
 
 mod child;
 mod report;
@@ -26,36 +26,36 @@ use super::descriptors;
 use super::process_ids::positive;
 use crate::signal::Signal;
 
-/// Room for the decimal digits of any process id.
+/// Space for the decimal digits of any process id.
 const PID_DIGITS: usize = 10;
-/// The variable by which a program knows that inherited sockets are meant for it, and not for
-/// the process that it replaced, sd_listen_fds(3).
+/// With this variable a program knows that inherited sockets are for it, not for an ancestor,
+/// sd_listen_fds(3).
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 
-/// A program and all that is to be done in the child before it is executed, in this order.
+/// A program, and everything that the child does before exec, in this order.
 #[derive(Debug, Default)]
 pub struct Launch<'fd> {
-    /// The paths to try, as execvp(3) would.
+    /// The paths to try, as in execvp(3).
     pub paths: Vec<CString>,
     /// Its arguments, the name first.
     pub arguments: Vec<CString>,
     /// Its environment, `NAME=value`.
     pub environment: Vec<Cow<'static, CStr>>,
-    /// Whether it leads a session of its own, which nobody from outside can join, and not only a
-    /// process group.
+    /// Whether it leads its own session, which no other process can join, or only its own process
+    /// group.
     pub own_session: bool,
-    /// Whether it keeps descriptors that are not named here; those of the init are closed by
-    /// execve(2) in any case.
+    /// Whether it keeps descriptors that are not listed here; execve(2) closes those of the init in any
+    /// case.
     pub keeps_descriptors: bool,
-    /// Whether `LISTEN_PID` in the environment is to become the child's own process id.
+    /// Whether to set `LISTEN_PID` in the environment to the child's process id.
     pub rewrite_listen_pid: bool,
-    /// What becomes descriptors 0, 1 and 2; `None` stays as it is. None of them may be below 3.
+    /// Become descriptors 0, 1 and 2; `None`: unchanged. Their numbers must be at least 3.
     pub standard: [Option<BorrowedFd<'fd>>; 3],
-    /// What becomes a higher descriptor. None of them may be one that another becomes.
+    /// Become higher descriptors. Their numbers must not be targets of others.
     pub more: Vec<(RawFd, BorrowedFd<'fd>)>,
-    /// The terminal whose foreground the child's process group becomes.
+    /// The terminal on which the child's process group becomes the foreground group.
     pub foreground_of: Option<BorrowedFd<'fd>>,
-    /// The `cgroup.procs` of the control group to join; that may fail, and nothing is lost.
+    /// The `cgroup.procs` of the control group to join; a failure is ignored.
     pub control_group: Option<BorrowedFd<'fd>>,
     /// Limits: resource, soft, hard.
     pub limits: Vec<(u32, u64, u64)>,
@@ -65,13 +65,13 @@ pub struct Launch<'fd> {
     pub oom_score_adj: Option<CString>,
     /// The file mode creation mask.
     pub umask: Option<u32>,
-    /// Capabilities to lose, bit n for capability n.
+    /// Capabilities to drop, bit n for capability n.
     pub drop_capabilities: u64,
-    /// Who to become.
+    /// The user and groups to change to.
     pub credentials: Option<Credentials>,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privileges: bool,
-    /// Where to start; tried with the new credentials.
+    /// The working directory; entered with the new credentials.
     pub working_directory: Option<CString>,
     /// `PR_SET_PDEATHSIG`.
     pub parent_death_signal: Option<Signal>,
@@ -88,14 +88,14 @@ pub struct Credentials {
     pub groups: Vec<u32>,
 }
 
-/// What was being done when a start failed.
+/// The step of a start that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Making the process.
+    /// Creating the process.
     Fork,
-    /// Giving it a process group of its own.
+    /// Creating its session or process group.
     ProcessGroup,
-    /// Arranging its descriptors.
+    /// Setting up its descriptors.
     Descriptors,
     /// Setting the limit on this resource.
     Limit(u32),
@@ -119,32 +119,32 @@ pub enum Step {
     ParentDeathSignal,
     /// Executing its program, at the path with this index in [`Launch::paths`].
     Execute(u32),
-    /// The same, of a file that is there: it names an interpreter that is not.
+    /// The same, for a file that exists: its interpreter does not.
     Interpreter(u32),
-    /// The same, of a directory.
+    /// The same, for a directory.
     Directory(u32),
 }
 
 /// Why a program could not be started.
 #[derive(Debug)]
 pub struct Failure {
-    /// What was being done.
+    /// The step.
     pub step: Step,
-    /// What the kernel said.
+    /// The kernel's error.
     pub error: io::Error,
 }
 
-/// `text` as a C string; refuses one with a NUL inside.
+/// `text` as a C string; fails if it contains a NUL.
 pub fn c_string(text: OsString) -> Result<CString, NulError> {
     CString::new(text.into_vec())
 }
 
-/// A child that is on its way to its program, or there already.
+/// A child before or after its exec.
 #[derive(Debug)]
 pub struct Spawned {
-    /// Its process, which leads a group of its own.
+    /// Its pid; it leads its own process group.
     pub pid: Pid,
-    /// By which it tells how far it has got.
+    /// Reports its exec.
     pub report: Report,
 }
 
@@ -153,27 +153,26 @@ struct Child<'launch> {
     launch: &'launch Launch<'launch>,
     arguments: Vec<*const libc::c_char>,
     environment: Vec<*const libc::c_char>,
-    /// Where the child writes its process id, [`PID_DIGITS`] bytes and a NUL.
+    /// The place of the child's process id in the environment: [`PID_DIGITS`] bytes and a NUL.
     listen_pid: *mut u8,
     /// The descriptors that it needs, in ascending order.
     needed: Vec<RawFd>,
-    /// The limits on open files that the child is to have before its own are set.
+    /// The limits on open files of the child, before its own limits are set.
     open_files: Option<(u64, u64)>,
     parent: u32,
     report: OwnedFd,
 }
 
-/// Makes the child, and returns at once.
+/// Forks the child, and returns at once.
 ///
-/// One that fails before its program is executed ends by itself, and is to be reaped like any
-/// other child. Every signal must be blocked, so that none ends the child before it has restored
-/// the mask that programs expect.
+/// If a step fails before exec the child exits, and is reaped like any other child. Every signal must
+/// be blocked, so that none ends the child before it has restored the default mask.
 ///
 /// # Errors
-/// The child could not be made: there are too many processes or descriptors, or no memory.
+/// If the fork fails: too many processes or descriptors, or no memory.
 pub fn spawn(launch: &Launch) -> Result<Spawned, Failure> {
     let failed = |error| Failure { step: Step::Fork, error };
-    // No descriptor of the child's own may be where it is to have another.
+    // The child's descriptors must not have the numbers that others get.
     let beyond = launch.more.iter().map(|(target, _)| target + 1).max().unwrap_or(3);
     let (report, writer) = report::pipe(beyond).map_err(failed)?;
     let mut listen_pid = [LISTEN_PID, &[0; PID_DIGITS + 1]].concat();
@@ -189,17 +188,16 @@ pub fn spawn(launch: &Launch) -> Result<Spawned, Failure> {
         launch,
         arguments: pointers(&launch.arguments),
         environment,
-        // SAFETY: the buffer is longer than the name it starts with.
+        // SAFETY: the buffer is longer than the name at its start.
         listen_pid: unsafe { listen_pid.add(LISTEN_PID.len()) },
         needed: needed(launch, writer.as_raw_fd()),
         open_files: descriptors::given_limit(),
         parent: std::process::id(),
         report: writer,
     };
-    // SAFETY: until its exec the child makes only system calls, and takes no lock that a thread may
-    // hold which it does not have; it ends without returning. It unblocks signals right before the
-    // exec; no handler can run then, for all dispositions are the default or SIG_IGN
-    // (signals::reset_dispositions).
+    // SAFETY: until exec the child makes only system calls, and takes no lock that a missing thread may
+    // hold; it ends without returning. It unblocks signals right before exec; no handler can run then,
+    // because all dispositions are the default or SIG_IGN (signals::reset_dispositions).
     match unsafe { libc::fork() } {
         0 => run(&child),
         pid => match positive(pid) {
@@ -209,11 +207,11 @@ pub fn spawn(launch: &Launch) -> Result<Spawned, Failure> {
     }
 }
 
-/// The child's whole life before its program.
+/// Runs in the child until exec.
 fn run(child: &Child) -> ! {
     let failed = child::prepare_and_execute(child);
     report::write(&child.report, failed);
-    // SAFETY: _exit(2) runs no exit handlers, which belong to the parent.
+    // SAFETY: _exit(2) does not run the parent's exit handlers.
     unsafe { libc::_exit(c_int::from(crate::exit::INIT_FAILED)) }
 }
 

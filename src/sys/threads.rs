@@ -1,11 +1,11 @@
-//! How many threads the process has.
+//! The number of threads of the process.
 
 use std::io;
 use std::path::Path;
 
 use super::directory::entries;
 
-/// Whether the process has one thread only, for sure.
+/// Whether the process certainly has only one thread.
 pub fn is_only_one() -> bool {
     let counted = || -> io::Result<usize> {
         Ok(entries(Path::new("/proc/self/task"))?.collect::<io::Result<Vec<_>>>()?.len())
@@ -13,11 +13,10 @@ pub fn is_only_one() -> bool {
     counted().map_or_else(|_| kernel_allows_one_only(), |count| count == 1)
 }
 
-/// Where `/proc` does not tell: the kernel refuses this with EINVAL if there are more threads than
-/// one, and otherwise does nothing, unshare(2). A seccomp filter may forbid the question, and then
-/// nothing is known against it.
+/// Without `/proc`: unshare(2) with this flag fails with EINVAL if there are several threads, and
+/// otherwise has no effect. A seccomp filter may forbid the call; then one thread is assumed.
 fn kernel_allows_one_only() -> bool {
-    // SAFETY: alone, this flag changes nothing.
+    // SAFETY: this flag alone changes nothing.
     let done = unsafe { libc::unshare(libc::CLONE_THREAD) };
     done == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EINVAL)
 }
@@ -28,7 +27,7 @@ mod tests {
 
     #[test]
     fn a_test_is_not_alone() {
-        // The harness waits for its tests in the main thread.
+        // The test harness waits in the main thread.
         assert!(!is_only_one());
         assert!(!kernel_allows_one_only());
     }

@@ -6,14 +6,14 @@ use rustix::process::Pid;
 
 use super::process_ids::positive;
 
-/// What a look at all children has shown.
+/// The result for all children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// This one has ended, and would be reaped next.
+    /// This child has ended, and is the next to be reaped.
     Ended(Pid),
-    /// They all live.
+    /// All children live.
     NoneEnded,
-    /// There is none, dead or alive.
+    /// There are no children.
     NoChild,
     /// waitid(2) is forbidden.
     Nothing,

@@ -1,5 +1,4 @@
-//! Reads the keys of a `[[service]]` that order it among the others, and say when it is ready,
-//! well, and started again.
+//! Parses the keys of a `[[service]]` for order, readiness, liveness and restarts.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -21,14 +20,14 @@ const READY_KEYS: [&str; 9] =
 const LIVE_KEYS: [&str; 9] =
     ["tcp", "unix", "http", "exec", "file", "status", "period", "timeout", "failures"];
 
-/// How long a service may take to become ready where it doesn't say.
+/// The default `start-timeout` of a service with a readiness check.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_PERIOD: Duration = Duration::from_millis(200);
 const LIVE_PERIOD: Duration = Duration::from_secs(10);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 const LIVE_FAILURES: u32 = 3;
-/// Descriptors 0 to 2 have their own use; the highest is the usual limit of a process.
+/// 0 to 2 are the standard streams; the highest number is the usual limit of a process.
 const NOTIFY_DESCRIPTORS: std::ops::RangeInclusive<i32> = 3..=1023;
 
 /// Every key of the tables within a service, for the documentation's test.
@@ -36,13 +35,13 @@ pub(super) fn keys() -> impl Iterator<Item = &'static str> {
     READY_KEYS.into_iter().chain(LIVE_KEYS).chain(RESTART_KEYS)
 }
 
-/// Names of other services, and where they stand.
+/// References to other services, and their positions.
 pub(super) struct Named {
     pub(super) after: Vec<(String, Range<usize>)>,
     pub(super) requires: Vec<(String, Range<usize>)>,
 }
 
-/// Reads them into `service`, of which the rest has been read.
+/// Parses them into `service`; the other keys are parsed already.
 pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
     service.kind = section.word("type", ServiceType::TABLE).unwrap_or_default();
     service.when_required_exits =
@@ -117,7 +116,7 @@ fn instances(section: &mut Section) -> Option<Instances> {
 
 fn restart(section: &mut Section) -> RestartPolicy {
     let defaults = RestartPolicy::default();
-    // restart = "always" says all that most people want to say.
+    // Most bundles need only restart = "always".
     if let Some(DeValue::String(_)) = section.get("restart").map(|value| value.get_ref()) {
         let when = section.word("restart", RestartWhen::TABLE).unwrap_or_default();
         return RestartPolicy { when, ..defaults };

@@ -1,4 +1,4 @@
-//! Reads `on-event` of `[bundle]`.
+//! Parses `on-event` of `[bundle]`.
 
 use strict_toml::{DeValue, Placed, Section, nearest};
 

@@ -1,4 +1,4 @@
-//! Whether the order that the services ask for is one.
+//! Checks the dependencies for unknown names and cycles.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,9 @@ use super::life::Named;
 use crate::bundle::Service;
 use crate::bundle::cycle::cycle;
 
-/// Reports names that no service has, and of a cycle, all of it.
 pub(super) fn check(services: &[Service], named: &[Named], diagnostics: &mut Diagnostics) {
     let names: Vec<&str> = services.iter().map(|service| service.name.as_str()).collect();
-    // The first of a name that is there twice, which is an error of its own.
+    // The first service of a duplicate name, which is reported elsewhere.
     let by_name: BTreeMap<&str, usize> = names.iter().copied().zip(0..names.len()).rev().collect();
     let mut edges = vec![Vec::new(); services.len()];
     for (index, Named { after, requires }) in named.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Reads one `[[service]]`.
+//! Parses one `[[service]]`.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ pub(super) const KEYS: [&str; 38] = [
     "instances-env",
 ];
 
-/// What other programs call things that are called otherwise here, or aren't here.
+/// Names of other programs for keys that have another name here, or do not exist.
 const HINTS: [(&str, &str); 9] = [
     ("env", "it is called `environment`"),
     ("env_file", "it is called `environment-file`"),
@@ -72,13 +72,12 @@ const HINTS: [(&str, &str); 9] = [
 /// The longest name of a service, in bytes.
 const LONGEST_NAME: usize = 64;
 
-/// Where an error of the name is reported.
+/// The position for errors about the name.
 pub(super) fn name_span(table: &DeTable, otherwise: Range<usize>) -> Range<usize> {
     table.get("name").map_or(otherwise, |name| name.span())
 }
 
-/// The service, and whom it names. `None` if it has no usable name; all errors are reported all
-/// the same.
+/// The service and its references. `None` if it has no usable name; all errors are reported anyway.
 pub(super) fn service<'text>(
     table: &DeTable<'text>,
     span: Range<usize>,

@@ -1,4 +1,4 @@
-//! Reads `[signals]`.
+//! Parses `[signals]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Values of kinds that only a bundle has.
+//! Values of types that only a bundle has.
 
 use std::ffi::OsString;
 use std::ops::Range;
@@ -38,7 +38,7 @@ pub(super) fn command(section: &mut Section, key: &str) -> Vec<OsString> {
     words.into_iter().map(|word| word.value.into()).collect()
 }
 
-/// Refuses a path of a Unix socket that the kernel would not take.
+/// Reports a path that is too long for a Unix socket.
 pub(super) fn check_socket_path(section: &mut Section, path: &str, span: Range<usize>) {
     if path.len() > LONGEST_SOCKET_PATH {
         let bytes = path.len();

@@ -1,5 +1,4 @@
-//! What happens between the fork and the exec: system calls only, no allocation, no lock, nothing
-//! that could unwind.
+//! What the child does between fork and exec: only system calls, no allocation, no lock, no unwinding.
 
 use std::ffi::{CStr, c_int, c_long, c_ulong};
 use std::io;
@@ -12,14 +11,14 @@ use rustix::process::Resource;
 use super::{Child, Credentials, PID_DIGITS, Step};
 use crate::sys::{descriptors, signals};
 
-/// The version of the capability calls that has 64 bits, capget(2).
+/// The version of the capability calls with 64 bits, capget(2).
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 const OOM_SCORE_ADJ: &CStr = c"/proc/self/oom_score_adj";
 
-/// What failed, and the error number.
+/// The step and the error number.
 pub(super) type Failed = (Step, i32);
 
-/// Returns only if something failed.
+/// Returns only after a failure.
 pub(super) fn prepare_and_execute(child: &Child) -> Failed {
     match prepare(child) {
         Ok(()) => execute(child),
@@ -27,8 +26,8 @@ pub(super) fn prepare_and_execute(child: &Child) -> Failed {
     }
 }
 
-/// The order matters: what needs privileges comes before they are dropped, and what is to be
-/// tried with the new credentials comes after.
+/// The order matters: steps that need privileges come before these are dropped, and steps that use the
+/// new credentials come after.
 fn prepare(child: &Child) -> Result<(), Failed> {
     let launch = child.launch;
     close_others(child);
@@ -38,7 +37,7 @@ fn prepare(child: &Child) -> Result<(), Failed> {
         unsafe { libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) };
     }
     standard_descriptors(child)?;
-    // Before the limits, since it opens a file, perhaps above that of open files.
+    // Before the limits: it opens a file, and the limit on open files may be too low for that.
     oom_score_adj(child)?;
     limits(child)?;
     if let Some(nice) = launch.nice {
@@ -87,12 +86,11 @@ fn limit(resource: u32, soft: u64, hard: u64) -> Result<(), Failed> {
     check(Step::Limit(resource), done)
 }
 
-/// Held copies of the init's own descriptors would have an effect until they are closed by
-/// execve(2), which may never come: clients would wait for the end of a connection that the init
-/// has closed long ago.
+/// Otherwise copies of the init's descriptors stay open until execve(2), which may never come: clients
+/// would wait for the end of a connection that the init has closed.
 fn close_others(child: &Child) {
     if !child.launch.keeps_descriptors {
-        // SAFETY: the child uses none but those that it needs, and ends without dropping anything.
+        // SAFETY: the child uses only the descriptors in `keep`, and ends without dropping any value.
         unsafe { descriptors::close_all_but(&child.needed) };
     }
 }
@@ -106,9 +104,8 @@ fn own_process_group(child: &Child) -> Result<(), Failed> {
     };
     check(Step::ProcessGroup, c_long::from(done))?;
     if let Some(terminal) = child.launch.foreground_of {
-        // That this may fail is normal: the terminal may be another session's, or hung up. With
-        // every signal blocked it can't stop us with SIGTTOU, tcsetpgrp(3).
-        // SAFETY: plain numbers.
+        // A failure is normal: the terminal may be another session's, or hung up. With every signal
+        // blocked SIGTTOU can't stop us, tcsetpgrp(3). SAFETY: plain numbers.
         unsafe { libc::tcsetpgrp(terminal.as_raw_fd(), libc::getpid()) };
     }
     Ok(())
@@ -117,7 +114,7 @@ fn own_process_group(child: &Child) -> Result<(), Failed> {
 fn standard_descriptors(child: &Child) -> Result<(), Failed> {
     for (target, source) in (0..).zip(child.launch.standard) {
         if let Some(source) = source {
-            // SAFETY: plain numbers. The copy is not closed by execve(2), dup(2).
+            // SAFETY: plain numbers. execve(2) does not close the copy, dup(2).
             let done = unsafe { libc::dup3(source.as_raw_fd(), target, 0) };
             check(Step::Descriptors, c_long::from(done))?;
         }
@@ -142,7 +139,7 @@ fn oom_score_adj(child: &Child) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Raw system calls: libc's own functions of these names act on all threads of the parent.
+/// Raw system calls: libc's functions of these names act on all threads of the parent.
 fn change_credentials(credentials: &Credentials) -> Result<(), Failed> {
     let Credentials { user, group, groups } = credentials;
     // SAFETY: the kernel reads as many group ids as the slice has.
@@ -154,13 +151,13 @@ fn change_credentials(credentials: &Credentials) -> Result<(), Failed> {
     check(Step::User, unsafe { libc::syscall(libc::SYS_setresuid, *user, *user, *user) })
 }
 
-/// Without this a setuid program could get the capabilities back, capabilities(7). It takes
-/// `CAP_SETPCAP`; without that, no-new-privileges does the same job.
+/// Otherwise a setuid program could regain the capabilities, capabilities(7). This needs `CAP_SETPCAP`;
+/// without it, no-new-privileges has the same effect.
 fn drop_from_bounding_set(dropped: u64, no_new_privileges: bool) -> Result<(), Failed> {
     for capability in (0..64).filter(|bit| dropped & (1 << bit) != 0) {
         // SAFETY: plain numbers.
         let held = unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability as c_ulong) };
-        // -1: a capability that this kernel does not have.
+        // -1: this kernel does not have the capability.
         if held != 1 {
             continue;
         }
@@ -187,7 +184,7 @@ struct CapabilityData {
     inheritable: u32,
 }
 
-/// The kernel lowers the ambient set along with the permitted one.
+/// The kernel also clears the ambient set.
 fn drop_capabilities(dropped: u64) -> Result<(), Failed> {
     if dropped == 0 {
         return Ok(());
@@ -208,12 +205,11 @@ fn drop_capabilities(dropped: u64) -> Result<(), Failed> {
     check(Step::Capabilities, done)
 }
 
-/// After the change of credentials, which clears it, prctl(2).
+/// After the change of credentials, which resets it, prctl(2).
 fn parent_death_signal(child: &Child) -> Result<(), Failed> {
     let Some(signal) = child.launch.parent_death_signal else { return Ok(()) };
     prctl(Step::ParentDeathSignal, libc::PR_SET_PDEATHSIG, signal.number())?;
-    // The parent may have died before; then nobody sends it any more.
-    // SAFETY: no arguments.
+    // The parent may have died before; then the signal would never come. SAFETY: no arguments.
     let parent = unsafe { libc::getppid() };
     if u32::try_from(parent) == Ok(child.parent) {
         Ok(())
@@ -222,8 +218,8 @@ fn parent_death_signal(child: &Child) -> Result<(), Failed> {
     }
 }
 
-/// Tries one path after the other, as execvp(3) does: a file that may not be executed does not
-/// end the search, but is what went wrong if no other is found.
+/// Tries one path after the other, as execvp(3): a file that is not executable does not end the search,
+/// but its error is reported if no other file is found.
 fn execute(child: &Child) -> Failed {
     write_listen_pid(child);
     signals::unblock_all();
@@ -246,8 +242,7 @@ fn execute(child: &Child) -> Failed {
     failed
 }
 
-/// What is at this path, if anything is. Only the child asks: a file system that does not answer
-/// holds up whoever does.
+/// The file at this path, if any. Only the child looks it up, because a file system may not answer.
 fn kind_of(path: &CStr) -> Option<libc::mode_t> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the path is NUL-terminated, and the kernel writes one struct into a live variable.
@@ -269,13 +264,13 @@ fn write_listen_pid(child: &Child) {
             break;
         }
     }
-    // SAFETY: `spawn` made room for PID_DIGITS bytes and a NUL, which is there already.
+    // SAFETY: `spawn` made space for PID_DIGITS bytes and the NUL that is there.
     unsafe {
         ptr::copy_nonoverlapping(digits.as_ptr().add(start), child.listen_pid, PID_DIGITS - start);
     }
 }
 
-/// For the arguments of prctl(2) that an option does not use, each as wide as the kernel reads.
+/// For unused arguments of prctl(2), as wide as the kernel reads them.
 const UNUSED: c_ulong = 0;
 
 fn prctl(step: Step, option: c_int, argument: c_int) -> Result<(), Failed> {

@@ -1,7 +1,7 @@
-//! How a child tells its parent that its program could not be executed, and why.
+//! How a child reports that its exec failed, and why.
 //!
-//! The child has the writing end of a pipe, with the close-on-exec flag: if the program is
-//! executed the pipe ends empty. Three numbers in it say what failed.
+//! The child has the write end of a pipe with close-on-exec: after exec the pipe is empty and at end of
+//! file. Three numbers in it report a failure.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -34,18 +34,18 @@ const STEPS: [Step; 12] = [
 const DETAILED: [fn(u32) -> Step; 4] =
     [Step::Limit, Step::Execute, Step::Interpreter, Step::Directory];
 
-/// The parent's end.
+/// The read end in the parent.
 #[derive(Debug)]
 pub struct Report(OwnedFd);
 
-/// How far a child has got.
+/// The progress of a child.
 #[derive(Debug)]
 pub enum Progress {
-    /// It is still on its way; the poll says when it has got further.
+    /// Not yet executed; the poll reports progress.
     Pending,
-    /// Its program runs; or it was ended before, as its exit status says.
+    /// Executed; or killed before, which its exit status shows.
     Executed,
-    /// Its program could not be executed; it is about to end.
+    /// The exec failed; the child is about to exit.
     Failed(Failure),
 }
 
@@ -61,12 +61,12 @@ pub(super) fn pipe(beyond: RawFd) -> io::Result<(Report, OwnedFd)> {
 }
 
 impl Report {
-    /// Whether the child has got further. Never waits.
+    /// Reads the progress without blocking.
     pub fn read(&self) -> Progress {
         let mut message = Message::default();
         loop {
             return match rustix::io::read(&self.0, &mut message) {
-                // A pipe takes and gives so little at once, pipe(7).
+                // A pipe transfers so few bytes atomically, pipe(7).
                 Ok(count) if count == message.len() => Progress::Failed(decode(message)),
                 Err(rustix::io::Errno::AGAIN) => Progress::Pending,
                 Err(rustix::io::Errno::INTR) => continue,
@@ -82,9 +82,9 @@ impl AsRawFd for Report {
     }
 }
 
-/// In the child: tells what has failed.
+/// In the child: reports the failure.
 pub(super) fn write(report: &OwnedFd, failed: Failed) {
-    // If the parent is gone, nobody wants to know.
+    // If the parent is gone there is no reader.
     let _ = rustix::io::write(report, &encode(failed));
 }
 
