@@ -1,9 +1,9 @@
-//! The reactor: turns what the kernel reports into the core's events, and the core's actions
-//! into system calls. It waits in one place only, the poll in `EventLoop::wait`.
+//! The reactor: turns the kernel's reports into events for the core, and the core's actions into system
+//! calls. It blocks in one place only, the poll in `EventLoop::wait`.
 //!
-//! Its components know nothing of [`Init`], and hardly anything of each other. `Init` routes: each
-//! report goes to one component, the facts that it learns go to the core, and the core's actions go
-//! to the component that carries them out.
+//! The components do not know [`Init`], and hardly each other. `Init` routes: each report goes to one
+//! component, the facts that it learns go to the core, and the core's actions go to the components that
+//! carry them out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -73,21 +73,20 @@ use view::View;
 const SHUTTING_DOWN: &str = "the bundle is shutting down";
 const MORE_THREADS: &str = "the process has more than one thread, and an init forks; make it and run it \
                             before any other thread is";
-/// How often one turn polls again at the most: a crowd that never stops reporting does not hold
-/// up what is due.
+/// How often one turn polls at most, so that endless reports do not delay deadlines.
 const MOST_POLLS: usize = 256;
-/// How many zombies are reaped before signals and deadlines have their turn. A storm of orphans
-/// takes more turns, and none of them long.
+/// How many zombies are reaped before signals and deadlines are handled. Very many orphans take several
+/// short turns.
 const MOST_REAPED: usize = 128;
 
-/// A bundle, ready to be run by this process.
+/// A bundle that this process is about to run.
 #[derive(Debug)]
 pub struct Init {
     plan: Plan,
     options: Options,
     started: Instant,
     supervisor: Supervisor,
-    /// What was learnt and is to be told to the core in the next decision.
+    /// Facts for the core's next decision.
     learnt: Learnt,
     event_loop: EventLoop,
     children: Children,
@@ -99,32 +98,32 @@ pub struct Init {
     control: Option<Control>,
     unfinished: Unfinished,
     out_of_memory: OutOfMemory,
-    /// Why the last start of a service that failed did so, by service.
+    /// The reason of the last failed start of a service.
     refusals: BTreeMap<ServiceId, String>,
-    /// What the one command inherits, until it runs.
+    /// The descriptors that the one command inherits, until it runs.
     inherited: Vec<OwnedFd>,
 }
 
-/// Work that was cut short so that nothing else has to wait for it.
+/// Work that was interrupted so that other work is not delayed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Unfinished {
     reaping: bool,
     signals: bool,
     output: bool,
     reload: bool,
-    /// No child is left; the core does not know it yet.
+    /// No child is left, and the core does not know it yet.
     end: bool,
 }
 
 impl Init {
-    /// Takes over the process: blocks every signal, becomes the reaper of what is orphaned
-    /// below, and opens what the loop needs. Descriptors that the program holds stay open, but
-    /// become close-on-exec: no service inherits them.
+    /// Takes over the process: blocks every signal, becomes the reaper of orphans, and opens what the
+    /// loop needs. Descriptors of the program stay open, but become close-on-exec: no service inherits
+    /// them.
     ///
     /// # Errors
-    /// If the process has more than one thread, for the init forks, and the kernel would go on
-    /// delivering signals to the others; if the kernel refuses what the loop can't do without, an
-    /// epoll or a signalfd; or a socket that a service wants to be held for it.
+    /// If the process has more than one thread: the init forks, and the kernel would still deliver
+    /// signals to the other threads. If epoll or signalfd is not available. If a socket of `listen`
+    /// can't be opened.
     pub fn new(plan: Plan, mut options: Options) -> io::Result<Init> {
         if !threads::is_only_one() {
             return Err(io::Error::other(MORE_THREADS));
@@ -134,8 +133,8 @@ impl Init {
         descriptors::close_on_exec();
         if !plan.is_one_command {
             descriptors::raise_limit();
-            // Nothing is to be kept busy by us; the plan knows where services start. One command
-            // starts where we are, so we leave later.
+            // So that we do not keep a file system busy; the plan has the working directory of
+            // services. One command starts in our directory, so we leave it later.
             leave_directory();
         }
         let mut learnt = Learnt::default();
@@ -177,11 +176,11 @@ impl Init {
         })
     }
 
-    /// Has the one command inherit these descriptors, which the init holds until it runs. Services
-    /// of a bundle inherit none.
+    /// Descriptors that the one command inherits; the init keeps them open until it runs. Services of a
+    /// bundle inherit none.
     ///
     /// # Errors
-    /// What the kernel says: there is hardly a reason.
+    /// The kernel's error; there is hardly a reason for one.
     pub fn pass_to_command(&mut self, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         for descriptor in &descriptors {
             rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::empty())?;
@@ -190,9 +189,9 @@ impl Init {
         Ok(())
     }
 
-    /// Runs the bundle to its end, and returns the code to exit with; nothing is run if the process
-    /// has got another thread meanwhile. From here on nothing may fail: if PID 1 ends, the kernel
-    /// kills the container (pid_namespaces(7)).
+    /// Runs the bundle to its end, and returns the exit code; runs nothing if the process has another
+    /// thread now. From here on nothing may fail: when PID 1 exits, the kernel kills the container
+    /// (pid_namespaces(7)).
     pub fn run(mut self) -> u8 {
         if !threads::is_only_one() {
             self.say(MORE_THREADS);
@@ -200,7 +199,7 @@ impl Init {
         }
         self.handle_remarks_and_requests();
         self.open_control();
-        // Before anything is started: with too little memory a command may be killed at once.
+        // Before the first start: with too little memory a command may be killed at once.
         self.out_of_memory = OutOfMemory::watch();
         self.decide(&[], Instant::now());
         let mut events = EventLoop::room();
@@ -230,14 +229,13 @@ impl Init {
         }
     }
 
-    /// One round: wait, learn, decide, act.
+    /// One turn: wait, learn, decide, act.
     fn turn(&mut self, events: &mut Events) {
-        // Also for the first turn: what was started at the beginning has a time to start in.
+        // Before the first turn too: the start timeouts run already.
         let deadline = self.deadline();
         let has_work = self.has_work();
         self.event_loop.wait(deadline, has_work, events);
-        // The clock is read before the facts are: a deadline is judged only when every event before
-        // it is known.
+        // Read the clock before the facts: a deadline counts only when every earlier event is known.
         let now = Instant::now();
         if let Some(gap) = self.event_loop.gap(now) {
             self.supervisor.put_off(gap, now);
@@ -272,7 +270,7 @@ impl Init {
         self.handle_remarks_and_requests();
     }
 
-    /// All that have deadlines of their own, beside the core and the poll.
+    /// The components with deadlines, beside the core and the poll.
     fn components(&mut self) -> Vec<&mut dyn Scheduled> {
         let control = self.control.as_mut().map(|control| control as &mut dyn Scheduled);
         let others: [&mut dyn Scheduled; 4] =
@@ -280,14 +278,14 @@ impl Init {
         others.into_iter().chain(control).collect()
     }
 
-    /// When something is to be done next, whatever happens until then.
+    /// When the next work is due.
     fn deadline(&mut self) -> Option<Instant> {
         let own = [self.supervisor.deadline(), self.event_loop.poll.deadline()];
         let others = self.components().into_iter().map(|component| component.deadline());
         own.into_iter().chain(others).flatten().min()
     }
 
-    /// Whether there is something to do without waiting for a report.
+    /// Whether there is work that needs no report.
     fn has_work(&self) -> bool {
         let Unfinished { reaping, signals, output, reload, end } = self.unfinished;
         let is_told = self.health.has_unread() || !self.learnt.facts.is_empty() || end;
@@ -296,13 +294,13 @@ impl Init {
         reaping || signals || output || reload || is_told || is_asked
     }
 
-    /// Passes on what the services have written, and takes note of who is ready by that.
+    /// Forwards the services' output, and checks it for readiness.
     fn pass_on_output(&mut self) {
         self.unfinished.output = self.logs.pump(self.event_loop.registry());
         self.poll_log_readiness();
     }
 
-    /// Services that have written the line that says that they are ready.
+    /// Services that have written their readiness line.
     fn poll_log_readiness(&mut self) {
         for id in self.logs.take_heard() {
             self.note_spawned_first(id);
@@ -310,7 +308,7 @@ impl Init {
         }
     }
 
-    /// Takes in what the poll has reported.
+    /// Handles the reports of the poll.
     fn learn(&mut self, events: &Events) {
         for event in events {
             self.dispatch(Source::of(event.token()));
@@ -352,7 +350,7 @@ impl Init {
         }
     }
 
-    /// All that has come since the poll, without waiting.
+    /// Handles everything that has arrived since the poll, without waiting.
     fn poll_again(&mut self) {
         let mut events = EventLoop::room();
         for _ in 0..MOST_POLLS {
@@ -364,17 +362,17 @@ impl Init {
         }
     }
 
-    /// Tries again what epoll could not watch, or what failed when it was handled, until it works.
+    /// Retries descriptors that epoll could not watch, and failed handling, until it works.
     fn look_again(&mut self) {
         for token in self.event_loop.poll.take_due(Instant::now()) {
             let source = Source::of(token);
-            // First, so that nothing that comes in between is missed. Whoever is gone by now is left
-            // out.
+            // Register first, so that no event is missed in between. Sources that have ended are
+            // skipped.
             if let Some(fd) = self.descriptor(source) {
                 source.register(&fd, self.event_loop.registry());
             }
             self.dispatch(source);
-            // SIGCHLD may be what was missed.
+            // The missed event may be SIGCHLD.
             self.unfinished.reaping |= source == Source::Signals;
         }
         if let Some(error) = self.event_loop.poll.take_refusal() {
@@ -388,7 +386,7 @@ impl Init {
     fn descriptor(&self, source: Source) -> Option<RawFd> {
         match source {
             Source::Signals => Some(self.event_loop.signals.as_raw_fd()),
-            // The poll's own timeout stands in for it.
+            // The poll's own timeout replaces it.
             Source::Timer => None,
             Source::Start(pid) => self.children.start_descriptor(pid),
             Source::Reload => self.reloads.descriptor(),
@@ -412,16 +410,15 @@ impl Init {
         received
     }
 
-    /// Tells the core all that was learnt. Exits come before signals: a service that has ended
-    /// by now did so without the signal that was only just read. All that happened before
-    /// `now` is among it.
+    /// Tells the core all facts. Exits come before signals: a service that has ended by now did so
+    /// before the signal was handled. Everything that happened before `now` is included.
     fn decide(&mut self, received: &[Signal], now: Instant) {
         let mut actions = Vec::new();
         for event in std::mem::take(&mut self.learnt.facts) {
             self.supervisor.handle(event, now, &mut actions);
         }
         if std::mem::take(&mut self.unfinished.end) {
-            // What has ended is announced first: that may be told to the outside by a child.
+            // Exits are announced first: a child may have to report them.
             self.execute(std::mem::take(&mut actions), now);
             if !self.announcer.is_due() {
                 self.supervisor.handle(Event::TreeEmpty, now, &mut actions);
@@ -439,7 +436,7 @@ impl Init {
         self.execute(actions, now);
     }
 
-    /// Carries out what the core has decided.
+    /// Carries out the core's actions.
     fn execute(&mut self, actions: Vec<Action>, now: Instant) {
         for action in actions {
             match action {
@@ -460,7 +457,7 @@ impl Init {
                     self.signal(id, Signal::KILL, Target::Process);
                     self.signal(id, Signal::KILL, Target::Group);
                 }
-                // The same batch of facts may have brought the news that there is no rest.
+                // The same batch of facts may have shown that no process is left.
                 Action::TerminateRest if self.supervisor.outcome().is_some() => {}
                 Action::TerminateRest => {
                     if !self.children.has_services() {
@@ -475,14 +472,14 @@ impl Init {
                     self.children.kill_all(&self.plan, &mut self.learnt);
                 }
                 Action::Reload => {
-                    // It says in the log what came of it.
+                    // It logs its result.
                     self.begin_reload(&[], now);
                 }
                 Action::CancelReload => {
                     self.reloads.cancel();
                     self.go_on_with_reload(now);
                 }
-                // It has ended in this turn already: nobody would end its checks.
+                // The service has ended in this turn already: nothing would end its checks.
                 Action::CheckReadiness(id) | Action::CheckLiveness(id)
                     if self.children.main(id).is_none() => {}
                 Action::CheckReadiness(id) => {
@@ -529,7 +526,7 @@ impl Init {
         let theirs = notification.theirs.as_ref().map(|(target, fd)| (*target, fd.as_fd()));
         let mut descriptors =
             self.launcher.descriptors(plan, id, theirs).map_err(StartFailure::of_init)?;
-        // Joining one takes the kernel long, so only what may run again has one.
+        // Joining a group is slow, so only services that can restart have one.
         let group = match plan.bundle.services[id.0].restart.when {
             RestartWhen::Never => None,
             _ => self.children.control_group(&plan.name(id)),
@@ -555,35 +552,35 @@ impl Init {
         Ok(pid)
     }
 
-    /// The poll has said that this child has got further.
+    /// The poll has reported progress of this start.
     fn start_progressed(&mut self, pid: Pid) {
         if let Some(id) = self.children.take_executed(pid) {
             self.exec_succeeded(id, pid);
         }
     }
 
-    /// Makes sure that `Spawned` is noted before any other fact about this service.
+    /// Makes sure that `Spawned` is noted before other facts about this service.
     fn note_spawned_first(&mut self, id: ServiceId) {
         if let Some(pid) = self.children.main(id) {
             self.start_progressed(pid);
         }
     }
 
-    /// The service's program runs as this process.
+    /// The service's program runs in this process.
     fn exec_succeeded(&mut self, id: ServiceId, pid: Pid) {
         self.announcer.history.started(id, Instant::now());
         if self.plan.is_one_command {
             self.release_inherited();
         }
-        // The pipe is closed also when the process dies before its exec. So one that was asked to
-        // end and is gone may never have run its program.
+        // The pipe is also closed when the process dies before exec. So a service that was stopped and
+        // has ended may never have run its program.
         if matches!(self.supervisor.state(id), State::Spawning { .. }) || lives(pid) {
             self.announce(&Announcement::Started(id, raw(pid)));
         }
         self.learnt.facts.push(Event::Spawned(id));
     }
 
-    /// The start has come to nothing.
+    /// The start has failed.
     fn start_failed(&mut self, id: ServiceId, StartFailure { code, reason }: StartFailure) {
         let text = match self.plan.is_one_command {
             true => reason.clone(),
@@ -594,11 +591,11 @@ impl Init {
         self.learnt.facts.push(Event::SpawnFailed(id, code));
     }
 
-    /// What was handed to the init is the command's now; holding it too would keep pipes open
+    /// The inherited descriptors are the command's now; if the init kept them, pipes would stay open
     /// and file systems busy (<https://github.com/openSUSE/catatonit/issues/28>).
     fn release_inherited(&mut self) {
         descriptors::close(std::mem::take(&mut self.inherited));
-        // Stderr stays: it is for the record.
+        // Stderr stays open for the record.
         descriptors::empty_input_and_output();
         leave_directory();
     }
@@ -620,7 +617,7 @@ impl Init {
         }
     }
 
-    /// Runs a command as the service is run, with its output thrown away.
+    /// Runs a command with the service's settings, without its output.
     fn run_helper(
         &mut self,
         id: ServiceId,
@@ -657,10 +654,10 @@ impl Init {
         }
     }
 
-    /// The pidfd says that the service's process has ended. Such reports come in the order of
-    /// the deaths, which a wait for any child does not keep: so the first to fail is known.
+    /// The pidfd reports that the service's process has ended. The poll reports in the order of the
+    /// deaths, and a wait for any child does not: so the first service to fail is known.
     fn reap_service(&mut self, id: ServiceId) {
-        // Before it ended it may have said that another process is the main one now.
+        // It may have sent MAINPID before it ended.
         self.read_notifications(id);
         let leave = if self.supervisor.ends_with_its_rest(id) {
             LeftoverPolicy::Kill
@@ -672,11 +669,11 @@ impl Init {
         if let Some(ended) = self.children.reap_service(&self.plan, id, leave, &mut self.learnt) {
             self.child_ended(ended);
         }
-        // Its own orphans came to us at its death.
+        // Its orphans became our children at its death.
         self.unfinished.reaping = true;
     }
 
-    /// Reaps what has ended, a batch of it.
+    /// Reaps a batch of ended children.
     fn reap(&mut self) {
         self.unfinished.reaping |= std::mem::take(&mut self.learnt.may_be_the_end);
         if !std::mem::take(&mut self.unfinished.reaping) {
@@ -690,8 +687,8 @@ impl Init {
             match self.children.reap_next(&self.plan, &mut self.learnt) {
                 Next::Ended(ended) => self.child_ended(*ended),
                 Next::Service(id) => {
-                    // It has ended since the poll, and perhaps another one before it: wait(2)
-                    // does not say in which order, but the poll does.
+                    // It has ended since the poll, and perhaps another one before it: wait(2) does not
+                    // give the order, but the poll does.
                     if !std::mem::replace(&mut has_polled, true) {
                         self.poll_again();
                     }
@@ -699,7 +696,7 @@ impl Init {
                 }
                 Next::Nothing => return,
                 Next::NoChildren => return self.note_tree_empty(),
-                // SIGCHLD, which has told of it, will not come again.
+                // SIGCHLD has reported it, and will not come again.
                 Next::Failed => {
                     return self.event_loop.registry().look_again(Source::Signals.token());
                 }
@@ -708,7 +705,7 @@ impl Init {
         self.unfinished.reaping = true;
     }
 
-    /// Nothing is left below the init; unless an event is still to be told to the outside.
+    /// No process is left below the init, unless an event must still be written.
     fn note_tree_empty(&mut self) {
         self.unfinished.end = !self.announcer.is_due();
     }
@@ -763,8 +760,7 @@ impl Init {
         }
     }
 
-    /// Says in the log what the components have found worth saying, and does for checks what they
-    /// ask for.
+    /// Logs the components' remarks, and carries out their requests for checks.
     fn handle_remarks_and_requests(&mut self) {
         for Remark { of, text, kind } in std::mem::take(&mut self.learnt.remarks) {
             let text = match of {
@@ -794,19 +790,19 @@ impl Init {
         }
     }
 
-    /// Something an operator wants to know in any case.
+    /// A log line that `--quiet` does not hide.
     fn say(&mut self, text: &str) {
         self.logs.sinks.say(text, self.event_loop.registry());
     }
 
-    /// Says this now, or with others like it a little later.
+    /// Logs this now, or later together with similar messages.
     fn say_rate_limited(&mut self, kind: MessageKind, text: String) {
         if let Some(text) = self.announcer.rate_limit.hear(kind, text, Instant::now()) {
             self.say(&text);
         }
     }
 
-    /// Says what has been held back for long enough.
+    /// Logs the messages whose rate limit has expired.
     fn say_rate_limited_when_due(&mut self, now: Instant) {
         if self.announcer.rate_limit.deadline().is_some_and(|deadline| deadline <= now) {
             let messages = self.announcer.rate_limit.take(Some(now));
@@ -814,7 +810,7 @@ impl Init {
         }
     }
 
-    /// Tells everybody who wants to know: the log, clients, hooks, and whoever asks later.
+    /// Sends an event to the log, clients and hooks, and stores it.
     fn announce(&mut self, announcement: &Announcement) {
         let now = Instant::now();
         self.announcer.remember(announcement, now);
@@ -848,7 +844,7 @@ impl Init {
         }
     }
 
-    /// What is known of the reason for this beside what the core knows.
+    /// The reason for this, if the reactor knows one that the core does not.
     fn reason(&self, announcement: &Announcement) -> Option<String> {
         let failure = |id| self.health.last_failure(id).or_else(|| self.health.inconclusive(id));
         match announcement {
@@ -862,7 +858,7 @@ impl Init {
         }
     }
 
-    /// Runs the commands for events whose turn has come, and has events written.
+    /// Starts due commands of `on-event`, and has events written.
     fn tell_of_events(&mut self, now: Instant) {
         let on_event = &self.plan.bundle.on_event;
         self.announcer.run(on_event, &mut self.children, now, &mut self.learnt);
@@ -883,7 +879,7 @@ impl Init {
         self.children.spawn_helper(Role::Hook, launch, program)
     }
 
-    /// Tells whoever started the init how all is, if they want to know.
+    /// Notifies the parent, if it has asked for that.
     fn tell_parent(&mut self, now: Instant) {
         if !self.announcer.parent.is_wanted() {
             return;
@@ -897,7 +893,7 @@ impl Init {
         self.announcer.parent.update(bundle, &mut self.children, now, &mut self.learnt);
     }
 
-    /// What is lent to who answers.
+    /// The read-only view for answers.
     fn view(&self) -> View<'_> {
         View {
             plan: &self.plan,
@@ -911,7 +907,6 @@ impl Init {
         }
     }
 
-    /// Serves the clients of the control socket.
     fn serve(&mut self, now: Instant) {
         let Some(mut control) = self.control.take() else { return };
         let Requested { facts, reloads, signals } =
@@ -930,7 +925,7 @@ impl Init {
         }
     }
 
-    /// Signals all of them for a client, or none if one does not run.
+    /// Signals all of these services for a client, or none if one does not run.
     fn signal_all(&self, ids: &[ServiceId], signal: Signal) -> Result<(), String> {
         let runs = |id: ServiceId| match self.supervisor.state(id) {
             State::Running { .. } | State::Draining { .. } | State::Stopping { .. } => {
@@ -957,8 +952,7 @@ impl Init {
         Err(format!("can't send {signal} to {}; it was sent to {reached}", refusals.join(", ")))
     }
 
-    /// Has the bundle read again. These clients are told the result; if it can't be read now, the log
-    /// has that, too.
+    /// Starts a reload. These clients get the result; if the file can't be read now, it is also logged.
     fn begin_reload(&mut self, clients: &[usize], now: Instant) {
         let is_over = self.supervisor.shutdown_deadline().is_some();
         let begun = match &self.options.source {
@@ -977,9 +971,8 @@ impl Init {
         }
     }
 
-    /// Goes on by the new bundle when all of it is there. What is wrong with it leaves everything
-    /// as it was. All that was learnt before is told to the core by now, so that the core
-    /// and the reactor use the same ids.
+    /// Applies the new bundle when it is complete. If it has errors nothing changes. The core knows all
+    /// facts by now, so the core and the reactor use the same ids.
     fn go_on_with_reload(&mut self, now: Instant) {
         if std::mem::take(&mut self.unfinished.reload) {
             self.unfinished.reload = self.reloads.read();
@@ -994,14 +987,14 @@ impl Init {
             announcement::changes_by_name(&changes, |id| self.plan.name(id))
         });
         self.reload_ended(&asked, &reloaded, now);
-        // Reading the plan took far more than what is kept of it.
+        // Parsing used much more memory than the plan needs.
         memory::give_back();
         if let Some(asked) = self.reloads.take_asked_again() {
             self.begin_reload(&asked, now);
         }
     }
 
-    /// Tells the clients, and if it has failed, the log.
+    /// Sends the result to the clients, and logs an error.
     fn reload_ended(
         &mut self,
         clients: &[usize],
@@ -1055,7 +1048,7 @@ impl Init {
         Ok(changes)
     }
 
-    /// Passes on what output is left, and says why it stopped.
+    /// Writes the remaining output and the closing record.
     fn finish(mut self) -> u8 {
         if let Some(terminal) = &mut self.launcher.terminal {
             terminal.take_back();
@@ -1110,8 +1103,8 @@ impl Init {
     }
 }
 
-/// PID 1 is the reaper of its namespace anyway. Linux refuses it to nobody, but gVisor and qemu's
-/// user mode don't know it, and then the kernel's list of our children still has all services.
+/// PID 1 reaps orphans anyway. Linux never refuses this, but gVisor and qemu's user mode do not know
+/// it; then the kernel's list of our children still contains all services.
 fn become_reaper() -> io::Result<()> {
     if std::process::id() == 1 {
         return Ok(());
@@ -1119,7 +1112,7 @@ fn become_reaper() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
-/// There is always a root directory to go to; if not, nothing is lost.
+/// A failure has no effect.
 fn leave_directory() {
     let _ = std::env::set_current_dir("/");
 }

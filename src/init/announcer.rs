@@ -1,5 +1,5 @@
-//! Tells the outside of what happens: hooks, the file of `on-event`, and whoever started the init;
-//! and remembers it for whoever asks later.
+//! Reports events to the outside: hooks, the `on-event` file and the parent; and stores them for later
+//! requests.
 
 use std::io;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ impl Announcer {
         }
     }
 
-    /// Remembers what has happened.
+    /// Stores an event in the history.
     pub(super) fn remember(&mut self, announcement: &Announcement, now: Instant) {
         let history = &mut self.history;
         match *announcement {
@@ -56,7 +56,7 @@ impl Announcer {
         }
     }
 
-    /// Has the line told to the command and the file of `on-event`, when it is its turn.
+    /// Queues the line for the command and the file of `on-event`.
     pub(super) fn hand_out(&mut self, line: String, on_event: &OnEvent, learnt: &mut Learnt) {
         if on_event.file.is_some() {
             self.event_file.push(&line);
@@ -66,12 +66,12 @@ impl Announcer {
         }
     }
 
-    /// Whether children are to be made that tell of events.
+    /// Whether children are to be started that report events.
     pub(super) fn is_due(&self) -> bool {
         self.hooks.are_due() || self.event_file.is_due()
     }
 
-    /// Ends children that take too long, and has events written that wait.
+    /// Ends children over their time limit, and has queued events written.
     pub(super) fn run(
         &mut self,
         on_event: &OnEvent,
@@ -89,8 +89,7 @@ impl Announcer {
         self.event_file.ended(&file, status, learnt);
     }
 
-    /// Nothing but the children of the file is left: what is not written yet is written at the
-    /// very end.
+    /// Only the children of the file are left: events that are not written yet are written at the end.
     pub(super) fn pause(&mut self, now: Instant) {
         self.event_file.pause(now);
     }
@@ -101,7 +100,7 @@ impl Announcer {
         self.event_file.pause(now);
     }
 
-    /// How the last events are written, which came while everything was killed.
+    /// How to write the last events, which arrived while everything was killed.
     pub(super) fn take_rest(
         &mut self,
         on_event: &OnEvent,
@@ -111,7 +110,7 @@ impl Announcer {
         Some((file, write))
     }
 
-    /// What became of the last events.
+    /// The result for the last events.
     pub(super) fn rest_was_written(
         &mut self,
         written: Option<(PathBuf, io::Error)>,
@@ -140,7 +139,7 @@ impl Scheduled for Announcer {
     }
 }
 
-/// Whether hooks are told of this event.
+/// Whether hooks get this event.
 pub(super) fn is_wanted(on_event: &OnEvent, event: EventKind) -> bool {
     let is_named = on_event.events.is_empty() || on_event.events.contains(&event);
     is_named && (on_event.file.is_some() || !on_event.command.is_empty())

@@ -1,5 +1,5 @@
-//! Every child of the init: which pid has which role. The only place that makes, signals and reaps
-//! processes; and what belongs to a role ends with it.
+//! Every child of the init, and its role. The only place that creates, signals and reaps processes.
+//! When a role ends, its processes end too.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -38,29 +38,29 @@ use starts::Starts;
 pub(super) use ownership::Belonging;
 pub(super) use start_failure::StartFailure;
 
-/// What a child is for that is no service's main process. Each leads a session of its own.
+/// The role of a child that is not a service's main process. Each leads its own session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Tries a check once.
+    /// Runs a check once.
     Check(ServiceId, Purpose),
-    /// Asks a service to end.
+    /// Stops a service.
     StopCommand(ServiceId),
     /// The command of `on-event`.
     Hook,
-    /// Appends to the file of `on-event`.
+    /// Appends to the `on-event` file.
     EventWriter,
-    /// Looks up the paths by which the parent is notified.
+    /// Looks up the paths for notifications of the parent.
     PathLookup,
     /// Reads a new bundle.
     BundleReader,
 }
 
-/// Whose process has ended.
+/// The role of an ended process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     Service(ServiceId),
     Helper(Role),
-    /// It was inherited.
+    /// An orphan.
     Nobody,
 }
 
@@ -70,35 +70,35 @@ pub(super) struct Ended {
     pub(super) pid: Pid,
     pub(super) owner: Owner,
     pub(super) status: ExitStatus,
-    /// Why its program was not executed, if it was not.
+    /// Why its exec failed, if it did.
     pub(super) failure: Option<StartFailure>,
-    /// It has executed its program, which nobody knew yet.
+    /// Its exec succeeded, and that was not reported yet.
     pub(super) had_started: bool,
 }
 
-/// What there is to reap.
+/// The next child to reap.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// This child was.
+    /// This child was reaped.
     Ended(Box<Ended>),
-    /// The main process of this service, which is to be reaped by [`Children::reap_service`].
+    /// The main process of this service has ended; [`Children::reap_service`] reaps it.
     Service(ServiceId),
-    /// Nothing at the moment.
+    /// None at the moment.
     Nothing,
-    /// Nothing, for there are no children.
+    /// There are no children.
     NoChildren,
-    /// The kernel could not say.
+    /// The kernel returned an error.
     Failed,
 }
 
-/// What is to become of the processes that a run of a service leaves behind.
+/// What to do with the processes that a run of a service leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeftoverPolicy {
-    /// Nobody looks for them: a shutdown ends all that is left, and one command has no next run.
+    /// Nothing: a shutdown ends all processes, and one command has no next run.
     Ignore,
-    /// They may go on until the service runs again.
+    /// They may run until the service starts again.
     KillAtNextRun,
-    /// They end with the run.
+    /// They are killed with the run.
     Kill,
 }
 
@@ -106,18 +106,18 @@ pub(super) enum LeftoverPolicy {
 pub(super) struct Children {
     services: MainProcesses,
     helpers: BTreeMap<i32, Role>,
-    /// Those that have not executed their program yet.
+    /// Children before exec.
     starts: Starts,
     leftovers: Leftovers,
     users: Users,
-    /// Strays that were asked to end, so that none is asked twice, and when each has started.
+    /// Left-over processes that got a signal already, with their start times.
     asked: BTreeMap<i32, u64>,
     /// Everything is being killed.
     is_killing: bool,
 }
 
 impl Children {
-    /// Makes the main process of a service. Whether it executes its program is learnt later.
+    /// Forks the main process of a service. The result of its exec comes later.
     pub(super) fn spawn_service(
         &mut self,
         id: ServiceId,
@@ -131,7 +131,7 @@ impl Children {
         Ok(pid)
     }
 
-    /// Makes a child that executes this.
+    /// Forks a child that executes this.
     pub(super) fn spawn_helper(
         &mut self,
         role: Role,
@@ -144,7 +144,7 @@ impl Children {
         Ok(pid)
     }
 
-    /// Makes a child that does this work, and exits with what it returns.
+    /// Forks a child that does this work, and exits with its result.
     pub(super) fn fork_helper(
         &mut self,
         role: Role,
@@ -156,52 +156,49 @@ impl Children {
         Ok(pid)
     }
 
-    /// Why there are no pidfds, the first time it is asked for.
+    /// Why pidfds are not available; only at the first call.
     pub(super) fn take_pidfd_refusal(&mut self) -> Option<io::Error> {
         self.services.take_refusal()
     }
 
-    /// The service's main process, if it has one.
     pub(super) fn main(&self, id: ServiceId) -> Option<Pid> {
         self.services.get(id).map(|process| process.pid)
     }
 
-    /// Whether a service has a main process.
     pub(super) fn has_services(&self) -> bool {
         !self.services.is_empty()
     }
 
-    /// Whether the service's program is not known to run.
+    /// Whether the service's exec is not confirmed yet.
     pub(super) fn is_starting(&self, id: ServiceId) -> bool {
         self.main(id).is_none_or(|pid| self.starts.is_under_way(pid))
     }
 
-    /// The child has got further: the service whose program runs now, which is told once.
+    /// The child has made progress: the service whose exec has succeeded, reported once.
     pub(super) fn take_executed(&mut self, pid: Pid) -> Option<ServiceId> {
         self.starts.has_executed(pid).then(|| self.services.service(pid))?
     }
 
-    /// What the poll watches of a child that is being started.
+    /// The descriptor that reports the progress of a start.
     pub(super) fn start_descriptor(&self, pid: i32) -> Option<RawFd> {
         self.starts.descriptor(pid)
     }
 
-    /// The service's pidfd.
     pub(super) fn descriptor(&self, id: ServiceId) -> Option<RawFd> {
         self.services.get(id)?.descriptor()
     }
 
-    /// What the service is to be let into its control group by; `None` where there is none.
+    /// The descriptor for joining the service's control group; `None` if it has none.
     pub(super) fn control_group(&mut self, name: &str) -> Option<OwnedFd> {
         self.leftovers.descriptor(name)
     }
 
-    /// Sends a signal to a service. One that has just ended gets none, and neither does a stranger.
+    /// Signals a service. A process that has just ended gets no signal, and neither does a foreign one.
     pub(super) fn signal(&self, id: ServiceId, signal: Signal, target: Target) -> io::Result<()> {
         self.services.signal(id, signal, target)
     }
 
-    /// The same, and says in the log if that is refused.
+    /// The same, and logs a failure.
     pub(super) fn signal_or_say(
         &self,
         plan: &Plan,
@@ -215,32 +212,32 @@ impl Children {
         }
     }
 
-    /// Whether the service has to wait until what an earlier run has left is gone.
+    /// Whether the start has to wait until processes of an earlier run are gone.
     pub(super) fn defer_start(&mut self, id: ServiceId, name: &str, now: Instant) -> bool {
         self.leftovers.defer_start(id, name, now)
     }
 
-    /// The service is not to be started any more; whether it waited.
+    /// Cancels a waiting start; returns whether there was one.
     pub(super) fn cancel_start(&mut self, id: ServiceId) -> bool {
         self.leftovers.cancel(id)
     }
 
-    /// The services that need not wait any longer.
+    /// The services that can start now.
     pub(super) fn take_unblocked(&mut self, now: Instant) -> Vec<ServiceId> {
         self.leftovers.take_unblocked(now)
     }
 
-    /// Forgets what services of other names have left, if it is gone.
+    /// Forgets left-over processes of other service names, if they are gone.
     pub(super) fn keep_names(&mut self, is_there: impl Fn(&str) -> bool) {
         self.leftovers.keep(is_there);
     }
 
-    /// Kills those that try checks.
+    /// Kills the children of all checks.
     pub(super) fn end_checks(&mut self) {
         self.end_helpers(|role| matches!(role, Role::Check(..)));
     }
 
-    /// Kills the sessions of those with such a role.
+    /// Kills the sessions of children with such a role.
     fn end_helpers(&mut self, is_meant: impl Fn(Role) -> bool) {
         let meant = self.helpers.iter().filter(|(_, role)| is_meant(**role));
         meant.filter_map(|(pid, _)| Pid::from_raw(*pid)).for_each(kill_session);
@@ -262,8 +259,7 @@ impl Children {
         let process = self.services.get(id)?;
         match waitpid(Some(pid), WaitOptions::NOHANG) {
             Ok(Some((pid, status))) => Some(self.reaped(pid, exit_status(status))),
-            // It has told us of a main process that is another's child, whose exit code we do not
-            // get to know.
+            // MAINPID named a process that is not our child, so we do not get its exit code.
             Err(rustix::io::Errno::CHILD) if process.has_ended() => {
                 if policy == LeftoverPolicy::Kill {
                     self.leftovers.kill(&plan.name(id));
@@ -277,8 +273,7 @@ impl Children {
         }
     }
 
-    /// The main process has ended, and is not reaped yet: what it leaves behind would be in the way
-    /// of its next run.
+    /// The main process has ended and is not reaped yet: finds the processes that it leaves behind.
     fn look_after_leftovers(
         &mut self,
         name: &str,
@@ -301,17 +296,17 @@ impl Children {
         }
     }
 
-    /// Another child has ended, and is not reaped yet: what it was for may have an end, too.
+    /// Another child has ended and is not reaped yet: ends other processes of its role.
     fn look_after_helper(&mut self, plan: &Plan, pid: Pid) {
         let service = match self.helpers.get(&raw(pid)) {
-            // Nothing is to be left of these.
+            // These leave no processes behind.
             Some(Role::Check(..) | Role::Hook) => {
                 if self.may_have_orphans() {
                     kill_session(pid);
                 }
                 return;
             }
-            // It goes on behind the command's back, until the service has ended.
+            // Its processes may run until the service has ended.
             Some(Role::StopCommand(id)) => Some(*id),
             Some(Role::EventWriter | Role::PathLookup | Role::BundleReader) => None,
             None => self.services.was_main_of(pid),
@@ -321,16 +316,15 @@ impl Children {
         }
     }
 
-    /// Whether anything is below us that is nobody's: it has become our child.
+    /// Whether there may be orphans among our children.
     fn may_have_orphans(&self) -> bool {
         let is_known = |pid: &i32| self.services.is_service(*pid) || self.helpers.contains_key(pid);
         tree::children().is_none_or(|children| !children.iter().all(is_known))
     }
 
-    /// Reaps what is not a service's main process.
+    /// Reaps a child that is not a service's main process.
     pub(super) fn reap_next(&mut self, plan: &Plan, learnt: &mut Learnt) -> Next {
-        // The group of a service that has ended is to be looked after before it is reaped; one
-        // command has nothing of the kind.
+        // The session of an ended service is checked before the reap; one command has nothing to check.
         let seen = if plan.is_one_command { Seen::Nothing } else { ended_child() };
         let reaped = match seen {
             Seen::Ended(pid) => {
@@ -353,13 +347,13 @@ impl Children {
             Ok(Some((pid, status))) => Next::Ended(Box::new(self.reaped(pid, exit_status(status)))),
             Ok(None) => {
                 if self.is_killing {
-                    // What was forked in the meantime is killed, too.
+                    // Kills processes that were forked meanwhile, too.
                     self.kill_all(plan, learnt);
                 }
                 Next::Nothing
             }
-            // No child is left, so no descendant is, for each becomes ours when its parent ends;
-            // where that is refused, none that we could know of.
+            // No child is left, so no descendant is: each becomes our child when its parent ends. Where
+            // we are not a subreaper, there is none that we know of.
             Err(rustix::io::Errno::CHILD) => Next::NoChildren,
             Err(_) => Next::Failed,
         }
@@ -370,7 +364,7 @@ impl Children {
         let failure = self.starts.ended(pid);
         let owner = match self.services.remove(pid) {
             Some(id) => {
-                // Nobody waits for these any more.
+                // Their results are not needed any more.
                 self.end_helpers(
                     |role| matches!(role, Role::Check(of, _) | Role::StopCommand(of) if of == id),
                 );
@@ -385,8 +379,8 @@ impl Children {
         Ended { pid, owner, status, failure, had_started }
     }
 
-    /// Asks what is neither a service nor a service's own child to end, with CONT for what is
-    /// stopped. Whether there is no child at all, dead or alive.
+    /// Sends TERM, and CONT for stopped processes, to every process that belongs to no service. Returns
+    /// whether there is no child at all, live or dead.
     pub(super) fn terminate_rest(&mut self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         if matches!(waitid(WaitId::All, look), Err(rustix::io::Errno::CHILD)) {
@@ -395,7 +389,7 @@ impl Children {
         let own = own_pid();
         let is_ours = |pid| self.services.is_service(pid) || self.helpers.contains_key(&pid);
         let Some(strays) = tree::descendants(own, is_ours) else {
-            // Nothing tells who they are; with no service left they are all that there is.
+            // Without a list of our children: with no service left, these are all processes.
             if own == 1 && self.services.is_empty() {
                 let _ = signals::kill(-1, Signal::TERM);
                 let _ = signals::kill(-1, Signal::CONT);
@@ -411,7 +405,7 @@ impl Children {
         false
     }
 
-    /// Kills every process below the init, now and until none is left.
+    /// Kills every process below the init, until none is left.
     pub(super) fn kill_all(&mut self, plan: &Plan, learnt: &mut Learnt) {
         self.is_killing = true;
         let own = own_pid();
@@ -431,7 +425,6 @@ impl Children {
         }
     }
 
-    /// Whether everything is being killed.
     pub(super) fn is_killing(&self) -> bool {
         self.is_killing
     }
@@ -447,12 +440,12 @@ impl Scheduled for Children {
     }
 }
 
-/// Makes a child when no other is left, which is not in the table.
+/// Forks a child after all others have ended; it is not in the table.
 pub(super) fn fork_last(work: impl FnOnce() -> u8) -> io::Result<Pid> {
     fork::fork(None, work)
 }
 
-/// What became of that child, which exits with an errno; `None`: it still works.
+/// The result of that child, which exits with an errno; `None`: it still runs.
 pub(super) fn reap_last(pid: Pid) -> Option<io::Result<()>> {
     match waitpid(Some(pid), WaitOptions::NOHANG) {
         Ok(Some((_, status))) => Some(match status.exit_status() {
@@ -461,13 +454,13 @@ pub(super) fn reap_last(pid: Pid) -> Option<io::Result<()>> {
             None => Err(io::ErrorKind::TimedOut.into()),
         }),
         Ok(None) | Err(rustix::io::Errno::INTR) => None,
-        // Somebody has set SIGCHLD to be ignored: how it went is not known.
+        // SIGCHLD is ignored: the result is unknown.
         Err(_) => Some(Ok(())),
     }
 }
 
-/// Kills the whole session of a process that has not been reaped, and so has its number and those
-/// of its session and its group for itself. One that was just forked may lead neither yet.
+/// Kills the whole session of a process that is not reaped yet, so its pid and the numbers of its
+/// session and group are not reused. A process that was just forked may lead neither yet.
 pub(super) fn kill_session(leader: Pid) {
     let _ = signals::kill(-raw(leader), Signal::KILL);
     let _ = signals::kill(raw(leader), Signal::KILL);
@@ -478,13 +471,12 @@ pub(super) fn kill_session(leader: Pid) {
     }
 }
 
-/// Whether this child of ours lives.
 pub(super) fn lives(pid: Pid) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     matches!(waitid(WaitId::Pid(pid), look), Ok(None))
 }
 
-/// Whether this child of ours has ended, and waits to be reaped.
+/// Whether this child of ours has ended and is not reaped yet.
 fn is_zombie(pid: Pid) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     matches!(waitid(WaitId::Pid(pid), look), Ok(Some(_)))
@@ -494,7 +486,7 @@ fn exit_status(status: WaitStatus) -> ExitStatus {
     let signal = status.terminating_signal().and_then(Signal::from_number);
     match signal {
         Some(signal) => ExitStatus::Signal(signal),
-        // wait(2) gives the low eight bits of what the process passed to exit.
+        // wait(2) returns the low eight bits of the exit code.
         None => ExitStatus::Code(status.exit_status().unwrap_or(0) as u8),
     }
 }

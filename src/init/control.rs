@@ -1,6 +1,6 @@
-//! The control socket: lets clients in, reads their requests and writes the answers. Nobody who
-//! is on the other side can make the init wait, grow or fail: the number of clients, what they
-//! send and what waits to be written to them are bounded, and so is the time they have.
+//! The control socket: accepts clients, reads their requests and writes the answers. No client can make
+//! the init block, grow or fail: the number of clients, the size of their requests and buffers, and
+//! their time are limited.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -20,58 +20,58 @@ use crate::protocol::{Goal, LONGEST_REQUEST};
 use crate::supervisor::ServiceId;
 use crate::sys::{descriptors, peer};
 
-/// How many clients may ask at once, and how many may wait or follow. One more of a kind replaces
-/// the oldest of its kind: a service that runs as our user can neither keep the operator out nor,
-/// by asking, cut off what the operator follows.
+/// How many clients may send requests at the same time, and how many may wait or follow. A further one
+/// replaces the oldest of its kind: so a service with our user can't lock out the operator, and can't
+/// disconnect the operator's followers by sending requests.
 const MOST_OF_A_KIND: usize = 32;
-/// How long a client that asks is not replaced. Otherwise a thousand connections at once would
-/// close those that are about to send their request.
+/// How long a client that sends requests is not replaced. Otherwise a thousand connections at once
+/// would close clients before they have sent their request.
 const TURN: Duration = Duration::from_millis(100);
-/// How many are let in before the others have their turn.
+/// How many connections are accepted before other work.
 const BATCH: usize = 64;
-/// How long a client may take for a request, or for taking an answer.
+/// The timeout for a request, and for reading an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Others need not even connect; their credentials keep them out in any case.
+/// Other users can't even connect; their credentials are also checked.
 const FILE_MODE: rustix::fs::Mode = rustix::fs::Mode::from_raw_mode(0o600);
-/// A stream of which more than this waits to be read is cut off.
+/// A stream with more buffered bytes is closed.
 const MOST_WAITING: usize = 256 * 1024;
 
-/// What a client gets without asking again.
+/// What a client gets without another request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Nothing: it asks.
+    /// Nothing: it sends requests.
     Asking,
-    /// One answer, when the init has done what it asked for.
+    /// One answer, when its request has taken effect.
     Promised,
     /// Every event.
     Events,
-    /// What a service writes, from this byte of it on.
+    /// The output of a service, from this offset on.
     Logs(ServiceId, u64),
 }
 
 /// What a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaited {
-    /// Nothing but that the core was told of its request.
+    /// Until the core has its request.
     Told,
-    /// That the core was told of the shutdown with this code.
+    /// Until the core has the shutdown with this code.
     Shutdown(u8),
-    /// That the services are as it says, whoever has made them so.
+    /// Until the services are in this state, whatever the cause.
     Are(Goal),
-    /// That the services are up that it has started.
+    /// Until the services that it has started are up.
     Up,
-    /// That the runs have ended that it has stopped.
+    /// Until the runs that it has stopped have ended.
     Ended,
 }
 
-/// An answer that comes later.
+/// A deferred answer.
 #[derive(Clone, Debug)]
 pub(super) struct PendingAnswer {
     pub(super) awaited: Awaited,
-    /// Each service, and how many failed starts of it do not count.
+    /// Each service, and how many earlier failed starts to ignore.
     pub(super) services: Vec<(ServiceId, u32)>,
     pub(super) until: Option<Instant>,
-    /// When to look again, if nothing happens until then.
+    /// When to check again, if nothing happens before.
     pub(super) look_again_at: Option<Instant>,
 }
 
@@ -105,37 +105,37 @@ pub(super) struct Client {
     output: Vec<u8>,
     pub(super) mode: Mode,
     pub(super) waiting: Option<PendingAnswer>,
-    /// When it is sent away, if it does nothing until then.
+    /// When an idle client is disconnected.
     deadline: Option<Instant>,
     entered: Instant,
-    /// Nothing more comes from it.
+    /// Its input is at end of file.
     input_ended: bool,
-    /// Nobody takes its answers any more. What it has said before it left is still carried out.
+    /// It does not read answers any more. Its requests are still executed.
     is_gone: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Control {
-    /// How many clients of a kind there may be at once.
+    /// The maximum of clients of each kind.
     most: usize,
     listener: UnixListener,
     file: Option<OwnFile>,
     clients: BTreeMap<usize, Client>,
     next: usize,
-    /// Clients that have something to say, or have room again.
+    /// Clients with input, or with space for output.
     busy: Vec<usize>,
-    /// Whether somebody may be waiting to be accepted.
+    /// Whether the backlog may have connections.
     has_visitors: bool,
 }
 
-/// Where few descriptors may be open, most are for the services.
+/// With a low limit on open files, most are for the services.
 fn most_of_a_kind(open_files: Option<u64>) -> usize {
     let share = open_files.map_or(MOST_OF_A_KIND as u64, |limit| (limit / 8).max(1));
     MOST_OF_A_KIND.min(usize::try_from(share).unwrap_or(MOST_OF_A_KIND))
 }
 
 impl Control {
-    /// Opens the socket, in place of one that nobody listens at any more.
+    /// Opens the socket, and replaces one without a listener.
     pub(super) fn open(path: &Path, registry: &Registry) -> io::Result<Control> {
         let (listener, file) = bind_unix(path, FILE_MODE)?;
         listener.set_nonblocking(true)?;
@@ -152,22 +152,22 @@ impl Control {
         })
     }
 
-    /// The poll has said that somebody is waiting to be accepted.
+    /// The poll has reported a new connection.
     pub(super) fn listener_readable(&mut self) {
         self.has_visitors = true;
     }
 
-    /// The poll has said that this client has said something, or has room.
+    /// The poll has reported input or space for output.
     pub(super) fn client_ready(&mut self, number: usize) {
         self.busy.push(number);
     }
 
-    /// Whether there is something to do without waiting for a report.
+    /// Whether there is work that needs no report.
     pub(super) fn has_work(&self) -> bool {
         (self.has_visitors && self.room_at().is_none()) || !self.busy.is_empty()
     }
 
-    /// Accepts connections, a batch at a time, as long as there is room for one more.
+    /// Accepts a batch of connections, while there is room.
     pub(super) fn accept(&mut self, now: Instant, registry: &Registry) {
         for _ in 0..BATCH {
             if !self.has_visitors || self.room_at().is_some_and(|at| at > now) {
@@ -176,15 +176,15 @@ impl Control {
             match self.listener.accept() {
                 Ok((stream, _)) if is_allowed(&stream) => self.enter(stream, now, registry),
                 Ok(_) => {}
-                // One that has left again, accept(2).
+                // A client that has disconnected, accept(2).
                 Err(error)
                     if matches!(
                         error.kind(),
                         ErrorKind::Interrupted | ErrorKind::ConnectionAborted
                     ) => {}
                 Err(error) => {
-                    // Out of descriptors, for example: they stay in the backlog, and the poll, which
-                    // has told of them, does not do so again.
+                    // For example out of descriptors: the connections stay in the backlog, and the poll
+                    // does not report them again.
                     if error.kind() != ErrorKind::WouldBlock {
                         registry.look_again(Source::Listener.token());
                     }
@@ -194,24 +194,24 @@ impl Control {
         }
     }
 
-    /// The clients of which something was reported.
+    /// The clients that were reported.
     pub(super) fn take_busy(&mut self) -> Vec<usize> {
         std::mem::take(&mut self.busy)
     }
 
-    /// What is to be taken away at the end, which is for the caller to do.
+    /// The socket's file, which the caller removes at the end.
     pub(super) fn take_file(&mut self) -> Option<OwnFile> {
         self.file.take()
     }
 
-    /// When there is room for one more client; `None`: now.
+    /// When there is room for another client; `None`: now.
     fn room_at(&self) -> Option<Instant> {
         let asking = || self.clients.values().filter(|client| client.asks());
         let is_full = asking().count() >= self.most;
         is_full.then(|| asking().map(|client| client.entered + TURN).min()).flatten()
     }
 
-    /// Closes the oldest of those that ask, or of the others, if they are more than `most`.
+    /// If more than `most` clients send requests (or do not), closes the oldest of them.
     fn make_room(&mut self, asks: bool, most: usize) {
         let same = || self.clients.iter().filter(|(_, client)| client.asks() == asks);
         if same().count() > most
@@ -224,7 +224,7 @@ impl Control {
 
     fn enter(&mut self, stream: UnixStream, now: Instant, registry: &Registry) {
         self.make_room(true, self.most - 1);
-        // Numbers are not reused soon: a report of the poll may be of one that has left.
+        // Numbers are not reused soon: the poll may still report a closed client.
         let number = self.next;
         self.next = (self.next + 1) % (1 << 20);
         if stream.set_nonblocking(true).is_ok() {
@@ -244,7 +244,7 @@ impl Control {
         }
     }
 
-    /// The next whole request of this client, if there is one and the last one is answered.
+    /// The next complete request of this client, if the last one is answered.
     pub(super) fn request(
         &mut self,
         number: usize,
@@ -271,12 +271,10 @@ impl Control {
         None
     }
 
-    /// The socket that clients come in by.
     pub(super) fn descriptor(&self) -> RawFd {
         self.listener.as_raw_fd()
     }
 
-    /// The connection of this client.
     pub(super) fn client_descriptor(&self, number: usize) -> Option<RawFd> {
         self.clients.get(&number).map(|client| client.stream.as_raw_fd())
     }
@@ -285,10 +283,10 @@ impl Control {
         self.clients.get_mut(&number)
     }
 
-    /// The client is to get its answer later.
+    /// The client gets its answer later.
     pub(super) fn defer_answer(&mut self, number: usize, waiting: PendingAnswer) {
         let Some(client) = self.clients.get_mut(&number) else { return };
-        // If it left right after its request, the poll has nothing more to say of it.
+        // If it disconnected right after its request, the poll reports nothing more.
         client.is_gone |= client.is_closed();
         if !client.is_gone {
             client.waiting = Some(waiting);
@@ -297,7 +295,7 @@ impl Control {
         self.make_room(false, self.most);
     }
 
-    /// The client gets a stream from now on, or an answer that takes its time.
+    /// The client gets a stream, or a later answer.
     pub(super) fn set_mode(&mut self, number: usize, mode: Mode) {
         if let Some(client) = self.clients.get_mut(&number) {
             client.mode = mode;
@@ -306,7 +304,7 @@ impl Control {
         self.make_room(false, self.most);
     }
 
-    /// The client, which waits, is to be looked after at this time.
+    /// When to check a waiting client again.
     pub(super) fn look_again(&mut self, number: usize, at: Option<Instant>) {
         let client = self.clients.get_mut(&number);
         if let Some(waiting) = client.and_then(|client| client.waiting.as_mut()) {
@@ -314,7 +312,7 @@ impl Control {
         }
     }
 
-    /// The client, which has waited, is about to get its answer, and may ask again.
+    /// The waiting client is about to get its answer, and may send requests again.
     pub(super) fn end_deferral(&mut self, number: usize, now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         client.waiting = None;
@@ -325,7 +323,7 @@ impl Control {
         client.deadline = Some(now + PATIENCE);
     }
 
-    /// All clients that are not just asking.
+    /// All clients that wait or follow.
     pub(super) fn followers(&self) -> Vec<usize> {
         self.clients
             .iter()
@@ -334,14 +332,13 @@ impl Control {
             .collect()
     }
 
-    /// The clients that follow the events.
     pub(super) fn event_followers(&self) -> Vec<usize> {
         let follows = |(_, client): &(&usize, &Client)| client.mode == Mode::Events;
         self.clients.iter().filter(follows).map(|(number, _)| *number).collect()
     }
 
-    /// Gives the client this, now or when it has room. One that does not take its stream is sent
-    /// away.
+    /// Sends bytes to the client, now or when there is space. A client that does not read its stream is
+    /// disconnected.
     pub(super) fn give_bytes(&mut self, number: usize, bytes: &[u8], now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         if !client.is_gone {
@@ -353,7 +350,7 @@ impl Control {
         }
     }
 
-    /// The poll has said that the client has said something, or has room.
+    /// Handles input, or space for output.
     pub(super) fn handle_report(&mut self, number: usize, now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         if !client.asks() && client.is_closed() {
@@ -362,15 +359,14 @@ impl Control {
                 client.deadline = Some(now + PATIENCE);
             }
         }
-        // Whoever gets a stream has nothing to say any more.
+        // A client with a stream sends nothing more.
         let is_gone = client.is_gone && client.mode != Mode::Asking;
         if is_gone || !client.flush(now) {
             self.clients.remove(&number);
         }
     }
 
-    /// Sends those away that have used up their time, but not those who have said something that is
-    /// still to be heard.
+    /// Disconnects clients over their time limit, except those with unread requests.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
@@ -382,7 +378,7 @@ impl Control {
 }
 
 impl Scheduled for Control {
-    /// When the next client has used up its time, or there is room for one more.
+    /// When the next client is over its time limit, or there is room for another one.
     fn deadline(&self) -> Option<Instant> {
         let until = |client: &Client| {
             let waiting = client.waiting.as_ref();
@@ -394,7 +390,7 @@ impl Scheduled for Control {
         self.clients.values().filter_map(until).chain(room).min()
     }
 
-    /// Silence meant nothing.
+    /// A suspension says nothing about clients.
     fn put_off(&mut self, gap: Duration, _: Instant) {
         for client in self.clients.values_mut() {
             client.deadline = client.deadline.map(|deadline| deadline + gap);
@@ -403,7 +399,7 @@ impl Scheduled for Control {
 }
 
 impl Client {
-    /// Whether it gets nothing without asking again.
+    /// Whether it gets nothing without a request.
     fn asks(&self) -> bool {
         self.mode == Mode::Asking && self.waiting.is_none()
     }
@@ -429,14 +425,14 @@ impl Client {
         }
     }
 
-    /// Whether nobody can take an answer any more: poll(2) says HUP when both directions are closed,
-    /// whatever is still to be read. One that has only said its last word is still there.
+    /// Whether it can't read an answer any more: poll(2) reports HUP when both directions are closed,
+    /// even if input is unread. A client that has only closed its sending direction still can.
     fn is_closed(&self) -> bool {
         let gone = PollFlags::HUP | PollFlags::ERR;
         look(&self.stream, PollFlags::empty()).is_ok_and(|seen| seen.intersects(gone))
     }
 
-    /// Writes what there is room for. Whether it is still there.
+    /// Writes as much as possible. Returns whether the client is still connected.
     fn flush(&mut self, now: Instant) -> bool {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
@@ -459,7 +455,7 @@ impl Client {
     }
 }
 
-/// Root, and whoever the init runs as.
+/// Root, and the init's own user.
 fn is_allowed(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     peer::of_connection(stream.as_fd()).is_ok_and(|peer| peer.user == own || peer.user == 0)

@@ -1,5 +1,5 @@
-//! What is still to be said when all is gone: the rest of the services' output, and why it
-//! stopped. Readers are waited for, but not for ever: Docker kills 10 s after `docker stop`.
+//! The last output, when all processes are gone: the rest of the services' output, and the closing
+//! record. Waits for readers, but not without limit: Docker kills 10 s after `docker stop`.
 
 use std::io;
 use std::path::Path;
@@ -16,18 +16,18 @@ use crate::log::{Channel, Logs};
 use crate::record::Record;
 use crate::termination_log;
 
-/// How long readers of our output are waited for that do not read at all. Slow ones have as
-/// long as they read, within the shutdown's time.
+/// How long to wait for readers that do not read at all. Slow ones have until the end of the shutdown's
+/// time.
 const STALLED_READER_WAIT: Duration = Duration::from_secs(1);
 
-/// How long the readers are waited for, all in all.
+/// How long to wait for readers.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
-    /// When it ends in any case.
+    /// The latest end.
     end: Instant,
-    /// When it ends if they read nothing.
+    /// The end if they read nothing.
     give_up: Instant,
-    /// How much they had read.
+    /// How many bytes they had read.
     written: u64,
 }
 
@@ -36,13 +36,13 @@ impl Patience {
         Patience { end, give_up: now + STALLED_READER_WAIT, written }
     }
 
-    /// Nobody ran for so long.
+    /// Nothing ran for this time.
     fn put_off(&mut self, gap: Duration) {
         self.end += gap;
         self.give_up += gap;
     }
 
-    /// How long it lasts from now on, when this much is read; `None`: it is over.
+    /// The remaining time, after this many bytes; `None`: it is over.
     fn left(&mut self, written: u64, now: Instant) -> Option<Duration> {
         if written > self.written {
             self.written = written;
@@ -53,7 +53,7 @@ impl Patience {
     }
 }
 
-/// The output of an init that has nothing else to do any more.
+/// The output of an init without other work.
 pub(super) struct LastOutput<'init> {
     event_loop: &'init mut EventLoop,
     logs: &'init mut Logs,
@@ -62,7 +62,7 @@ pub(super) struct LastOutput<'init> {
 }
 
 impl LastOutput<'_> {
-    /// Readers are waited for until `end` at the latest.
+    /// Waits for readers until `end` at the latest.
     pub(super) fn new<'init>(
         event_loop: &'init mut EventLoop,
         logs: &'init mut Logs,
@@ -76,14 +76,14 @@ impl LastOutput<'_> {
         self.logs.sinks.say(text, self.event_loop.registry());
     }
 
-    /// Writes the closing record to stderr, and where an orchestrator looks for it.
+    /// Writes the closing record to stderr and to the termination log.
     pub(super) fn write_record(&mut self, record: &Record, termination_log: Option<&Path>) {
         let line = self.logs.sinks.voice_record(record);
         if record.is_worth_a_line() {
             self.logs.sinks.say_as_is(&line, self.event_loop.registry());
             self.flush_words();
         }
-        // Last, so that whatever happens to the file, the record is out.
+        // Last, so that a problem with the file does not affect stderr.
         if let Some(file) = termination_log
             && let Err(error) = self.do_in_child(|| termination_log::write(file, &line))
         {
@@ -93,22 +93,22 @@ impl LastOutput<'_> {
         }
     }
 
-    /// Takes these files out of the file system.
+    /// Removes these files.
     pub(super) fn remove(&mut self, files: Vec<OwnFile>) {
         if !files.is_empty() {
             let remove = || files.iter().map(OwnFile::remove).fold(Ok(()), io::Result::and);
-            // What stays there is replaced by the next one who listens.
+            // A file that stays is replaced by the next listener.
             let _ = self.do_in_child(remove);
         }
     }
 
-    /// Has a child do what a file system may not answer to, and waits for it as for a reader.
+    /// Work on a file system that may not answer: a child does it, with the time limit of readers.
     pub(super) fn do_in_child(&mut self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        // Without a process to be had, to try is better than to leave it.
+        // If there is no process for it, the init does it itself.
         let Ok(pid) = fork_last(|| errno_of(work())) else { return work() };
         let give_up = Instant::now() + STALLED_READER_WAIT;
         loop {
-            // A SIGCHLD that waits would be in the way of the next one, signal(7).
+            // A pending SIGCHLD would hide the next one, signal(7).
             self.event_loop.read_signals();
             if let Some(done) = reap_last(pid) {
                 return done;
@@ -122,7 +122,7 @@ impl LastOutput<'_> {
         }
     }
 
-    /// Passes on what the services have left in their pipes.
+    /// Writes what is left in the services' pipes.
     pub(super) fn flush(&mut self) {
         loop {
             let more = self.logs.finish(self.event_loop.registry());
@@ -133,12 +133,12 @@ impl LastOutput<'_> {
         }
     }
 
-    /// Passes on what the init itself has said.
+    /// Writes the init's own messages.
     fn flush_words(&mut self) {
         while !self.logs.sinks.is_flushed(&[Channel::Stderr]) && self.wait_for_readers(false) {}
     }
 
-    /// Whether there was still time to.
+    /// Whether there was time left.
     fn wait_for_readers(&mut self, has_more: bool) -> bool {
         let now = Instant::now();
         if let Some(gap) = self.event_loop.gap(now) {
@@ -152,7 +152,7 @@ impl LastOutput<'_> {
         true
     }
 
-    /// Waits for so long at the most, and passes on what readers have room for.
+    /// Waits for at most this time, and writes what readers have space for.
     fn poll_readers(&mut self, timeout: Duration) {
         self.event_loop.wait_for(timeout, &mut self.events);
         let registry = self.event_loop.registry();
@@ -161,7 +161,7 @@ impl LastOutput<'_> {
                 self.logs.sinks.writable(channel, registry);
             }
         }
-        // What the kernel could not watch is looked at without a report.
+        // Descriptors that the kernel could not watch are tried without a report.
         for token in self.event_loop.poll.take_due(Instant::now()) {
             if let Source::Sink(channel) = Source::of(token) {
                 if let Some(fd) = self.logs.sinks.descriptor(channel) {

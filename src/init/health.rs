@@ -1,5 +1,5 @@
-//! How the init learns that services are ready, or no longer well: it runs their checks, and hears
-//! what they say of themselves.
+//! How the init learns that services are ready, or not live: runs their checks, and reads their
+//! notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -20,28 +20,28 @@ mod checks;
 mod notification;
 mod watchdogs;
 
-// For the fuzz target and `tests/parsers.rs` alone, which see only what is public.
+// Only for the fuzz target and `tests/parsers.rs`, which can use only public items.
 pub use notification::{Said, parse as parse_notification};
 
 use checks::Checks;
 use notification::Listener;
 use watchdogs::Watchdogs;
 
-/// What a service does that reads its configuration again; it goes on serving.
+/// What a service does while it reloads its configuration; it keeps serving.
 pub(super) const RELOADING: &str = "reloading";
-/// How often a service's messages are read before others have their turn, whatever they say.
+/// How many of a service's datagrams are read before other work.
 const MOST_READS: usize = 64;
-/// How many processes that are said to be its main one are looked at in one go; of more it is the
-/// last. Each takes the kernel a while, and a service may name as many as it likes.
+/// How many MAINPIDs of one batch are checked: of more only the last. Each check takes time in the
+/// kernel, and a service may send many.
 const MOST_PROOFS: usize = 16;
 
-/// What a service that is being started gets to notify us by.
+/// The descriptors for notifications of a service that is about to start.
 #[derive(Debug, Default)]
 pub(super) struct Notification {
     listener: Option<Listener>,
-    /// How often the service has to say that it is alive.
+    /// The interval of its watchdog.
     watchdog: Option<Duration>,
-    /// The service's end, and the number under which it expects it.
+    /// The service's end, and its number there.
     pub(super) theirs: Option<(RawFd, OwnedFd)>,
 }
 
@@ -55,14 +55,14 @@ impl Notification {
     }
 }
 
-/// What a service says of itself in its run.
+/// The notifications of a service in its current run.
 #[derive(Debug, Default)]
 struct SelfReport {
     /// `STATUS=` of sd_notify(3).
     status: Option<String>,
     /// What it does beside being ready.
     doing: Option<&'static str>,
-    /// The log has said already that something was not believed.
+    /// An ignored notification was logged already.
     was_doubted: bool,
 }
 
@@ -71,10 +71,10 @@ pub(super) struct Health {
     began: Instant,
     pub(super) checks: Checks,
     watchdogs: Watchdogs,
-    /// By which services notify us.
+    /// The receiving ends of the services.
     listeners: BTreeMap<ServiceId, Listener>,
     reports: BTreeMap<ServiceId, SelfReport>,
-    /// Services that have said more than was read in one turn.
+    /// Services with more datagrams than were read in one turn.
     unread: BTreeSet<ServiceId>,
 }
 
@@ -90,7 +90,7 @@ impl Health {
         }
     }
 
-    /// Makes what the service notifies us by, if it does.
+    /// Creates the descriptors for notifications, if the service has `notify`.
     pub(super) fn notification(&self, plan: &Plan, id: ServiceId) -> io::Result<Notification> {
         let service = &plan.bundle.services[id.0];
         match service.readiness {
@@ -109,7 +109,7 @@ impl Health {
         }
     }
 
-    /// A new run of the service begins: what it says by this is for us.
+    /// A new run of the service begins, with these descriptors.
     pub(super) fn listen(
         &mut self,
         id: ServiceId,
@@ -123,14 +123,14 @@ impl Health {
         }
     }
 
-    /// Begins to ask whether the service is ready, if there is a check for that.
+    /// Starts the readiness check, if there is one.
     pub(super) fn check_readiness(&mut self, plan: &Plan, id: ServiceId, now: Instant) {
         if let Some(Readiness::Check(check)) = &plan.bundle.services[id.0].readiness {
             self.checks.begin(id, Purpose::Readiness, check, now);
         }
     }
 
-    /// Begins to ask whether the service is well, and to miss its signs of life.
+    /// Starts the liveness check and the watchdog.
     pub(super) fn check_liveness(&mut self, plan: &Plan, id: ServiceId, now: Instant) {
         let service = &plan.bundle.services[id.0];
         if let Some(check) = &service.liveness {
@@ -141,50 +141,49 @@ impl Health {
         }
     }
 
-    /// The service has ended: nothing is to be asked of it any more.
+    /// The service has ended: ends its checks.
     pub(super) fn end(&mut self, id: ServiceId) {
         self.checks.end(id);
         self.watchdogs.end(id);
         self.listeners.remove(&id);
     }
 
-    /// Nobody is asked any more.
+    /// Ends all checks.
     pub(super) fn end_checks(&mut self) {
         self.checks.end_all();
         self.watchdogs.end_all();
     }
 
-    /// Another service has this id from now on.
+    /// The id is reused for another service.
     pub(super) fn forget(&mut self, id: ServiceId) {
         self.reports.remove(&id);
     }
 
-    /// Why the service's checks fail at the moment, if they do.
+    /// The last failure of the service's checks, if they fail.
     pub(super) fn last_failure(&self, id: ServiceId) -> Option<&str> {
         self.checks.last_failure(id)
     }
 
-    /// Why nobody knows at the moment how the service is, if that is so.
+    /// Why the checks have no result at the moment, if that is so.
     pub(super) fn inconclusive(&self, id: ServiceId) -> Option<&str> {
         self.checks.inconclusive(id)
     }
 
-    /// What the service says that it is doing, sd_notify(3).
+    /// What the service reports that it is doing, sd_notify(3).
     pub(super) fn doing(&self, id: ServiceId) -> Option<&'static str> {
         self.reports.get(&id)?.doing
     }
 
-    /// How the service is in its own words, sd_notify(3).
+    /// The service's `STATUS=`, sd_notify(3).
     pub(super) fn status(&self, id: ServiceId) -> Option<&str> {
         self.reports.get(&id)?.status.as_deref()
     }
 
-    /// What the service notifies us by, while it can.
     pub(super) fn notification_descriptor(&self, id: ServiceId) -> Option<RawFd> {
         self.listeners.get(&id).map(AsRawFd::as_raw_fd)
     }
 
-    /// Begins the attempts that are due, and ends those that take too long.
+    /// Starts due attempts, and ends those over their timeout.
     pub(super) fn run_due_checks(
         &mut self,
         plan: &Plan,
@@ -200,12 +199,12 @@ impl Health {
         }
     }
 
-    /// Whether the service notifies us.
+    /// Whether the service can notify us.
     pub(super) fn listens_to(&self, id: ServiceId) -> bool {
         self.listeners.contains_key(&id)
     }
 
-    /// Whether a service has said more than was read.
+    /// Whether a service has unread datagrams.
     pub(super) fn has_unread(&self) -> bool {
         !self.unread.is_empty()
     }
@@ -214,7 +213,7 @@ impl Health {
         std::mem::take(&mut self.unread)
     }
 
-    /// Reads what the service has said. That its program runs is to be known before.
+    /// Reads the service's notifications. Its `Spawned` must be noted before.
     pub(super) fn read(
         &mut self,
         id: ServiceId,
@@ -225,7 +224,7 @@ impl Health {
     ) {
         let Some(listener) = self.listeners.get(&id) else { return };
         let mut heard = listener.read();
-        // The poll is edge-triggered: what is left would never be reported again.
+        // The poll is edge-triggered: unread datagrams are not reported again.
         for _ in 0..MOST_READS {
             if !heard.more {
                 break;
@@ -245,11 +244,11 @@ impl Health {
         if heard.ended {
             self.listeners.remove(&id);
         }
-        // Whoever says much is looked at once.
+        // Each sender is checked only once per batch.
         let mut known = BTreeMap::new();
         let (mut proofs, mut last_main) = (0, None);
         for (sender, said) in heard.said {
-            // Whoever has the other end of the pipe may write into it.
+            // Every process with the other end of the pipe may write into it.
             let Some(sender) = sender else {
                 self.believe(id, said, learnt);
                 continue;
@@ -279,7 +278,7 @@ impl Health {
         }
     }
 
-    /// The service says that this process is its main one.
+    /// The service reports a new main process.
     fn main_is(
         &mut self,
         (id, pid, sender): (ServiceId, i32, Peer),
@@ -298,7 +297,7 @@ impl Health {
         }
     }
 
-    /// Says it once in a run, since whoever speaks may do so without end.
+    /// Logs it once per run, because the sender may repeat it without end.
     fn doubt(&mut self, id: ServiceId, what: &str, learnt: &mut Learnt) {
         let report = self.reports.entry(id).or_default();
         if !std::mem::replace(&mut report.was_doubted, true) {
@@ -324,7 +323,7 @@ impl Health {
             Said::Watchdog(span) => self.watchdogs.change(id, span, now),
             Said::Reloading => report.doing = Some(RELOADING),
             Said::Stopping => report.doing = Some("stopping by itself"),
-            // Only a sender whom the kernel names can say that.
+            // Only a sender that the kernel identifies can send it.
             Said::MainProcess(_) => {}
         }
     }
@@ -341,9 +340,8 @@ impl Scheduled for Health {
     }
 }
 
-/// Whether what a process says is for the service. A sender that has
-/// exited can't be identified (many programs send one message and exit): its message is accepted if
-/// it can do no harm.
+/// Whether a process may send this for the service. A sender that has exited can't be identified (many
+/// programs send one datagram and exit): its datagram is accepted if it can do no harm.
 fn may_say(
     children: &Children,
     plan: &Plan,
@@ -362,7 +360,7 @@ fn may_say(
     }
 }
 
-/// Whether this can't get a service ended or blamed.
+/// Whether this can neither stop a service nor mark it as failed.
 fn is_harmless(said: &Said) -> bool {
     match said {
         Said::Ready | Said::Extend(_) | Said::Status(_) | Said::Alive | Said::Reloading => true,

@@ -1,4 +1,4 @@
-//! What has become of each service so far.
+//! The history of each service.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::exit::ExitStatus;
 use crate::supervisor::ServiceId;
 
-/// How many runs of a service are remembered.
+/// How many runs of a service are stored.
 const RUNS: usize = 16;
 
-/// One run of a service: when its process was made, when it was ready, asked to end, gone.
+/// One run of a service: when it was started, ready, stopped and ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
     pub(super) started: Instant,
@@ -22,7 +22,7 @@ pub(super) struct Run {
 pub(super) struct Past {
     /// The last runs, the oldest first.
     pub(super) runs: VecDeque<Run>,
-    /// How many runs there were in all.
+    /// The number of all runs.
     pub(super) count: u32,
 }
 
@@ -35,7 +35,7 @@ impl History {
         if past.runs.len() == RUNS {
             past.runs.pop_front();
         }
-        // Most services run once; the room for four that a deque begins with would be wasted.
+        // Most services run once; a deque would reserve space for four.
         past.runs.reserve_exact(1);
         past.runs.push_back(Run { started: now, ready: None, asked: None, ended: None });
         past.count += 1;
@@ -59,23 +59,23 @@ impl History {
         }
     }
 
-    /// How long the last run took that has ended.
+    /// The length of the last run that has ended.
     pub(super) fn last_lifetime(&self, id: ServiceId) -> Option<Duration> {
         let run = self.past(id)?.runs.iter().rev().find(|run| run.ended.is_some())?;
         Some(run.ended?.0.saturating_duration_since(run.started))
     }
 
-    /// How the last run ended that has ended.
+    /// The exit status of the last run that has ended.
     pub(super) fn last_exit(&self, id: ServiceId) -> Option<ExitStatus> {
         self.past(id)?.runs.iter().rev().find_map(|run| run.ended).map(|(_, status)| status)
     }
 
-    /// The run that goes on.
+    /// The current run.
     pub(super) fn running(&self, id: ServiceId) -> Option<&Run> {
         self.past(id)?.runs.back().filter(|run| run.ended.is_none())
     }
 
-    /// Another service has this id from now on.
+    /// The id is reused for another service.
     pub(super) fn forget(&mut self, id: ServiceId) {
         *self.past_mut(id) = Past::default();
     }

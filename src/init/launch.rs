@@ -1,4 +1,4 @@
-//! What a service is started with: its descriptors, the terminal, the sockets that are held for it.
+//! What a service is started with: its descriptors, the terminal and its sockets.
 
 use std::ffi::OsString;
 use std::io;
@@ -27,28 +27,28 @@ use terminal::Terminal;
 pub(super) struct Launcher {
     pub(super) terminal: Option<Terminal>,
     pub(super) sockets: Sockets,
-    /// What services have as their standard input.
+    /// The standard input of services.
     empty_input: Option<OwnedFd>,
 }
 
-/// The descriptors of a service that is about to be started.
+/// The descriptors of a service that is about to start.
 #[derive(Debug)]
 pub(super) struct Descriptors {
-    /// Our ends of its output pipes.
+    /// The read ends of its output pipes.
     pub(super) outputs: Vec<(Channel, OwnedFd)>,
     /// Its standard input, output and error; `None`: those of the init.
     standard: [Option<OwnedFd>; 3],
-    /// Others, each with the number that it has there.
+    /// Others, each with its number in the service.
     more: Vec<(RawFd, OwnedFd)>,
-    /// How many of those are sockets that are held for it.
+    /// How many of those are sockets of `listen`.
     sockets: usize,
 }
 
 impl Launcher {
-    /// Opens the sockets that services want to be held for them, and the terminal.
+    /// Opens the sockets of `listen`, and the terminal.
     ///
     /// # Errors
-    /// If there is a socket that can't be opened.
+    /// If a socket can't be opened.
     pub(super) fn new(plan: &Plan) -> io::Result<Launcher> {
         let mut sockets = Sockets::default();
         sockets.open(plan).map_err(io::Error::other)?;
@@ -56,7 +56,7 @@ impl Launcher {
         Ok(Launcher { terminal, sockets, empty_input: None })
     }
 
-    /// Makes the descriptors for a service, `notification` among them. Fails with a reason.
+    /// Creates the descriptors of a service, including `notification`. Fails with a reason.
     pub(super) fn descriptors(
         &mut self,
         plan: &Plan,
@@ -85,7 +85,7 @@ impl Launcher {
         Ok(Descriptors { outputs, standard, more, sockets: count })
     }
 
-    /// All that a service is started with.
+    /// Everything that a service is started with.
     pub(super) fn service<'fd>(
         &'fd self,
         plan: &Plan,
@@ -105,7 +105,7 @@ impl Launcher {
         Ok(launch)
     }
 
-    /// The service has been started as this process.
+    /// The service was started as this process.
     pub(super) fn started(&mut self, plan: &Plan, id: ServiceId, pid: Pid) {
         if plan.foreground == Some(id)
             && let Some(terminal) = &mut self.terminal
@@ -114,7 +114,6 @@ impl Launcher {
         }
     }
 
-    /// The service has ended.
     pub(super) fn ended(&mut self, plan: &Plan, id: ServiceId) {
         if plan.foreground == Some(id)
             && let Some(terminal) = &mut self.terminal
@@ -123,13 +122,13 @@ impl Launcher {
         }
     }
 
-    /// What no output and no input is read from and written to, for a command that helps.
+    /// Descriptors without input and for discarded output, for a helper command.
     pub(super) fn nothing(&mut self) -> Result<[OwnedFd; 2], String> {
         let both = self.empty_input().and_then(|input| Ok([input, no_output()?]));
         both.map_err(|error| error_text(&error))
     }
 
-    /// A command that is run as the service is, with its output thrown away.
+    /// A command with the service's settings, without its output.
     pub(super) fn helper<'fd>(
         plan: &Plan,
         id: ServiceId,
@@ -150,7 +149,7 @@ impl Launcher {
         Ok(Launch { standard: standard(nothing), ..launch })
     }
 
-    /// `/dev/null`, or where there is none a pipe that has ended. Copied for each service.
+    /// `/dev/null`, or without one a pipe at end of file. Copied for each service.
     fn empty_input(&mut self) -> io::Result<OwnedFd> {
         let input = match self.empty_input.take() {
             Some(input) => input,
@@ -177,7 +176,7 @@ fn standard([input, output]: &[OwnedFd; 2]) -> [Option<BorrowedFd<'_>>; 3] {
     [Some(input.as_fd()), Some(output.as_fd()), Some(output.as_fd())]
 }
 
-/// Copies whose own numbers are out of the way of those that they are to have.
+/// Copies whose numbers differ from the target numbers.
 fn out_of_the_way(all: Vec<(RawFd, BorrowedFd)>) -> io::Result<Vec<(RawFd, OwnedFd)>> {
     let beyond = all.iter().map(|(target, _)| target + 1).max().unwrap_or(0);
     all.into_iter()
@@ -185,7 +184,7 @@ fn out_of_the_way(all: Vec<(RawFd, BorrowedFd)>) -> io::Result<Vec<(RawFd, Owned
         .collect()
 }
 
-/// What tells a service of its sockets, sd_listen_fds(3). The child puts in its own pid.
+/// The variables for `listen`, sd_listen_fds(3). The child inserts its own pid.
 fn listen_variables(sockets: usize) -> Vec<(OsString, OsString)> {
     if sockets == 0 {
         return Vec::new();

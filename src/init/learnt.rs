@@ -1,12 +1,11 @@
-//! What the components give back: facts for the core, and what is to be said; and when they want to
-//! be asked again.
+//! The results of the components: facts for the core, log lines, and deadlines.
 
 use std::time::{Duration, Instant};
 
 use crate::bundle::health_check::{Probe, Purpose};
 use crate::supervisor::{Event, ServiceId};
 
-/// What a component has learnt. All are in the order in which they became known.
+/// What a component has learnt, in the order of events.
 #[derive(Debug, Default)]
 pub(super) struct Learnt {
     /// For the core.
@@ -15,30 +14,30 @@ pub(super) struct Learnt {
     pub(super) remarks: Vec<Remark>,
     /// What is to be done for checks.
     pub(super) requests: Vec<CheckRequest>,
-    /// What was waited for may have been the last of all; nothing else will tell.
+    /// The last process may have ended; no other report will follow.
     pub(super) may_be_the_end: bool,
 }
 
-/// What `Init` has to have done for a check.
+/// What `Init` does for a check.
 #[derive(Debug)]
 pub(super) enum CheckRequest {
-    /// A child is to try this; `Health::check_started` takes what came of it.
+    /// A child tries this probe; `Health::check_started` gets the result.
     Run(ServiceId, Purpose, Probe),
-    /// A start takes so much longer, if it goes on.
+    /// Extends the start timeout by this, if the service is starting.
     Extend(ServiceId, Duration),
 }
 
-/// A line for the log that is no announcement.
+/// A log line that is not an announcement.
 #[derive(Debug)]
 pub(super) struct Remark {
-    /// The service that it is about: its name comes first.
+    /// The service that it concerns: the line begins with its name.
     pub(super) of: Option<ServiceId>,
     pub(super) text: String,
-    /// Of what kind it is, if somebody may cause very many of them.
+    /// Its kind, if a process can cause very many of them.
     pub(super) kind: Option<MessageKind>,
 }
 
-/// What a message is about. Two of the same kind differ in details only.
+/// The kind of a message. Messages of the same kind differ only in details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum MessageKind {
     EventDropped,
@@ -67,12 +66,12 @@ impl Learnt {
     }
 }
 
-/// Something that has deadlines of its own.
+/// A component with deadlines.
 pub(super) trait Scheduled {
-    /// When it is to be asked again, whatever happens until then.
+    /// The next time at which it has work.
     fn deadline(&self) -> Option<Instant>;
 
-    /// The init did not run for so long until `now`, and most likely nobody else did: what anybody
-    /// was given time for takes so much longer.
+    /// The init did not run for this time until `now`, and probably nothing else did: all limits are
+    /// extended by it.
     fn put_off(&mut self, gap: Duration, now: Instant);
 }

@@ -1,45 +1,45 @@
-//! How the init is to behave, apart from what it runs.
+//! Options of the init, apart from the bundle.
 
 use std::path::PathBuf;
 
 use crate::exit::Remap;
 use crate::source::BundleSource;
 
-/// How the init is to behave, apart from what it runs.
+/// Options of the init, apart from the bundle.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Options {
     /// Exit codes to be replaced.
     pub remap: Remap,
-    /// Where the closing record goes besides stderr; absolute, since the init leaves its working
+    /// The file for the closing record, besides stderr; absolute, because the init changes its working
     /// directory.
     pub termination_log: Option<PathBuf>,
-    /// What is there while every service is ready and well.
+    /// A file that exists while every service is ready and live.
     pub ready_file: Option<PathBuf>,
-    /// Say only what went wrong, and the closing record.
+    /// Log only problems and the closing record.
     pub quiet: bool,
-    /// Whether colours are welcome where the output is a terminal.
+    /// Whether to use colours on a terminal.
     pub colour: bool,
-    /// What to read again at a reload; without it there is none.
+    /// What to read at a reload; without it reloads are refused.
     pub source: Option<BundleSource>,
-    /// What is odd about the plan, a line each, to be said first.
+    /// Warnings about the plan to log first, one line each.
     pub warnings: Vec<String>,
-    /// Where to open a control socket, for a bundle.
+    /// Where to open the control socket of a bundle.
     pub socket: Option<Socket>,
 }
 
 impl Socket {
-    /// A socket at this path; that it can't be made there is said in the log.
+    /// A socket at this path; a failure is logged.
     pub fn at(path: impl Into<PathBuf>) -> Socket {
         Socket { places: vec![path.into()], is_wanted: true }
     }
 }
 
-/// Where the control socket is to be.
+/// The control socket.
 #[derive(Clone, Debug)]
 pub struct Socket {
-    /// In the file system; the first at which it can be made.
+    /// Paths; the first one that works is used.
     pub places: Vec<PathBuf>,
-    /// Whether somebody asked for it; if not, that it can't be made is not reported.
+    /// Whether a setting named it; if not, a failure is not logged.
     pub is_wanted: bool,
 }

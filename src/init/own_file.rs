@@ -1,12 +1,11 @@
-//! What the init has put into the file system and takes away again: that, and nothing that somebody
-//! else has put in its place.
+//! Files that the init has created. It removes them, but never a file that has replaced one.
 
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A file or socket that the init has made.
+/// A file or socket that the init has created.
 #[derive(Debug)]
 pub(super) struct OwnFile {
     path: PathBuf,
@@ -14,28 +13,27 @@ pub(super) struct OwnFile {
     inode: u64,
 }
 
-/// Looks up a path, whatever is there: that takes as long as its file system takes to answer.
+/// Looks up a path, whether it exists or not; blocks as long as its file system does.
 pub(super) fn look_at(path: &Path) {
     let _ = path.symlink_metadata();
 }
 
 impl OwnFile {
-    /// What was just made at this path.
+    /// The file that was just created at this path.
     pub(super) fn at(path: &Path) -> io::Result<OwnFile> {
         Ok(OwnFile::of(path, &path.symlink_metadata()?))
     }
 
-    /// What was just made at this path, and is this.
+    /// The file that was just created at this path, with these metadata.
     pub(super) fn of(path: &Path, made: &Metadata) -> OwnFile {
         OwnFile { path: path.to_owned(), device: made.dev(), inode: made.ino() }
     }
 
-    /// Where it was made.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes it away, if it is still there.
+    /// Removes it, if it is still the same.
     pub(super) fn remove(&self) -> io::Result<()> {
         let gone = |error: io::Error| match error.kind() {
             ErrorKind::NotFound => Ok(()),
@@ -59,7 +57,7 @@ mod tests {
         let path = directory.path().join("file");
         std::fs::write(&path, "").unwrap();
         let made = OwnFile::at(&path).unwrap();
-        // Kept under another name, so that its number is not given to the next one.
+        // Kept under another name, so that its inode number is not reused.
         std::fs::rename(&path, directory.path().join("kept")).unwrap();
         made.remove().unwrap();
         std::fs::write(&path, "somebody else's").unwrap();

@@ -1,7 +1,7 @@
-//! Reads the bundle again, and goes on by it.
+//! Reads and applies a new bundle.
 //!
-//! A child reads and checks it: that takes its time, and a file system that does not answer would
-//! hold up the init for ever. What comes back is the plan, or what is wrong.
+//! A child reads and checks it: that takes time, and a file system that does not answer would block the
+//! init. The result is the files' content, or the errors.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -24,21 +24,21 @@ use crate::file::Files;
 use crate::poll::Registry;
 use crate::source::BundleSource;
 
-/// How long the child may take.
+/// The child's time limit.
 const LONGEST_READING: Duration = Duration::from_secs(10);
-/// How much of its answer is taken before others have their turn.
+/// How much of its answer is read before other work.
 const SHARE: usize = 1024 * 1024;
-/// A longer answer is none: what a bundle may be made of is bounded.
+/// A longer answer is invalid: the files of a bundle are limited.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
-/// The first byte of what the child says.
+/// The first byte of the child's answer.
 const FILES: u8 = 0;
 const REFUSED: u8 = 1;
 
-/// What the files say that the bundle is made of.
+/// The content of the bundle's files.
 type Answer = Result<Files, Refused>;
 
-/// Why that is not known or of no use, and what is odd about it besides.
+/// The errors, and the warnings.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) warnings: Vec<String>,
@@ -54,15 +54,15 @@ impl From<String> for Refused {
 #[derive(Debug, Default)]
 pub(super) struct Reloads {
     reading: Option<Reading>,
-    /// What the child has found out, until the init goes on by it.
+    /// The result, until the init applies it.
     answer: Option<Answer>,
-    /// The clients who have asked for what is going on.
+    /// The clients of the current reload.
     asked: Vec<usize>,
-    /// Somebody has asked since the child began: the clients among those.
+    /// A further reload was requested meanwhile: its clients.
     asked_again: Option<Vec<usize>>,
 }
 
-/// A child that reads the bundle.
+/// The child that reads the bundle.
 #[derive(Debug)]
 struct Reading {
     /// `None`: it has been reaped.
@@ -77,7 +77,7 @@ impl Reloads {
         self.reading.as_ref().map(|reading| reading.pipe.as_raw_fd())
     }
 
-    /// The child was reaped: its number is another's soon. What it has said is still in the pipe.
+    /// The child was reaped, and its pid can be reused. Its answer is still in the pipe.
     pub(super) fn reaped(&mut self, pid: Pid) {
         if let Some(reading) = &mut self.reading
             && reading.pid == Some(pid)
@@ -86,12 +86,12 @@ impl Reloads {
         }
     }
 
-    /// Whether a bundle is being read, or is there to go on by.
+    /// Whether a bundle is being read, or waits to be applied.
     fn is_under_way(&self) -> bool {
         self.reading.is_some() || self.answer.is_some()
     }
 
-    /// Takes what the child has said, a share of it. Whether there may be more.
+    /// Reads a part of the child's answer. Returns whether there may be more.
     pub(super) fn read(&mut self) -> bool {
         let Some(reading) = &mut self.reading else { return false };
         let mut buffer = [0; 64 * 1024];
@@ -113,8 +113,8 @@ impl Reloads {
         true
     }
 
-    /// Whether a bundle is being read already. Then it is read once more after that, since the file
-    /// may have changed, and these clients get the result of that.
+    /// Whether a bundle is being read already. Then it is read again after that, because the file may
+    /// have changed, and these clients get that result.
     pub(super) fn postpone(&mut self, clients: &[usize]) -> bool {
         if self.is_under_way() {
             self.asked_again.get_or_insert_default().extend(clients);
@@ -122,7 +122,7 @@ impl Reloads {
         self.is_under_way()
     }
 
-    /// Begins to read the bundle for these clients. `sockets` are the paths of those that are held now.
+    /// Starts to read the bundle for these clients. `sockets` are the paths of the open Unix sockets.
     pub(super) fn begin(
         &mut self,
         clients: &[usize],
@@ -141,7 +141,7 @@ impl Reloads {
         Ok(())
     }
 
-    /// What came of it, once that is known, and the clients who have asked.
+    /// The result, when there is one, and its clients.
     pub(super) fn take_answer(&mut self, now: Instant) -> Option<(Answer, Vec<usize>)> {
         if self.deadline().is_some_and(|until| until <= now) {
             let longest = humantime::format_duration(LONGEST_READING);
@@ -151,24 +151,24 @@ impl Reloads {
         Some((self.answer.take()?, std::mem::take(&mut self.asked)))
     }
 
-    /// The clients who have asked since that began; `None`: nobody has, not even by a signal.
+    /// The clients of a further reload; `None`: none was requested, not even by a signal.
     pub(super) fn take_asked_again(&mut self) -> Option<Vec<usize>> {
         self.asked_again.take()
     }
 
-    /// The bundle comes down: nobody needs another one.
+    /// The shutdown begins: no bundle is needed.
     pub(super) fn cancel(&mut self) {
         if self.is_under_way() {
             self.end(Err(SHUTTING_DOWN.to_owned().into()));
         }
     }
 
-    /// The child is not needed any more.
+    /// Ends the child.
     fn end(&mut self, answer: Answer) {
         let reading = self.reading.take();
         if let Some(pid) = reading.and_then(|reading| reading.pid) {
-            // It is not reaped yet, so the number is still its own. If even this does not end it,
-            // nobody waits for it.
+            // It is not reaped yet, so its pid is still its own. If even KILL does not end it, the init
+            // does not wait.
             let _ = kill_process(pid, Signal::KILL);
         }
         self.answer = Some(answer);
@@ -176,7 +176,7 @@ impl Reloads {
 }
 
 impl Scheduled for Reloads {
-    /// When the child has taken too long.
+    /// The child's time limit.
     fn deadline(&self) -> Option<Instant> {
         self.reading.as_ref().map(|reading| reading.until)
     }
@@ -186,7 +186,7 @@ impl Scheduled for Reloads {
     }
 }
 
-/// Makes the child; returns the end of the pipe from which its answer comes.
+/// Forks the child; returns the read end of its pipe.
 fn start_reading(
     source: &BundleSource,
     sockets: &[PathBuf],
@@ -197,16 +197,16 @@ fn start_reading(
     let keep = Some(writer.as_raw_fd());
     let mut writer = File::from(writer);
     let pid = children.fork_helper(Role::BundleReader, keep, || {
-        // It is of no use without the init, however that ends.
+        // It must not outlive the init.
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         u8::from(writer.write_all(&read_files(source, sockets)).is_err())
     })?;
     Ok((pid, reader))
 }
 
-/// The child's work: what the files say that the bundle is made of, or what is wrong with them, after
-/// a byte that says which it is. The init makes and removes sockets itself, so the child looks first
-/// whether their file systems answer.
+/// The child's work: a byte for the kind of answer, then the content of the bundle's files, or the
+/// errors. The init creates and removes sockets itself, so the child first checks whether their file
+/// systems answer.
 fn read_files(source: &BundleSource, sockets: &[PathBuf]) -> Vec<u8> {
     let (mut files, mut warnings) = (Files::default(), Vec::new());
     match source.plan(&mut files, &mut warnings) {
@@ -221,7 +221,6 @@ fn read_files(source: &BundleSource, sockets: &[PathBuf]) -> Vec<u8> {
     }
 }
 
-/// What the child has said.
 fn parse(said: &[u8]) -> Answer {
     let files = match said.split_first() {
         Some((&REFUSED, words)) => {

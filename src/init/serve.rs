@@ -1,5 +1,5 @@
-//! What clients of the control socket get: their requests become the core's events, and answers
-//! are made of what the init knows. Some wait for their answer until what they asked for is so.
+//! Answers for clients of the control socket: requests become events for the core, and answers are made
+//! from the init's state. Some answers are deferred until the request has taken effect.
 
 use std::time::{Duration, Instant};
 
@@ -18,24 +18,24 @@ use crate::protocol::{
 use crate::signal::Signal;
 use crate::supervisor::{Cause, End, Event, ServiceId, State};
 
-/// How many requests of one client are answered before the others have their turn.
+/// How many requests of one client are answered before other work.
 const BATCH: usize = 16;
-/// How long answers are given before signals and exits have their turn. A status of hundreds of
-/// services takes milliseconds, and 64 clients may want a batch of them.
+/// How long to answer before signals and exits are handled. A status of hundreds of services takes
+/// milliseconds, and 64 clients may want a batch of them.
 const SHARE: Duration = Duration::from_millis(10);
 
-/// What clients want that others do.
+/// Requests of clients that other components carry out.
 #[derive(Debug, Default)]
 pub(super) struct Requested {
-    /// What the core is to be told.
+    /// For the core.
     pub(super) facts: Vec<Event>,
-    /// The clients that want the bundle to be read again.
+    /// The clients that requested a reload.
     pub(super) reloads: Vec<usize>,
-    /// The clients that want services to be signalled.
+    /// Requests to signal services.
     pub(super) signals: Vec<(usize, Vec<ServiceId>, Signal)>,
 }
 
-/// What requests are answered from, and what they ask for, in one turn of the loop.
+/// The state that answers use, and the requests of one turn.
 struct Serving<'a> {
     view: View<'a>,
     logs: &'a Logs,
@@ -44,7 +44,7 @@ struct Serving<'a> {
 }
 
 impl Control {
-    /// Serves the clients that the poll has reported, and those that wait.
+    /// Serves the clients that the poll has reported, and the waiting ones.
     pub(super) fn serve(
         &mut self,
         view: View,
@@ -83,7 +83,7 @@ impl Control {
         self.client_ready(number);
     }
 
-    /// The answer; `None` if it comes later, or is a stream.
+    /// The answer; `None` if it is deferred, or a stream.
     fn carry_out(
         &mut self,
         number: usize,
@@ -133,8 +133,8 @@ impl Control {
         })
     }
 
-    /// The answer comes when the core was told, if not later: until then nobody knows whether it
-    /// still can be done.
+    /// The answer is deferred at least until the core knows the request: only then is it known whether
+    /// it is possible.
     fn change(
         &mut self,
         number: usize,
@@ -185,7 +185,7 @@ impl Control {
         Ok(None)
     }
 
-    /// Gives it this as one line.
+    /// Sends this as one line.
     pub(super) fn give(&mut self, number: usize, answer: &Value, now: Instant) {
         self.give_bytes(number, format!("{answer}\n").as_bytes(), now);
     }
@@ -212,19 +212,19 @@ impl Control {
         }
     }
 
-    /// Gives its answer to one who has waited.
+    /// Sends the answer to a client that has waited.
     pub(super) fn send_deferred_answer(&mut self, number: usize, answer: &Value, now: Instant) {
         self.end_deferral(number, now);
         self.give(number, answer, now);
-        // It may have asked for more while it waited.
+        // It may have sent more requests while it waited.
         self.client_ready(number);
     }
 }
 
 impl View<'_> {
-    /// The answer to one who waits, once there is one.
+    /// The answer to a waiting client, if there is one already.
     pub(super) fn result_of(&self, waiting: &PendingAnswer, now: Instant) -> Option<Value> {
-        // What was asked for is told to the core first.
+        // The core must know the request first.
         if !self.is_told {
             return None;
         }
@@ -256,14 +256,14 @@ impl View<'_> {
         is_late.then(|| no(&Refusal { error: error(), is_late }))
     }
 
-    /// When the next of them is up, if it stays as it is.
+    /// When the next of the services counts as up, without further events.
     pub(super) fn next_up_at(&self, waiting: &PendingAnswer, now: Instant) -> Option<Instant> {
         let services = waiting.services.iter().filter(|_| waiting.awaited == Awaited::Up);
         let up_at = services.filter_map(|(id, _)| self.supervisor.up_at(*id));
         up_at.filter(|up_at| *up_at > now).min()
     }
 
-    /// Whether the service is where it is waited for; an error if it won't ever be.
+    /// Whether the service has reached the goal; an error if it never will.
     fn is_reached(
         &self,
         id: ServiceId,
@@ -274,7 +274,7 @@ impl View<'_> {
         let state = self.supervisor.state(id);
         let is_to_end = self.supervisor.is_to_end(id);
         match awaited {
-            // Another one has started it again since.
+            // Another client has started it again.
             Awaited::Ended => return Ok(!state.is_alive() || !is_to_end),
             Awaited::Are(Goal::Exited) => return Ok(!state.is_alive()),
             Awaited::Up if self.supervisor.failed_starts(id).0 > failures => {
@@ -300,7 +300,7 @@ impl View<'_> {
         }
     }
 
-    /// What has come of the last start of it that failed.
+    /// The reason of its last failed start.
     fn failed_start(&self, id: ServiceId) -> String {
         let (_, cause) = self.supervisor.failed_starts(id);
         let mut text = cause.map_or_else(

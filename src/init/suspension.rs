@@ -1,12 +1,12 @@
-//! Knows when the init itself did not run.
+//! Detects that the init itself did not run.
 
 use std::time::{Duration, Instant};
 
-/// A deadline may be seen so much later on a busy machine; what is more is a pause of the init, and
-/// most likely of all that is below it.
+/// On a busy machine a deadline may be handled this late; more is a suspension of the init, and most
+/// likely of its services.
 const LATE: Duration = Duration::from_secs(1);
 
-/// When the init looked at the clock, and when it wanted to look again.
+/// When the init read the clock, and when it is due to read it again.
 #[derive(Debug)]
 pub(super) struct SuspensionDetector {
     last: Instant,
@@ -18,13 +18,13 @@ impl SuspensionDetector {
         SuspensionDetector { last: now, due: None }
     }
 
-    /// It is to be woken up at this time at the latest.
+    /// The latest time for the next wake-up.
     pub(super) fn leave(&mut self, due: Option<Instant>) {
         self.due = due;
     }
 
-    /// It looks at the clock again. If that is far too late, returns the longest
-    /// possible pause: the time since the clock was read last.
+    /// The init reads the clock. If that is far too late, returns the longest possible suspension: the
+    /// time since the clock was read last.
     pub(super) fn come_back(&mut self, now: Instant) -> Option<Duration> {
         let last = std::mem::replace(&mut self.last, now);
         let due = self.due.take()?.max(last);

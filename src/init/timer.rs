@@ -1,4 +1,4 @@
-//! The one timer: rings at the core's nearest deadline, and is silent when there is none.
+//! The one timer: expires at the nearest deadline, and is disarmed without one.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,20 +12,20 @@ use rustix::time::{
 
 use crate::poll::Registry;
 
-/// A timerfd, made when the first deadline comes up: most of its life an init has none.
+/// A timerfd, created for the first deadline: most of its life an init has none.
 ///
-/// It is never read. The poll is edge-triggered, and setting the timer anew clears the old
-/// expiry (timerfd_create(2)).
+/// It is never read. The poll is edge-triggered, and setting the timer clears the old expiry
+/// (timerfd_create(2)).
 #[derive(Debug, Default)]
 pub(super) struct Timer {
     fd: Option<OwnedFd>,
-    /// The kernel refused to make one: the poll's own timeout has to do.
+    /// The kernel refused to create one: the poll's own timeout is used.
     refused: bool,
     armed_for: Option<Instant>,
 }
 
 impl Timer {
-    /// Sets it to ring at `deadline`.
+    /// Arms it for `deadline`.
     pub(super) fn set(&mut self, deadline: Option<Instant>, registry: &Registry, token: Token) {
         if deadline == self.armed_for {
             return;
@@ -36,7 +36,7 @@ impl Timer {
             self.refused = self.fd.is_none();
         }
         let Some(fd) = &self.fd else { return };
-        // Zero would disarm it, so what is due rings in a nanosecond.
+        // Zero would disarm it, so an expired deadline becomes a nanosecond.
         let left = deadline.map(|deadline| {
             deadline.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1))
         });
@@ -48,12 +48,12 @@ impl Timer {
         }
     }
 
-    /// It has rung: what it was set for is past.
+    /// It has expired.
     pub(super) fn expired(&mut self) {
         self.armed_for = None;
     }
 
-    /// How long the poll may wait at the most; `None` where the timer itself ends the wait.
+    /// The longest time for the poll; `None` where the timer ends the wait.
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         let deadline = self.armed_for.filter(|_| self.refused)?;
         Some(deadline.saturating_duration_since(Instant::now()))
@@ -63,7 +63,7 @@ impl Timer {
 fn open(registry: &Registry, token: Token) -> io::Result<OwnedFd> {
     let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
     let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-    // Without a place in the poll it could wake nobody.
+    // If the poll can't watch it, it wakes up nothing.
     registry.try_register(&fd, token, Interest::READABLE)?;
     Ok(fd)
 }

@@ -1,4 +1,4 @@
-//! What the poll watches, and the numbers by which it names them.
+//! The sources of the poll, and their tokens.
 
 use std::os::fd::AsRawFd;
 
@@ -9,41 +9,41 @@ use crate::log::Channel;
 use crate::poll::Registry;
 use crate::supervisor::ServiceId;
 
-/// How many numbers a service has: its process, its two checks and what it notifies us by.
+/// How many tokens a service has: its process, two checks and notifications.
 const PER_SERVICE: usize = 4;
-/// The first number of the first service.
+/// The first token of services.
 const SERVICES: usize = 5;
-/// The first number of the control socket, beyond those of any service.
+/// The first token of the control socket, beyond those of services.
 const CONTROL: usize = 1 << 24;
-/// The first number of the services' outputs, beyond those of any client.
+/// The first token of outputs, beyond those of clients.
 const STREAMS: usize = 1 << 26;
-/// The first number of the children that are being started, beyond those of any client; to be
-/// added to their pids, which are below 2^22 (proc(5), pid_max).
+/// The first token of children before exec, beyond those of clients; their pids are added, which are
+/// below 2^22 (proc(5), pid_max).
 const STARTS: usize = 1 << 25;
 
-/// Something that the poll reports on.
+/// A source of events for the poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Signals,
     Timer,
     Sink(Channel),
     Process(ServiceId),
-    /// An output of some run of a service, at this place.
+    /// An output of a run of a service, at this index.
     Stream(usize),
     Check(ServiceId, Purpose),
     Notification(ServiceId),
-    /// The control socket, where clients come in.
+    /// The control socket's listener.
     Listener,
     /// A client of the control socket.
     Client(usize),
-    /// The child with this pid, on its way to its program.
+    /// The child with this pid, before exec.
     Start(i32),
     /// The child that reads a new bundle.
     Reload,
 }
 
 impl Source {
-    /// Has the poll report on this descriptor from now on.
+    /// Has the poll watch this descriptor.
     pub(super) fn register(self, fd: &impl AsRawFd, registry: &Registry) {
         let interest = match self {
             Source::Sink(_) => Interest::WRITABLE,

@@ -1,4 +1,4 @@
-//! What the init knows, as clients of the control socket see it.
+//! The state of the init, as clients of the control socket see it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,7 +21,7 @@ use crate::protocol::{
 use crate::supervisor::{End, ServiceId, State, Supervisor};
 use crate::words::Words;
 
-/// What the init lends to who answers: it is read, and nothing is done with it.
+/// A read-only view for answers.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     pub(super) plan: &'a Plan,
@@ -29,20 +29,20 @@ pub(super) struct View<'a> {
     pub(super) children: &'a Children,
     pub(super) health: &'a Health,
     pub(super) history: &'a History,
-    /// Why each service could not be started that could not, the last time.
+    /// The reason of each service's last failed start.
     pub(super) refusals: &'a BTreeMap<ServiceId, String>,
     pub(super) started: Instant,
-    /// Whether the core was told all that was learnt.
+    /// Whether the core knows all facts.
     pub(super) is_told: bool,
 }
 
 impl View<'_> {
-    /// How long the init has been running.
     fn uptime(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
     }
 
-    /// The services of these names, each once; that of a service with instances means them all.
+    /// The services with these names, without duplicates; the name of a service with instances means
+    /// all of them.
     pub(super) fn ids(&self, names: &[String]) -> Result<Vec<ServiceId>, String> {
         let mut unknown: BTreeSet<&String> = names.iter().collect();
         let wanted = unknown.clone();
@@ -63,7 +63,7 @@ impl View<'_> {
         Err(format!("there is no service \"{name}\"; there are {known}"))
     }
 
-    /// The one service of this name.
+    /// The single service with this name.
     pub(super) fn id(&self, name: String) -> Result<ServiceId, String> {
         match self.ids(&[name])?[..] {
             [id] => Ok(id),
@@ -86,12 +86,12 @@ impl View<'_> {
     }
 }
 
-/// Where the service is in its life, in a word.
+/// The service's state as a word.
 pub(super) fn state(view: &View, id: ServiceId) -> &'static str {
     view.supervisor.state(id).kind().word()
 }
 
-/// What is wrong with the service; `None`: it is ready and well.
+/// The service's problem; `None`: it is healthy.
 fn problem(view: &View, id: ServiceId) -> Option<String> {
     if view.supervisor.shutdown_deadline().is_some() {
         return Some(SHUTTING_DOWN.to_owned());
@@ -112,7 +112,7 @@ fn problem(view: &View, id: ServiceId) -> Option<String> {
     }
 }
 
-/// What the service says that it is doing, sd_notify(3).
+/// What the service reports that it is doing, sd_notify(3).
 fn doing(view: &View, id: ServiceId) -> Option<&'static str> {
     view.health.doing(id)
 }
@@ -129,7 +129,7 @@ pub(super) fn status(view: &View, now: Instant) -> Status {
 }
 
 fn service(view: &View, id: ServiceId, now: Instant, usage: Option<&Usage>) -> ServiceStatus {
-    // A check without a result does not mean that the service is not well.
+    // A check without a result does not make the service unhealthy.
     let inconclusive = || view.health.inconclusive(id).map(str::to_owned);
     let run = view.history.running(id);
     let (last_exit_code, last_exit_signal) = match view.history.last_exit(id) {
@@ -153,7 +153,6 @@ fn service(view: &View, id: ServiceId, now: Instant, usage: Option<&Usage>) -> S
     }
 }
 
-/// Whether every service is ready and well.
 pub(super) fn is_healthy(view: &View) -> bool {
     view.plan.ids().all(|id| problem(view, id).is_none())
 }
@@ -166,7 +165,7 @@ pub(super) fn health(view: &View) -> HealthReport {
 }
 
 pub(super) fn graph(plan: &Plan) -> Graph {
-    // Instances are called by the name that they have together.
+    // Instances have the name of their service.
     let name = |id: &ServiceId| {
         let together = plan.newest_service(*id).instance_of.clone();
         together.unwrap_or_else(|| plan.name(*id))
@@ -209,8 +208,7 @@ pub(super) fn metrics(view: &View, now: Instant) -> Metrics {
     Metrics { uptime: view.uptime(now), services: view.plan.ids().map(service).collect() }
 }
 
-/// What the services hold and have used; nothing where `/proc` is another namespace's, whose
-/// numbers mean other processes.
+/// The memory and CPU time of the services; nothing if `/proc` is another namespace's, with other pids.
 fn usages(view: &View) -> BTreeMap<ServiceId, Usage> {
     if !tree::is_own_proc() {
         return BTreeMap::new();
@@ -219,14 +217,14 @@ fn usages(view: &View) -> BTreeMap<ServiceId, Usage> {
     view.plan.ids().filter_map(|id| Some((id, usage_of(id)?))).collect()
 }
 
-/// What a process holds and has used.
+/// The memory and CPU time of a process.
 #[derive(Clone, Copy, Debug)]
 struct Usage {
     memory: u64,
     processor: f64,
 }
 
-/// From `/proc/PID/stat`: user and system time in clock ticks, and the resident pages, proc(5).
+/// From `/proc/PID/stat`: user and system time in clock ticks, and resident pages, proc(5).
 fn usage(pid: i32) -> Option<Usage> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
