@@ -90,7 +90,7 @@ advisories: ## known faults of dependencies; needs cargo-deny, and RustSec's dat
 miri: ## undefined behaviour in what Miri can run; needs a nightly toolchain with miri and rust-src
 	@cargo +nightly miri --version >/dev/null 2>&1 || { echo "miri: first run rustup toolchain install nightly --component miri,rust-src" >&2; exit 1; }
 	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 cargo +nightly miri test -p sidecar-init --lib -- \
-		signal:: exit:: duration:: time_limit:: event_kind:: supervisor:: record:: timeline:: metrics:: control::answer \
+		signal:: exit:: duration:: time_limit:: event_kind:: supervisor:: record:: timeline:: metrics:: protocol::answer \
 		sys::spawn::report::tests::every_failure sys::peer::tests::one_of_another
 
 bench: build ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
