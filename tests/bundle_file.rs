@@ -233,7 +233,7 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
         ),
         (
             &with("ready = { tcp = \"example.org:80\" }"),
-            "b.toml:4:17: `tcp` is an address like 127.0.0.1:80 or [::1]:80; names are not looked up",
+            "b.toml:4:17: `tcp` takes an address like 127.0.0.1:80 or [::1]:80; names are not looked up",
         ),
         (
             &with("ready = { tcp = \":80\", file = \"/x\" }"),
@@ -241,11 +241,11 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
         ),
         (
             &with("live = { http = \"localhost\" }"),
-            "b.toml:4:17: `http` is a URL like http://127.0.0.1:8080/health; names are not looked up",
+            "b.toml:4:17: `http` takes a URL like http://127.0.0.1:8080/health; names are not looked up",
         ),
         (
             &with("notify = \"fd:2\""),
-            "b.toml:4:10: `notify` is \"systemd\", or \"fd:3\" with a number from 3 to 1023",
+            "b.toml:4:10: `notify` takes \"systemd\", or \"fd:3\" with a number from 3 to 1023",
         ),
         (
             &with("type = \"oneshot\"\nready = { tcp = \":80\" }"),

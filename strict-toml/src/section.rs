@@ -174,6 +174,17 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         found.map(|(value, _)| *value)
     }
 
+    /// A text that `read` understands; `expected` says what it takes.
+    pub fn text_like<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.get(key)?;
+        value.get_ref().as_str().and_then(read).or_else(|| self.wrong(value, key, expected))
+    }
+
     /// A list of texts. What is wrong with one of them does not hide the others.
     pub fn strings(&mut self, key: &str) -> Option<Vec<Placed<&'a str>>> {
         let value = self.get(key)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use strict_toml::{DeValue, Placed, Section};
 
 use super::values::{check_socket_path, command, duration};
-use crate::bundle::health_check::{self, Check, Probe, Readiness};
+use crate::bundle::health_check::{self, Check, HttpTarget, Probe, Readiness};
 use crate::bundle::instances::{Instances, MOST_INSTANCES};
 use crate::bundle::listen::{FIRST_SOCKET, Listen};
 use crate::bundle::{LogMode, RestartPolicy, RestartWhen, Service, ServiceType, WhenRequiredExits};
@@ -158,17 +158,14 @@ fn readiness(section: &mut Section, service: &Service) -> Option<Readiness> {
 }
 
 fn notify(section: &mut Section) -> Option<Readiness> {
-    let Placed { value, span } = section.string("notify")?;
-    let descriptor = value.strip_prefix("fd:").and_then(|number| number.parse().ok());
-    match (value, descriptor.filter(|number| NOTIFY_DESCRIPTORS.contains(number))) {
-        ("systemd", _) => Some(Readiness::Systemd),
-        (_, Some(number)) => Some(Readiness::Descriptor(number)),
-        _ => {
-            section
-                .report(span, "`notify` is \"systemd\", or \"fd:3\" with a number from 3 to 1023");
-            None
+    let expected = "\"systemd\", or \"fd:3\" with a number from 3 to 1023";
+    section.text_like("notify", expected, |text| match text.strip_prefix("fd:") {
+        Some(number) => {
+            let number = number.parse().ok().filter(|number| NOTIFY_DESCRIPTORS.contains(number));
+            number.map(Readiness::Descriptor)
         }
-    }
+        None => (text == "systemd").then_some(Readiness::Systemd),
+    })
 }
 
 fn ready(section: &mut Section, service: &Service) -> Option<Readiness> {
@@ -230,33 +227,16 @@ fn one_check(section: &mut Section, span: Range<usize>, period: Duration) -> Opt
 
 fn probe(section: &mut Section) -> Option<Probe> {
     let status = section.integer("status", 100..=599);
-    if let Some(Placed { value, span }) = section.string("tcp") {
-        let address = health_check::address(value);
-        if address.is_none() {
-            section.report(
-                span,
-                "`tcp` is an address like 127.0.0.1:80 or [::1]:80; names are not looked up",
-            );
-        }
-        return address.map(Probe::Tcp);
-    }
-    if let Some(Placed { value, span }) = section.string("http") {
-        let target = health_check::http_target(value);
-        if target.is_none() {
-            section.report(
-                span,
-                "`http` is a URL like http://127.0.0.1:8080/health; names are not looked up",
-            );
-        }
-        return target
-            .map(|target| Probe::Http(health_check::HttpTarget { status, ..target }.into()));
-    }
-    if section.get("exec").is_some() {
-        return Some(Probe::Exec(command(section, "exec")));
-    }
+    let example = "an address like 127.0.0.1:80 or [::1]:80; names are not looked up";
+    let tcp = section.text_like("tcp", example, health_check::address).map(Probe::Tcp);
+    let example = "a URL like http://127.0.0.1:8080/health; names are not looked up";
+    let http = section.text_like("http", example, health_check::http_target);
+    let http = http.map(|target| Probe::Http(HttpTarget { status, ..target }.into()));
+    let exec = section.get("exec").map(|_| Probe::Exec(command(section, "exec")));
     if let Some(Placed { value, span }) = section.string("unix") {
         check_socket_path(section, value, span);
     }
-    let file = section.path("unix").map(Probe::Unix);
-    file.or_else(|| section.path("file").map(Probe::File))
+    let unix = section.path("unix").map(Probe::Unix);
+    let file = section.path("file").map(Probe::File);
+    tcp.or(http).or(exec).or(unix).or(file)
 }

@@ -250,12 +250,9 @@ fn account_in(value: &DeValue) -> Option<Account> {
 }
 
 fn umask(section: &mut Section) -> Option<u32> {
-    let value = section.get("umask")?;
-    let mask = value.get_ref().as_str().and_then(|text| u32::from_str_radix(text, 8).ok());
-    match mask.filter(|mask| *mask <= 0o777) {
-        Some(mask) => Some(mask),
-        None => section.wrong(value, "umask", "octal digits in quotes, like \"0027\""),
-    }
+    section.text_like("umask", "octal digits in quotes, like \"0027\"", |text| {
+        u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777)
+    })
 }
 
 fn rlimits(section: &mut Section) -> Vec<ResourceLimit> {

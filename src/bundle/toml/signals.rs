@@ -65,19 +65,16 @@ fn route(section: &mut Section, span: std::ops::Range<usize>, services: &Known) 
     let to = section.strings("to");
     let as_signal = section.parsed::<Signal>("as");
     let drop = section.boolean("drop").unwrap_or(false);
-    let restart = section.strings("restart");
-    match restart {
-        Some(restart) if to.is_none() && as_signal.is_none() && !drop => {
-            return Some(Route::Restart(targets(section, restart, &span, services)));
-        }
-        Some(_) => {
+    let is_more = to.is_some() || as_signal.is_some() || drop;
+    if let Some(restart) = section.strings("restart") {
+        if is_more {
             section.report(span, "`restart` stands alone in a route");
             return None;
         }
-        None => {}
+        return Some(Route::Restart(targets(section, restart, &span, services)));
     }
     if section.boolean("reload").unwrap_or(false) {
-        if to.is_some() || as_signal.is_some() || drop {
+        if is_more {
             section.report(span, "reload = true stands alone in a route");
         }
         return Some(Route::Reload);
