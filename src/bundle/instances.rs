@@ -68,10 +68,8 @@ pub fn expand(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let is_none =
-        |(service, count): &(&Service, &usize)| (**count == 0).then(|| service.name.clone());
-    let none: BTreeSet<String> =
-        bundle.services.iter().zip(&counts).filter_map(|both| is_none(&both)).collect();
+    let none = bundle.services.iter().zip(&counts).filter(|(_, count)| **count == 0);
+    let none: BTreeSet<String> = none.map(|(service, _)| service.name.clone()).collect();
     let mut expanded = Vec::with_capacity(services);
     for (mut service, count) in std::mem::take(&mut bundle.services).into_iter().zip(counts) {
         service.after.retain(|name| !none.contains(name));

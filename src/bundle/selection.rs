@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use strict_toml::listed;
 
-use super::{Bundle, Route, Service, ServiceType};
+use super::{Bundle, Route, ServiceType};
 
 /// The result of a selection such as `egress, pipelock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,10 +69,9 @@ pub fn narrow(mut bundle: Bundle, selection: &Selection) -> Bundle {
 /// their signals are dropped and logged. A route names a service, or the service that it is an instance
 /// of.
 pub fn drop_lost_routes(bundle: &mut Bundle) {
-    let names = |service: &'_ Service| {
-        [Some(service.name.clone()), service.instance_of.clone()].into_iter().flatten()
-    };
-    let there: BTreeSet<String> = bundle.services.iter().flat_map(names).collect();
+    let named = bundle.services.iter();
+    let named = named.flat_map(|service| [Some(&service.name), service.instance_of.as_ref()]);
+    let there: BTreeSet<&String> = named.flatten().collect();
     bundle.signals.retain(|_, route| match route {
         Route::Forward { to, .. } | Route::Restart(to) => {
             to.retain(|name| there.contains(name));
@@ -84,15 +83,12 @@ pub fn drop_lost_routes(bundle: &mut Bundle) {
 
 /// Required services that are not selected: the service that requires one, and the required one.
 pub fn missing(bundle: &Bundle, selection: &Selection) -> Vec<(String, String)> {
-    let kept: Vec<&Service> =
-        selection.kept.iter().filter_map(|index| bundle.services.get(*index)).collect();
-    let names: BTreeSet<&str> = kept.iter().map(|service| &*service.name).collect();
-    let missing_of = |service: &&Service| {
-        let (name, requires) = (service.name.clone(), service.requires.clone());
-        let left_out = requires.into_iter().filter(|required| !names.contains(&**required));
-        left_out.map(move |required| (name.clone(), required)).collect::<Vec<_>>()
-    };
-    kept.iter().flat_map(missing_of).collect()
+    let kept = || selection.kept.iter().filter_map(|index| bundle.services.get(*index));
+    let names: BTreeSet<&String> = kept().map(|service| &service.name).collect();
+    let required =
+        kept().flat_map(|service| service.requires.iter().map(|name| (&service.name, name)));
+    let left_out = required.filter(|(_, required)| !names.contains(required));
+    left_out.map(|(name, required)| (name.clone(), required.clone())).collect()
 }
 
 /// The names of all services, for messages.

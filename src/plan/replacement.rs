@@ -123,20 +123,15 @@ impl Plan {
     }
 
     fn place_for(&mut self, free: Option<ServiceId>, definition: Definition) -> ServiceId {
-        match free {
-            Some(id) => {
-                self.replacements.insert(id, definition);
-                self.replace(id);
-                id
-            }
-            None => {
-                let Definition { service, identity, environment_files } = definition;
-                self.bundle.services.push(service);
-                self.identities.push(identity);
-                self.environment_files.push(environment_files);
-                ServiceId(self.bundle.services.len() - 1)
-            }
-        }
+        let id = free.unwrap_or_else(|| {
+            self.bundle.services.push(Service::default());
+            self.identities.push(None);
+            self.environment_files.push(Vec::new());
+            ServiceId(self.bundle.services.len() - 1)
+        });
+        self.replacements.insert(id, definition);
+        self.replace(id);
+        id
     }
 
     fn definition(&self, id: ServiceId) -> Definition {
