@@ -1,5 +1,5 @@
-//! Appends events to the file of `on-event`. A child does it, one at a time: a file system may not
-//! answer, and then the init does not wait, and remembers no more than it must.
+//! Appends events to the `on-event` file, in one child at a time: a file system may not answer. The
+//! init does not block, and its queue is limited.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -14,48 +14,49 @@ use crate::exit::ExitStatus;
 use crate::init::children::{Children, Role, kill_session};
 use crate::init::learnt::{Learnt, Scheduled};
 
-/// How many events wait to be written; more are dropped, and counted.
+/// The most queued events; further ones are dropped and counted.
 const MOST_WAITING: usize = 256;
-/// How long a child may take.
+/// The time limit of a child.
 const LONGEST_WRITE: Duration = Duration::from_secs(10);
-/// How long after a child could not be made it is tried again.
+/// The delay after a failed fork.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
-/// How long it may still take when nothing else is left to wait for.
+/// The time limit of a child when nothing else is left.
 const LAST_WRITE: Duration = Duration::from_secs(1);
-/// A file that is larger than this makes place for a new one.
+/// A larger file is renamed.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct EventFile {
     waiting: Vec<String>,
-    /// Who writes, and until when it may.
+    /// The child that writes, and its time limit.
     writer: Option<(Pid, Instant)>,
-    /// What it writes.
+    /// The events that it writes.
     in_hand: String,
     dropped: u64,
-    /// When it is tried again to make a child, after the kernel has refused one.
+    /// When to retry a failed fork.
     retry_at: Option<Instant>,
-    /// Whether a failure was said; it is said again only after it has worked.
+    /// Whether a failure was logged; it is logged again only after a success.
     has_complained: bool,
-    /// No more children are made: the rest is written at the very end.
+    /// No more children are started: the rest is written at the end.
     is_paused: bool,
 }
 
 impl EventFile {
-    /// Whether a child is to be made that writes.
+    /// Whether a child is to be started.
     pub(super) fn is_due(&self) -> bool {
         let is_held_up = self.writer.is_some() || self.retry_at.is_some() || self.is_paused;
         !self.waiting.is_empty() && !is_held_up
     }
 
-    /// The end is near: what is not written yet is written when all else is gone.
+    /// The shutdown is almost over: events that are not written yet are written when everything else is
+    /// gone.
     pub(super) fn pause(&mut self, now: Instant) {
         self.is_paused = true;
         let until = now + LAST_WRITE;
         self.writer = self.writer.map(|(pid, limit)| (pid, limit.min(until)));
     }
 
-    /// Has the event written when it is its turn.
+    /// Queues the event.
     pub(super) fn push(&mut self, event: &str) {
         match self.waiting.len() < MOST_WAITING {
             true => self.waiting.push(format!("{event}\n")),
@@ -63,7 +64,7 @@ impl EventFile {
         }
     }
 
-    /// Has a child write what waits, and ends one that takes too long.
+    /// Starts a child for the queued events, and kills one over its time limit.
     pub(super) fn run(
         &mut self,
         file: Option<&Path>,
@@ -79,7 +80,7 @@ impl EventFile {
             kill_session(*pid);
         }
         self.retry_at = self.retry_at.filter(|at| *at > now);
-        // A reload may have taken it away.
+        // A reload may have removed it from the configuration.
         let Some(file) = file else { return self.waiting.clear() };
         if !self.is_due() {
             return;
@@ -92,7 +93,7 @@ impl EventFile {
                 self.writer = Some((pid, now + LONGEST_WRITE));
                 self.in_hand = lines;
             }
-            // Processes or memory lack at the moment, fork(2).
+            // No processes or memory at the moment, fork(2).
             Err(error) => {
                 self.complain(file, &format!("{}; trying again", error_text(&error)), learnt);
                 self.retry_at = Some(now + RETRY);
@@ -114,7 +115,7 @@ impl EventFile {
                 self.dropped += in_hand.lines().count() as u64;
                 self.are_lost(file, &io::Error::from_raw_os_error(number.into()), learnt);
             }
-            // Killed with all others. Rather twice than not at all.
+            // Killed with all others. Write its events again: a duplicate is better than a loss.
             ExitStatus::Signal(_) if self.is_paused => self.waiting.insert(0, in_hand),
             ExitStatus::Signal(_) => {
                 self.dropped += in_hand.lines().count() as u64;
@@ -123,7 +124,7 @@ impl EventFile {
         }
     }
 
-    /// What is left when there are no processes any more.
+    /// How to write the rest when no processes are left.
     pub(super) fn take_rest(&mut self, file: &Path) -> Option<impl Fn() -> io::Result<()> + use<>> {
         let lines = std::mem::take(&mut self.waiting).concat();
         let file = file.to_owned();
@@ -147,7 +148,7 @@ impl EventFile {
         }
     }
 
-    /// Says how many were dropped.
+    /// Logs how many were dropped.
     pub(super) fn tell_of_dropped(&mut self, learnt: &mut Learnt) {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
@@ -157,7 +158,7 @@ impl EventFile {
 }
 
 impl Scheduled for EventFile {
-    /// When the child has taken too long, or is made after all.
+    /// The time limit of the child, or the time of the next retry.
     fn deadline(&self) -> Option<Instant> {
         self.writer.map(|(_, until)| until).into_iter().chain(self.retry_at).min()
     }
@@ -168,8 +169,8 @@ impl Scheduled for EventFile {
 }
 
 fn append(path: &Path, lines: &str) -> io::Result<()> {
-    // A FIFO that nobody reads refuses to be opened in this way, open(2), and one that is full to
-    // be written: the event is for whoever reads now.
+    // Opening a FIFO without a reader fails with this flag, open(2), and so does writing to a full one:
+    // the event is for current readers.
     let mut file = File::options()
         .append(true)
         .create(true)
@@ -178,7 +179,7 @@ fn append(path: &Path, lines: &str) -> io::Result<()> {
         .open(path)?;
     let before = file.metadata()?;
     if let Err(error) = file.write_all(lines.as_bytes()) {
-        // The disk is full, and half a line would spoil the next one.
+        // The disk is full, and a partial line would damage the next one.
         if before.is_file() {
             let _ = file.set_len(before.len());
         }

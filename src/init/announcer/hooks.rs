@@ -1,5 +1,4 @@
-//! Runs a command for each event. The init does not wait for it, and remembers no more than it
-//! must.
+//! Runs a command for each event. The init does not wait for it, and its queue is limited.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -11,26 +10,26 @@ use crate::exit::ExitStatus;
 use crate::init::children::{StartFailure, kill_session, raw};
 use crate::init::learnt::{Learnt, MessageKind, Scheduled};
 
-/// The variable in which a command finds the event.
+/// The variable with the event.
 pub(in crate::init) const VARIABLE: &str = "SIDECAR_INIT_EVENT";
-/// How many commands run at once.
+/// The most commands at the same time.
 const MOST_RUNNING: usize = 4;
-/// How many events wait for their command; more are dropped, and counted.
+/// The most queued events; further ones are dropped and counted.
 const MOST_WAITING: usize = 256;
-/// How long a command may take.
+/// The time limit of a command.
 const LONGEST_RUN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(in crate::init) struct Hooks {
     waiting: VecDeque<String>,
-    /// Each command's pid, and until when it may run.
+    /// The pid and the time limit of each command.
     running: BTreeMap<i32, Instant>,
-    /// When it is tried again to make a process, after the kernel has refused one.
+    /// When to retry a failed fork.
     retry_at: Option<Instant>,
 }
 
 impl Hooks {
-    /// Has the event's command wait for its turn.
+    /// Queues an event for the command.
     pub(super) fn push(&mut self, event: String, learnt: &mut Learnt) {
         if self.waiting.len() < MOST_WAITING {
             return self.waiting.push_back(event);
@@ -39,7 +38,7 @@ impl Hooks {
         learnt.remark_rate_limited(MessageKind::EventDropped, None, text.to_owned());
     }
 
-    /// The events that wait are told to nobody; says how many those are.
+    /// Drops the queued events, and logs how many.
     pub(super) fn give_up(&mut self, learnt: &mut Learnt) {
         let lost = std::mem::take(&mut self.waiting).len();
         if lost > 0 {
@@ -48,14 +47,14 @@ impl Hooks {
         }
     }
 
-    /// Whether a command waits that may be started now.
+    /// Whether a queued command may start now.
     pub(super) fn are_due(&self) -> bool {
         let is_held_up = self.running.len() >= MOST_RUNNING || self.retry_at.is_some();
         !self.waiting.is_empty() && !is_held_up
     }
 
-    /// Ends the commands that take too long. Those that wait have none any more, if there
-    /// `is_none`: a reload may have taken it away.
+    /// Kills the commands over their time limit. If there `is_none`, because a reload has removed the
+    /// command, drops the queued events.
     pub(super) fn look_after(&mut self, is_none: bool, now: Instant) {
         for (pid, until) in &mut self.running {
             if *until <= now
@@ -72,12 +71,12 @@ impl Hooks {
         }
     }
 
-    /// The event whose command may be started now; [`Hooks::started`] takes what came of it.
+    /// The next event whose command may start; [`Hooks::started`] gets the result.
     pub(in crate::init) fn take_due(&mut self) -> Option<String> {
         self.are_due().then(|| self.waiting.pop_front())?
     }
 
-    /// This command was started for an event, or could not be.
+    /// The command for an event was started, or could not be.
     pub(in crate::init) fn started(
         &mut self,
         event: String,
@@ -87,7 +86,7 @@ impl Hooks {
     ) {
         match started {
             Ok(pid) => drop(self.running.insert(raw(pid), now + LONGEST_RUN)),
-            // Processes, memory or descriptors lack at the moment.
+            // No processes, memory or descriptors at the moment.
             Err(reason) => {
                 refused(&reason, learnt);
                 self.waiting.push_front(event);
@@ -118,7 +117,7 @@ impl Hooks {
 }
 
 impl Scheduled for Hooks {
-    /// When a command has taken too long, or is started after all.
+    /// The time limit of a command, or the time of the next retry.
     fn deadline(&self) -> Option<Instant> {
         self.running.values().copied().chain(self.retry_at).min()
     }

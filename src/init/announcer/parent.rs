@@ -1,6 +1,6 @@
-//! Tells whoever started the init whether all is ready: by `NOTIFY_SOCKET`, sd_notify(3), and by a
-//! file that is there as long as it is so. The paths of both may be on a file system that does not
-//! answer, so a child looks them up first, and the init right after that.
+//! Tells the parent whether all services are ready: through `NOTIFY_SOCKET`, sd_notify(3), and with a
+//! file that exists while they are. The paths of both may be on a file system that does not answer, so
+//! a child looks them up just before the init uses them.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,22 +20,21 @@ use crate::init::children::{Children, Role, kill_session};
 use crate::init::learnt::{Learnt, Scheduled};
 use crate::init::own_file::{OwnFile, look_at};
 
-/// How long it takes until what could not be told is tried again for the first time; twice as long
-/// each further time.
+/// The delay before the first retry; it doubles with each further one.
 const FIRST_DELAY: Duration = Duration::from_millis(50);
-/// How long it takes at the most.
+/// The longest delay.
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
-/// How long a path may take to be looked up.
+/// The time limit of a lookup.
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
-/// How the bundle is.
+/// The state of the bundle.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::init) struct BundleState {
-    /// Every service is ready and well.
+    /// Every service is ready and live.
     pub(in crate::init) is_ready: bool,
     /// The shutdown has begun.
     pub(in crate::init) is_stopping: bool,
-    /// It has ended.
+    /// The shutdown is over.
     pub(in crate::init) is_over: bool,
 }
 
@@ -43,35 +42,35 @@ pub(in crate::init) struct BundleState {
 pub(in crate::init) struct Parent {
     notify_socket: Option<OsString>,
     ready_file: Option<PathBuf>,
-    /// The ready file, while there is one of ours.
+    /// The ready file, if we have created it.
     made: Option<OwnFile>,
-    /// Whether all was ready when it was told last.
+    /// The last reported readiness.
     is_ready: bool,
-    /// Whether it was told that the bundle comes down.
+    /// Whether the shutdown was reported.
     is_stopping: bool,
     unsaid: Option<Unsaid>,
-    /// The child that looks up the paths, and how long it may take.
+    /// The child that looks up the paths, and its time limit.
     lookup: Option<(Pid, Instant)>,
-    /// Whether it was said that it took too long, since the last that did not.
+    /// Whether a timeout was logged, since the last lookup in time.
     has_complained: bool,
 }
 
-/// What is still to be told.
+/// What is still to be reported.
 #[derive(Debug)]
 struct Unsaid {
-    /// By `NOTIFY_SOCKET`.
+    /// Through `NOTIFY_SOCKET`.
     text: Option<&'static str>,
-    /// Whether the ready file is to be made or removed.
+    /// Whether the ready file is to be created or removed.
     is_to_mark: bool,
     at: Instant,
     delay: Duration,
 }
 
 impl Parent {
-    /// Takes away the ready file that an earlier run has left.
+    /// Removes the ready file of an earlier run.
     ///
     /// # Errors
-    /// If what is there can't be one.
+    /// If the existing file can't be a ready file.
     pub(in crate::init) fn new(ready_file: Option<PathBuf>) -> io::Result<Parent> {
         let notify_socket = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
         if let Some(file) = &ready_file
@@ -84,18 +83,18 @@ impl Parent {
                      removes"
                 )));
             };
-            // If it can't be removed, that is said when it is to be made.
+            // If it can't be removed, creating it reports the error.
             let _ = left.remove();
         }
         Ok(Parent { notify_socket, ready_file, ..Parent::default() })
     }
 
-    /// Whether anybody wants to know.
+    /// Whether the parent has asked for reports.
     pub(in crate::init) fn is_wanted(&self) -> bool {
         self.notify_socket.is_some() || self.ready_file.is_some()
     }
 
-    /// Where something is to be done.
+    /// The paths that are needed now.
     fn paths(&self) -> Vec<PathBuf> {
         let is_to_tell = self.unsaid.as_ref().is_some_and(|unsaid| unsaid.text.is_some());
         let socket = self.notify_socket.as_deref().map(Path::new).filter(|_| is_to_tell);
@@ -105,14 +104,14 @@ impl Parent {
         socket.into_iter().chain(file).map(Path::to_owned).collect()
     }
 
-    /// This is to be told, and nothing of what came before it.
+    /// Replaces what is still to be reported.
     fn tell(&mut self, text: &'static str, now: Instant) {
         let is_to_mark = self.unsaid.take().is_some_and(|unsaid| unsaid.is_to_mark);
         let text = Some(text);
         self.unsaid = Some(Unsaid { text, is_to_mark, at: now, delay: FIRST_DELAY });
     }
 
-    /// All has become ready, or is no longer.
+    /// The readiness of all services has changed.
     fn tell_whether_ready(&mut self, is_ready: bool, now: Instant) {
         self.is_ready = is_ready;
         self.tell(
@@ -125,7 +124,7 @@ impl Parent {
         self.unsaid.iter_mut().for_each(|unsaid| unsaid.is_to_mark = true);
     }
 
-    /// Tells what is due. Where that fails, the words for it, when it fails first and for good.
+    /// Makes the due reports. Returns messages for the first and for the last failure.
     fn try_to_tell(&mut self, now: Instant) -> Vec<String> {
         let Some(mut unsaid) = self.unsaid.take_if(|unsaid| unsaid.at <= now) else {
             return Vec::new();
@@ -177,7 +176,7 @@ impl Parent {
             self.made = None;
             return Ok(());
         }
-        // Nothing is followed, opened or overwritten that is there already, open(2).
+        // An existing file is not followed, opened or overwritten, open(2).
         self.made = match File::options().write(true).create_new(true).mode(0o644).open(file) {
             Ok(made) => Some(OwnFile::of(file, &made.metadata()?)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -189,14 +188,14 @@ impl Parent {
     }
 }
 
-/// What is at the place of the ready file, if it may be one: an empty regular file.
+/// The file at the path of the ready file, if it may be one: an empty regular file.
 fn left_over(file: &Path) -> io::Result<Option<OwnFile>> {
     let there = file.symlink_metadata()?;
     Ok((there.is_file() && there.len() == 0).then(|| OwnFile::of(file, &there)))
 }
 
-/// Whether it may be otherwise in a while: the queue or the disk is full, there is no memory or
-/// descriptor, or the one who listens is just being started again.
+/// Whether the error may be temporary: a full queue or disk, no memory or descriptors, or a restarting
+/// receiver.
 fn may_pass(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::NotFound)
         || matches!(
@@ -214,7 +213,7 @@ fn may_pass(error: &io::Error) -> bool {
 }
 
 impl Parent {
-    /// Tells what has changed since the last time, and what could not be told then.
+    /// Reports what has changed, and retries failed reports.
     pub(in crate::init) fn update(
         &mut self,
         bundle: BundleState,
@@ -241,7 +240,7 @@ impl Parent {
             return;
         };
         if children.is_killing() {
-            // So would be who looks; what is left is told at the end.
+            // The lookup would hang again; the rest is reported at the end.
             unsaid.at = now + LONGEST_DELAY;
         } else if !bundle.is_over {
             let paths = self.paths();
@@ -255,7 +254,7 @@ impl Parent {
             };
             match lookup {
                 Some(pid) => self.lookup = Some((pid, now + LONGEST_LOOK)),
-                // Without a process to be had, to try is better than to leave it.
+                // If there is no process for it, the init does it itself.
                 None => self.tell_what_is_due(now, learnt),
             }
         }
@@ -291,13 +290,13 @@ impl Parent {
         }
     }
 
-    /// The paths by which what is left is to be told at the end, which have to be looked up before;
-    /// `None`: nothing is left, or a child still looks, and nobody else would get an answer.
+    /// The paths for the last report, which must be looked up first; `None`: there is nothing to
+    /// report, or a child still hangs in a lookup.
     pub(in crate::init) fn rest(&self) -> Option<Vec<PathBuf>> {
         (self.unsaid.is_some() && self.lookup.is_none()).then(|| self.paths())
     }
 
-    /// Tells what is left at the end.
+    /// Makes the last report.
     pub(in crate::init) fn tell_rest(&mut self, learnt: &mut Learnt) {
         let now = Instant::now();
         if let Some(unsaid) = &mut self.unsaid {
@@ -308,7 +307,7 @@ impl Parent {
 }
 
 impl Scheduled for Parent {
-    /// When it is tried again to tell what could not be told, or a look takes too long.
+    /// The time of the next retry, or the time limit of a lookup.
     fn deadline(&self) -> Option<Instant> {
         let unsaid = self.unsaid.as_ref().map(|unsaid| unsaid.at);
         self.lookup.map(|(_, until)| until).or(unsaid)
@@ -399,7 +398,7 @@ mod tests {
         assert_eq!(path("empty").metadata().unwrap().len(), 0);
         mark(false).unwrap();
         assert!(!path("empty").exists());
-        // Somebody has come first.
+        // Another process has created it first.
         std::os::unix::fs::symlink(path("precious"), path("empty")).unwrap();
         assert!(mark(true).is_err());
         mark(false).unwrap();
@@ -426,7 +425,7 @@ mod tests {
         at_its_time(&mut parent);
         assert!(path.exists() && parent.deadline().is_none());
 
-        // What else is told does not put it aside.
+        // Another report does not cancel it.
         parent.tell_whether_ready(false, Instant::now());
         parent.tell("STOPPING=1", Instant::now());
         at_its_time(&mut parent);

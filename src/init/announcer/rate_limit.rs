@@ -1,28 +1,28 @@
-//! Messages that a service, or whoever may signal the init, causes as often as it likes: of each
-//! kind one is said in a while, and then how many there were.
+//! Rate limits for messages that a service or a sender of signals can cause without limit: one message
+//! of each kind per period, then their number.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::init::learnt::{MessageKind, Scheduled};
 
-/// How often a message of one kind is said at the most.
+/// The period.
 const PERIOD: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Repeat {
-    /// Until when the next one is only counted.
+    /// The end of the period, until which messages are counted.
     until: Instant,
     count: u64,
     last: String,
 }
 
-/// What was said a short while ago.
+/// Recently logged messages.
 #[derive(Debug, Default)]
 pub(in crate::init) struct RateLimit(BTreeMap<MessageKind, Repeat>);
 
 impl RateLimit {
-    /// The message, if it is to be said now.
+    /// The message, if it may be logged now.
     pub(in crate::init) fn hear(
         &mut self,
         kind: MessageKind,
@@ -43,7 +43,7 @@ impl RateLimit {
         }
     }
 
-    /// What has come since each was said; all of it, if `now` is `None`.
+    /// Messages whose period is over, with their numbers; all, if `now` is `None`.
     pub(in crate::init) fn take(&mut self, now: Option<Instant>) -> Vec<String> {
         let mut messages = Vec::new();
         self.0.retain(|_, repeat| {
@@ -65,7 +65,7 @@ impl RateLimit {
 }
 
 impl Scheduled for RateLimit {
-    /// When something is to be said that was held back.
+    /// When the next period is over.
     fn deadline(&self) -> Option<Instant> {
         let is_held_back = |repeat: &&Repeat| repeat.count > 0;
         self.0.values().filter(is_held_back).map(|repeat| repeat.until).min()

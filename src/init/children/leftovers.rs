@@ -1,6 +1,5 @@
-//! What a run of a service has left behind: in its session, which nobody else can enter, and where
-//! the service has one, in its control group. No run begins before that is gone, so that the two
-//! do not meet.
+//! Processes that a run of a service has left behind: in its session, which no other process can enter,
+//! and in its control group, if it has one. No run begins before they are gone.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,21 +16,22 @@ use crate::signal::Signal;
 use crate::supervisor::ServiceId;
 use crate::sys::process_ids::session_of;
 
-/// A process in an uninterruptible sleep does not die of KILL; after this long it is left alone.
+/// A process in uninterruptible sleep does not die of KILL; after this time the start does not wait for
+/// it.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How often a session is looked through for what was forked meanwhile.
+/// How often a session is searched for processes that were forked meanwhile.
 const MOST_ROUNDS: usize = 4;
 
-/// By the services' names, which outlast their ids: a reload may take a service away, and another
-/// one bring it back.
+/// By the services' names, which outlive their ids: a reload may remove a service, and another one
+/// bring it back.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
     of: BTreeMap<String, OfService>,
-    /// Where control groups are made, once it was looked for.
+    /// The init's own control group, once found.
     own_group: Option<OwnGroup>,
-    /// Such can't be made here.
+    /// Control groups can't be created here.
     has_no_control_groups: bool,
-    /// Services that wait for theirs to be gone, and for how long at the most.
+    /// Services whose start waits, and until when at most.
     waiting: Vec<(ServiceId, String, Instant)>,
 }
 
@@ -45,15 +45,14 @@ struct OfService {
 #[derive(Debug)]
 struct Session {
     number: i32,
-    /// Those of its members who were there at that time. As long as one of them is in it, its
-    /// number can't be another session's.
+    /// Its members at that time. While one of them is in it, its number can't be another session's.
     members: Vec<Member>,
-    /// The group that was killed, where `/proc` does not show the members.
+    /// The group that was killed, if `/proc` does not show the members.
     group: Option<Pid>,
 }
 
 impl Leftovers {
-    /// What the service is to be let into its control group by; `None` where there is none.
+    /// The descriptor for joining the service's control group; `None` if it has none.
     pub(super) fn descriptor(&mut self, name: &str) -> Option<OwnedFd> {
         let has_one = self.of.get(name).is_some_and(|of| of.control_group.is_some());
         if !has_one && !self.has_no_control_groups {
@@ -75,8 +74,8 @@ impl Leftovers {
         ServiceGroup::make(self.own_group.insert(own), name)
     }
 
-    /// A process of the service is a zombie, so that its pid and its session's id can't be reused yet:
-    /// the members of its session are remembered. `killed` is the group that has got KILL already.
+    /// A process of the service is a zombie, so its pid and its session's id are not reused yet: stores
+    /// the members of its session. `killed` is the group that has got KILL already.
     pub(super) fn remember(&mut self, name: &str, ended: Pid, killed: Option<Pid>) {
         let own = session_of(None);
         let session = session_of(Some(ended)).filter(|session| Some(*session) != own);
@@ -91,14 +90,14 @@ impl Leftovers {
         }
     }
 
-    /// The service's run has ended: all that is known to be left of it is killed.
+    /// The service's run has ended: kills all known left-over processes.
     pub(super) fn kill(&mut self, name: &str) {
         if let Some(of) = self.of.get_mut(name) {
             of.kill();
         }
     }
 
-    /// In which service's control group the process is.
+    /// The service whose control group contains the process.
     pub(super) fn owner_by_control_group(&self, pid: i32) -> Option<&str> {
         let mut groups =
             self.of.iter().filter_map(|(name, of)| Some((name, of.control_group.as_ref()?)));
@@ -108,12 +107,12 @@ impl Leftovers {
         found.map(|(name, _)| name.as_str())
     }
 
-    /// Forgets the services that are no more and have left nothing.
+    /// Forgets services that do not exist any more and have left no processes.
     pub(super) fn keep(&mut self, is_there: impl Fn(&str) -> bool) {
         self.of.retain(|name, of| is_there(name) || !of.is_gone());
     }
 
-    /// Whether the service has to wait; then `take_unblocked` has it when it is free.
+    /// Whether the start has to wait; then `take_unblocked` returns the service later.
     pub(super) fn defer_start(&mut self, id: ServiceId, name: &str, now: Instant) -> bool {
         let Some(of) = self.of.get_mut(name) else { return false };
         if !of.is_gone() {
@@ -127,7 +126,7 @@ impl Leftovers {
         true
     }
 
-    /// The services that need not wait any longer.
+    /// The services that can start now.
     pub(super) fn take_unblocked(&mut self, now: Instant) -> Vec<ServiceId> {
         let Leftovers { of, waiting, .. } = self;
         let mut free = Vec::new();
@@ -146,19 +145,19 @@ impl Leftovers {
         free
     }
 
-    /// The service is not to be started any more; whether it waited.
+    /// Cancels a waiting start; returns whether there was one.
     pub(super) fn cancel(&mut self, id: ServiceId) -> bool {
         let before = self.waiting.len();
         self.waiting.retain(|(other, ..)| *other != id);
         self.waiting.len() < before
     }
 
-    /// Nobody ran for so long, and so nothing had the time to be gone.
+    /// Extends the waits by a suspension, in which nothing could end.
     pub(super) fn put_off(&mut self, gap: Duration) {
         self.waiting.iter_mut().for_each(|(.., until)| *until += gap);
     }
 
-    /// When one of them has waited long enough.
+    /// When the next wait is over.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.waiting.iter().map(|(.., until)| *until).min()
     }
@@ -179,7 +178,7 @@ impl OfService {
 }
 
 impl Session {
-    /// Kills all that is in it, if that is certain to be the session that it was.
+    /// Kills all members, if it is certainly the same session.
     fn kill(&mut self) {
         for _ in 0..MOST_ROUNDS {
             let Some(now) = tree::members(self.number) else { return };

@@ -1,4 +1,4 @@
-//! The services' main processes: which pid is whose, and how to reach it.
+//! The services' main processes: their pids and pidfds.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,14 +14,13 @@ use crate::supervisor::{ServiceId, Target};
 use crate::sys::process_ids::{group_of, session_of};
 use crate::sys::signals;
 
-/// A main process that has not been reaped. Until then its pid, and the id of the group that it
-/// leads, can't become another's.
+/// A main process that is not reaped yet. Until then its pid and the id of its group are not reused.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) pid: Pid,
-    /// The one that we have started, which another may have replaced; `None`: it has been reaped.
+    /// The process that we have started, which MAINPID may have replaced; `None`: it was reaped.
     first: Option<Pid>,
-    /// Says that it has ended, and signals it; `None` where the kernel has none to give.
+    /// Reports its end, and signals it; `None` without pidfds.
     pidfd: Option<OwnedFd>,
 }
 
@@ -29,16 +28,16 @@ pub(super) struct Process {
 pub(super) struct MainProcesses {
     by_service: Vec<Option<Process>>,
     by_pid: BTreeMap<i32, ServiceId>,
-    /// First main processes of runs that go on with another.
+    /// First main processes of runs that continue with another one.
     replaced: BTreeMap<i32, ServiceId>,
-    /// The kernel or a seccomp profile has refused pidfd_open(2); it is not asked again.
+    /// The kernel or a seccomp profile has refused pidfd_open(2); it is not tried again.
     pidfd_refused: bool,
-    /// Why, until somebody has asked.
+    /// The reason, until it is taken.
     refusal: Option<io::Error>,
 }
 
 impl MainProcesses {
-    /// Another process is the service's main one from now on.
+    /// Another process becomes the service's main process.
     pub(super) fn replace(&mut self, id: ServiceId, pid: Pid, pidfd: OwnedFd, registry: &Registry) {
         let Some(Some(process)) = self.by_service.get_mut(id.0) else { return };
         Source::Process(id).register(&pidfd, registry);
@@ -50,7 +49,7 @@ impl MainProcesses {
         (process.pid, process.pidfd) = (pid, Some(pidfd));
     }
 
-    /// Enters a process that was just started, and leads a group of its own.
+    /// Adds a process that was just started; it leads its own group.
     pub(super) fn insert(&mut self, id: ServiceId, pid: Pid, registry: &Registry) {
         let pidfd = match self.pidfd_refused {
             true => None,
@@ -61,8 +60,8 @@ impl MainProcesses {
                     self.refusal = Some(error);
                     None
                 }
-                // Out of descriptors or memory: SIGCHLD tells of this one, the next may have its
-                // own again.
+                // Out of descriptors or memory: SIGCHLD reports this process, the next one may get a
+                // pidfd.
                 Err(_) => None,
             },
         };
@@ -73,14 +72,14 @@ impl MainProcesses {
         self.by_pid.insert(pid.as_raw_nonzero().get(), id);
     }
 
-    /// Why there are no pidfds, the first time it is asked for.
+    /// Why pidfds are not available; only at the first call.
     pub(super) fn take_refusal(&mut self) -> Option<io::Error> {
         self.refusal.take()
     }
 
-    /// Takes out the process with this pid, which was just reaped; `None`: it is no service's.
+    /// Removes a process that was just reaped; `None`: it is not a main process.
     pub(super) fn remove(&mut self, pid: Pid) -> Option<ServiceId> {
-        // Of what it was before there is nothing more to be said than that its number is free.
+        // It was replaced before, so only its number is freed.
         if let Some(id) = self.replaced.remove(&pid.as_raw_nonzero().get())
             && let Some(Some(process)) = self.by_service.get_mut(id.0)
         {
@@ -98,12 +97,11 @@ impl MainProcesses {
         self.by_service.get(id.0)?.as_ref()
     }
 
-    /// Whether no service has one.
     pub(super) fn is_empty(&self) -> bool {
         self.by_pid.is_empty()
     }
 
-    /// Whose first main process it was, if another has replaced it.
+    /// The service whose first main process it was, if another one has replaced it.
     pub(super) fn was_main_of(&self, pid: Pid) -> Option<ServiceId> {
         self.replaced.get(&pid.as_raw_nonzero().get()).copied()
     }
@@ -113,7 +111,6 @@ impl MainProcesses {
         self.by_pid.values().copied().collect()
     }
 
-    /// All of them.
     pub(super) fn all(&self) -> impl Iterator<Item = Pid> {
         self.by_service.iter().flatten().map(|process| process.pid)
     }
@@ -122,18 +119,18 @@ impl MainProcesses {
         self.by_pid.contains_key(&pid)
     }
 
-    /// Whose main process it is.
+    /// The service whose main process it is.
     pub(super) fn service(&self, pid: Pid) -> Option<ServiceId> {
         self.by_pid.get(&pid.as_raw_nonzero().get()).copied()
     }
 
-    /// Sends a signal. One to a service that has just ended goes nowhere, and never to another
-    /// process: an entry leaves the table when its process is reaped.
+    /// Signals a service. A signal for a service that has just ended never reaches another process: an
+    /// entry is removed when its process is reaped.
     pub(super) fn signal(&self, id: ServiceId, signal: Signal, target: Target) -> io::Result<()> {
         let Some(process) = self.get(id) else { return Ok(()) };
         let group = process.group().filter(|_| target == Target::Group);
         let sent = match group.map(|group| signals::kill(-group.as_raw_nonzero().get(), signal)) {
-            // One that was just forked has not made its group yet: it is alone.
+            // A process that was just forked has not created its group yet: it is alone.
             Some(Err(error)) if error.raw_os_error() == Some(libc::ESRCH) => process.signal(signal),
             Some(sent) => sent,
             None => process.signal(signal),
@@ -145,8 +142,8 @@ impl MainProcesses {
     }
 }
 
-/// Whether the kernel will say the same of the next process: it has no such call, or a seccomp
-/// profile forbids it.
+/// Whether the next call will fail in the same way: the kernel has no such call, or a seccomp profile
+/// forbids it.
 fn is_lasting(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES | libc::ENODEV))
 }
@@ -163,37 +160,36 @@ pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
 }
 
 impl Process {
-    /// Whether it is certain to have ended, although its parent, which is not us, may not have
-    /// reaped it yet.
+    /// Whether it has certainly ended, even if its parent, which is not us, has not reaped it yet.
     pub(super) fn has_ended(&self) -> bool {
         self.pidfd.as_ref().is_some_and(has_ended)
     }
 
-    /// The group of the processes that belong to it; `None` if strangers may be in it, too: then
-    /// only the process itself is signalled. A group is part of one session (setpgid(2)), so that
-    /// nobody enters one in a session that began below us; in ours everybody may.
+    /// The process group of the service; `None` if it may contain foreign processes: then only the
+    /// process itself is signalled. A group is part of one session (setpgid(2)), so no process can
+    /// enter a group in a session that began below us; in our own session every process can.
     pub(super) fn group(&self) -> Option<Pid> {
         if self.is_first() {
             return Some(self.pid);
         }
         let (group, session) = (group_of(Some(self.pid))?, session_of(Some(self.pid))?);
         let is_alone = group == self.pid || Some(session) != session_of(None);
-        // One that has ended may have been reaped by its parent: then those are another's.
+        // If it has ended, its parent may have reaped it, and the numbers may be reused.
         let is_certain = is_alone && Some(group) != group_of(None) && !self.has_ended();
         is_certain.then_some(group)
     }
 
-    /// Whether it is the one that we have started, so that only we can reap it.
+    /// Whether it is the process that we have started, which only we can reap.
     fn is_first(&self) -> bool {
         self.first == Some(self.pid)
     }
 
-    /// Signals it alone.
+    /// Signals only this process.
     fn signal(&self, signal: Signal) -> io::Result<()> {
         let pid = self.pid.as_raw_nonzero().get();
         match self.pidfd.as_ref().map(|pidfd| signals::pidfd_send(pidfd, signal)) {
-            // The call alone may be missing or forbidden (ENOSYS, EPERM); by pid it is just as safe
-            // as long as we are the one who reaps.
+            // The call may be missing or forbidden (ENOSYS, EPERM); the pid is just as safe for a
+            // process that only we reap.
             Some(Err(error)) if self.is_first() && error.raw_os_error() != Some(libc::ESRCH) => {
                 signals::kill(pid, signal)
             }
@@ -202,7 +198,7 @@ impl Process {
         }
     }
 
-    /// The descriptor of the pidfd, if there is one.
+    /// The pidfd, if there is one.
     pub(super) fn descriptor(&self) -> Option<i32> {
         self.pidfd.as_ref().map(OwnedFd::as_raw_fd)
     }

@@ -1,9 +1,10 @@
-//! Whose a process is: which of them may speak for a service, and which may become its main one.
+//! Which service a process belongs to: which processes may send notifications for a service, and which
+//! may become its main process.
 //!
-//! What counts is what the kernel says, and what no process can change to its own advantage: a
-//! control group is left by root only, and a session only for a new one (setsid(2)); both are
-//! inherited, and so are parents, until they end. The name of a socket is no proof: everybody finds
-//! it in `/proc/net/unix`.
+//! This uses only what the kernel reports and what a process can't change to its advantage: only root
+//! can leave a control group, and a process can leave a session only for a new one (setsid(2)). Both
+//! are inherited; parents stay until they end. The name of a socket is no proof: every process finds it
+//! in `/proc/net/unix`.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,25 +22,25 @@ use crate::supervisor::ServiceId;
 use crate::sys::peer::Peer;
 use crate::sys::process_ids::{group_of, session_of};
 
-/// What is known of a process with regard to a service.
+/// The relation of a process to a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::init) enum Belonging {
-    /// It is the service's, which is proved.
+    /// It is proved to be the service's own.
     Own,
-    /// Its parents are gone, and it has a session of its own: it may be anybody's.
+    /// Its parents have ended, and it has its own session: it may belong to any service.
     Orphan,
-    /// There is no such process any more, or `/proc` does not show it.
+    /// The process has ended, or `/proc` does not show it.
     Gone,
-    /// It is somebody else's.
+    /// It belongs to something else.
     Foreign,
 }
 
-/// For each user the one service that has run as it; `None`: there were several.
+/// For each user the only service that has run as it; `None`: several.
 #[derive(Debug, Default)]
 pub(super) struct Users(BTreeMap<u32, Option<String>>);
 
 impl Users {
-    /// A service of this name runs as this user.
+    /// A service with this name runs as this user.
     pub(super) fn runs(&mut self, user: u32, name: &str) {
         let known = self.0.entry(user).or_insert_with(|| Some(name.to_owned()));
         if known.as_deref() != Some(name) {
@@ -47,19 +48,19 @@ impl Users {
         }
     }
 
-    /// Whether a process of this user, below us, can only be this service's, which runs as
-    /// `own`: no other service has ever run as that user. (One of root may become anybody, but
-    /// what root does nobody can be protected from.)
+    /// Whether a process of this user below us can only belong to this service, which runs as `own`: no
+    /// other service has ever run as that user. (Root can become any user; this does not protect from
+    /// root.)
     fn is_only(&self, name: &str, own: u32, user: u32) -> bool {
         match self.0.get(&user) {
             Some(known) => user == own && known.as_deref() == Some(name),
-            // By a setuid program.
+            // Through a setuid program.
             None => user == 0,
         }
     }
 }
 
-/// The user that the service runs as.
+/// The user of the service.
 fn user_of(plan: &Plan, id: ServiceId) -> u32 {
     match &plan.identities[id.0] {
         Some(who) => who.user,
@@ -73,17 +74,17 @@ impl Children {
         self.users.runs(user_of(plan, id), &plan.name(id));
     }
 
-    /// Whether this user is the service's own.
+    /// Whether this is the service's own user.
     pub(in crate::init) fn is_own_user(&self, plan: &Plan, id: ServiceId, user: u32) -> bool {
         user == user_of(plan, id)
     }
 
-    /// Whether a process of this user, below us, can only be this service's.
+    /// Whether a process of this user below us can only belong to this service.
     pub(in crate::init) fn is_only(&self, plan: &Plan, id: ServiceId, user: u32) -> bool {
         self.users.is_only(&plan.name(id), user_of(plan, id), user)
     }
 
-    /// Whose the process is, dead or alive, with regard to a service that has a main process.
+    /// The relation of a process, live or dead, to a service with a main process.
     pub(in crate::init) fn belonging(&self, plan: &Plan, id: ServiceId, pid: i32) -> Belonging {
         let Some(main) = self.services.get(id).map(|process| process.pid) else {
             return Belonging::Foreign;
@@ -130,8 +131,8 @@ impl Children {
         }
     }
 
-    /// Another process is the service's main one from now on, as after a fork of a daemon, if it
-    /// is certain to be the service's own and its sender may signal it. Whether it was not before.
+    /// Makes another process the service's main one, as for a daemon that forks, if it is certainly the
+    /// service's own and the sender may signal it. Returns whether it was not the main process before.
     pub(in crate::init) fn replace_main(
         &mut self,
         plan: &Plan,
@@ -149,8 +150,8 @@ impl Children {
         Ok(true)
     }
 
-    /// The process is certainly the service's own, and the sender may signal it: we do so for it
-    /// from here on. Or the reason why that is not so.
+    /// Checks that the process is certainly the service's own, and that the sender may signal it,
+    /// because the init will do so. Otherwise returns the reason.
     fn prove_main(
         &self,
         plan: &Plan,
@@ -159,7 +160,7 @@ impl Children {
         sender: Peer,
     ) -> Result<OwnedFd, String> {
         let number = raw(pid);
-        // From here on it can't be mistaken for one that gets its number later.
+        // From here on the pidfd identifies it, even if its pid is reused.
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| match error {
             Errno::SRCH => "which is no process of its own".to_owned(),
             error => format!("which can't be watched ({})", error_text(&error.into())),
@@ -173,7 +174,7 @@ impl Children {
         if !is_its_own {
             return Err("which is no process of its own".to_owned());
         }
-        // kill(2): the sender's user has to be the real or the saved one.
+        // kill(2): the sender's user must be the real or the saved one.
         let may_signal =
             |(real, saved)| real == sender.user || saved == sender.user || sender.user == 0;
         if !users.is_some_and(may_signal) && sender.user != 0 {
@@ -181,7 +182,7 @@ impl Children {
         }
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let is_ours = || matches!(waitid(WaitId::PidFd(pidfd.as_fd()), look), Ok(Some(_)));
-        // One that has ended was perhaps reaped by its parent, and what was read is another's.
+        // If it has ended, its parent may have reaped it, and the data may be another process's.
         if has_ended(&pidfd) && !is_ours() {
             return Err("which has ended".to_owned());
         }

@@ -1,4 +1,4 @@
-//! Why a program was not executed, in words and as an exit code.
+//! Why an exec failed, as a message and an exit code.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -12,36 +12,36 @@ use crate::exit::{INIT_FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::privileges::{groups_may_be_set, missing};
 use crate::sys::spawn::{Failure, Step};
 
-/// Why a start has come to nothing.
+/// A failed start.
 #[derive(Clone, Debug)]
 pub(in crate::init) struct StartFailure {
-    /// The exit code that it means.
+    /// The exit code for it.
     pub(in crate::init) code: u8,
-    /// What there is to say.
+    /// The message.
     pub(in crate::init) reason: String,
 }
 
 impl StartFailure {
-    /// It is the init that could not do it.
+    /// An error of the init itself.
     pub(in crate::init) fn of_init(reason: String) -> StartFailure {
         StartFailure { code: INIT_FAILED, reason }
     }
 }
 
-/// What was to be executed: what there is to say when that fails.
+/// What was to be executed: the details for messages.
 #[derive(Debug)]
 pub(super) struct ExecAttempt {
     pub(super) program: OsString,
     pub(super) paths: Vec<CString>,
 }
 
-/// Names the capability if it is missing: setpriority(2), setrlimit(2) and proc(5) ask for it, but
-/// may also refuse for another reason.
+/// Names the capability if it is missing: setpriority(2), setrlimit(2) and proc(5) need it, but may
+/// also fail for other reasons.
 fn without(capability: CapabilitySet) -> String {
     missing(capability).map_or_else(String::new, |missing| format!(" ({missing})"))
 }
 
-/// EINVAL says that there is no such id in the user namespace, setresuid(2) and setgroups(2).
+/// EINVAL: the user namespace has no such id, setresuid(2) and setgroups(2).
 fn why_not_changed(step: Step, error: &std::io::Error) -> &'static str {
     match (step, error.raw_os_error()) {
         (Step::User, Some(libc::EINVAL)) => "this user namespace does not map the user",
@@ -54,7 +54,7 @@ fn why_not_changed(step: Step, error: &std::io::Error) -> &'static str {
 }
 
 impl ExecAttempt {
-    /// The exit code that a failed start means, and what to say about it.
+    /// The exit code and the message of a failed start.
     pub(super) fn explain(&self, failure: &Failure) -> StartFailure {
         let (code, reason) = self.code_and_reason(failure);
         StartFailure { code, reason }
@@ -123,8 +123,8 @@ impl ExecAttempt {
                 (NOT_FOUND, format!("command {program:?} not found in PATH={places}"))
             }
             Some(libc::ENOENT | libc::ENOTDIR) => (NOT_FOUND, format!("command {shown} not found")),
-            // Processes, memory or descriptors lack at the moment, execve(2): that says nothing of
-            // the file.
+            // No processes, memory or descriptors at the moment, execve(2): this is no error of the
+            // file.
             Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
                 (INIT_FAILED, format!("can't execute {shown}: {}", error_text(error)))
             }
@@ -146,7 +146,7 @@ impl ExecAttempt {
         }
     }
 
-    /// The path with this index, as people read it.
+    /// The path with this index, for messages.
     fn shown(&self, index: u32) -> String {
         let path = self.paths.get(index as usize).map(|path| OsStr::from_bytes(path.as_bytes()));
         Path::new(path.unwrap_or(&self.program)).display().to_string()

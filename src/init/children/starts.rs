@@ -1,6 +1,5 @@
-//! Children that were made, and are on their way to their program. Most are there in less than a
-//! millisecond; one whose program is on a file system that does not answer may stay for ever, and
-//! nobody waits for it.
+//! Children between fork and exec. Most execute in less than a millisecond; one whose program is on a
+//! file system that does not answer may hang for ever, and nothing waits for it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,12 +13,12 @@ use crate::init::token::Source;
 use crate::poll::Registry;
 use crate::sys::spawn::{Failure, Launch, Progress, Report, Spawned, spawn};
 
-/// One child, and what it was told to do.
+/// A child, and what it executes.
 #[derive(Debug)]
 pub(super) struct Start {
     report: Report,
     attempt: ExecAttempt,
-    /// Its last word, after which it only ends.
+    /// Its reported failure, after which it exits.
     failure: Option<Failure>,
 }
 
@@ -27,7 +26,7 @@ pub(super) struct Start {
 #[derive(Debug, Default)]
 pub(super) struct Starts(BTreeMap<i32, Start>);
 
-/// Makes a child that executes what `launch` says; its program's name is for messages.
+/// Forks a child for `launch`; the program's name is for messages.
 pub(super) fn start(mut launch: Launch, program: &OsStr) -> Result<(Pid, Start), StartFailure> {
     let spawned = spawn(&launch);
     let paths = std::mem::take(&mut launch.paths);
@@ -39,23 +38,23 @@ pub(super) fn start(mut launch: Launch, program: &OsStr) -> Result<(Pid, Start),
 }
 
 impl Starts {
-    /// Enters a child of which only its end matters.
+    /// Adds a child of which only the end matters.
     pub(super) fn insert(&mut self, pid: Pid, start: Start) {
         self.0.insert(raw(pid), start);
     }
 
-    /// Enters a child of which it is to be told when its program runs.
+    /// Adds a child, and has the poll report its exec.
     pub(super) fn watch(&mut self, pid: Pid, start: Start, registry: &Registry) {
         Source::Start(raw(pid)).register(&start.report, registry);
         self.insert(pid, start);
     }
 
-    /// Whether its program is not known to run.
+    /// Whether its exec is not confirmed yet.
     pub(super) fn is_under_way(&self, pid: Pid) -> bool {
         self.0.contains_key(&raw(pid))
     }
 
-    /// Looks how far it has got; whether its program runs, which is told once.
+    /// Reads its progress; returns whether its exec has succeeded, once.
     pub(super) fn has_executed(&mut self, pid: Pid) -> bool {
         let Some(start) = self.0.get_mut(&raw(pid)) else { return false };
         if start.failure.is_some() {
@@ -74,7 +73,7 @@ impl Starts {
         }
     }
 
-    /// It was reaped: why its program was not executed, if it was not.
+    /// It was reaped: why its exec failed, if it did.
     pub(super) fn ended(&mut self, pid: Pid) -> Option<StartFailure> {
         self.has_executed(pid);
         let Start { attempt, failure, .. } = self.remove(pid)?;
@@ -85,7 +84,7 @@ impl Starts {
         self.0.remove(&raw(pid))
     }
 
-    /// What the poll watches for this child.
+    /// The descriptor for the poll.
     pub(super) fn descriptor(&self, pid: i32) -> Option<RawFd> {
         self.0.get(&pid).map(|start| start.report.as_raw_fd())
     }

@@ -1,4 +1,4 @@
-//! Who is accepted, and who is closed for that.
+//! Which clients are accepted, and which are closed for them.
 
 use super::*;
 
@@ -17,7 +17,7 @@ impl Server {
         Server { control, poll, directory, peers: Vec::new() }
     }
 
-    /// So many connect; the clients that there are then.
+    /// Opens `count` connections; returns the current clients.
     fn connect(&mut self, count: usize, now: Instant) -> Vec<usize> {
         let path = self.directory.path().join("s");
         self.peers.extend((0..count).map(|_| UnixStream::connect(&path).unwrap()));

@@ -1,4 +1,4 @@
-//! The readiness and liveness checks of the services: when each is due, and what is being tried.
+//! The readiness and liveness checks of the services: when each is due, and its current attempt.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsRawFd, RawFd};
@@ -23,16 +23,16 @@ type Key = (ServiceId, Purpose);
 struct ActiveCheck {
     check: Check,
     trying: Trying,
-    /// When the next attempt begins, or the limit of the one that is under way is looked at.
+    /// When the next attempt begins, or when to check the time limit of the current one.
     until: Instant,
-    /// How long the attempt may take that is under way.
+    /// The time limit of the current attempt.
     limit: TimeLimit,
     failures: u32,
-    /// When it began.
+    /// When the attempt began.
     since: Instant,
-    /// Why the last attempt had no result, if it had none.
+    /// Why the last attempt had no result.
     inconclusive: Option<String>,
-    /// A child that was killed because it took too long, and has not ended yet.
+    /// A child that was killed after its timeout, and has not ended yet.
     late: Option<Pid>,
 }
 
@@ -40,29 +40,29 @@ struct ActiveCheck {
 enum Trying {
     Nothing,
     Connection(Attempt),
-    /// This child tries it.
+    /// This child runs the probe.
     Child(Pid),
 }
 
-/// What came of a check, or is to be done for it.
+/// The result of a check, or an action for it.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Passed(ServiceId, Purpose),
     Failed(ServiceId, Purpose, String),
-    /// It can't be tried at the moment, for this reason.
+    /// It can't be made at the moment, for this reason.
     Inconclusive(ServiceId, Purpose, Inconclusive),
-    /// A child is to try it; `child_started` says with what success.
+    /// A child is to run it; `child_started` gets the result.
     Run(ServiceId, Purpose),
-    /// This child has taken too long.
+    /// This child is over its timeout.
     Kill(Pid),
 }
 
-/// An attempt had no result.
+/// An attempt without a result.
 #[derive(Debug, PartialEq, Eq)]
 struct Inconclusive {
-    /// Why; nothing where that was said already.
+    /// The reason; `None` if it was reported already.
     reason: Option<String>,
-    /// How long the check has been going on.
+    /// When the check began.
     since: Instant,
     /// When the next attempt has a result at the latest, if it has one.
     known_at: Instant,
@@ -72,12 +72,12 @@ struct Inconclusive {
 pub(in crate::init) struct Checks {
     running: BTreeMap<Key, ActiveCheck>,
     due: BTreeSet<(Instant, Key)>,
-    /// What the last attempt of each service's check said, if it failed.
+    /// The failures of the last attempts.
     last_failures: BTreeMap<Key, String>,
 }
 
 impl Checks {
-    /// Begins the attempts that are due, and ends those that take too long.
+    /// Starts due attempts, and ends those over their timeout.
     pub(super) fn run_due(
         &mut self,
         now: Instant,
@@ -89,7 +89,7 @@ impl Checks {
         self.report(verdicts, plan, learnt);
     }
 
-    /// The poll has said that the connection of a check has got further.
+    /// The poll has reported progress of a check's connection.
     pub(in crate::init) fn connection_progressed(
         &mut self,
         key: Key,
@@ -105,7 +105,7 @@ impl Checks {
         self.report(verdicts, plan, learnt);
     }
 
-    /// The child that tries a check was made, or not for this reason.
+    /// The child of a check was forked, or not for this reason.
     pub(in crate::init) fn child_was_made(
         &mut self,
         key: Key,
@@ -118,7 +118,7 @@ impl Checks {
         self.report(verdicts, plan, learnt);
     }
 
-    /// The child that tries a check was reaped; its program may not even have been executed.
+    /// The child of a check was reaped; its exec may have failed.
     pub(in crate::init) fn child_was_reaped(
         &mut self,
         key: Key,
@@ -150,7 +150,7 @@ impl Checks {
         }
     }
 
-    /// Begins with a check; the first attempt is at this time.
+    /// Starts a check; the first attempt is at this time.
     pub(super) fn begin(&mut self, id: ServiceId, purpose: Purpose, check: &Check, at: Instant) {
         let key = (id, purpose);
         self.last_failures.remove(&key);
@@ -176,7 +176,6 @@ impl Checks {
         }
     }
 
-    /// Ends all of them.
     pub(super) fn end_all(&mut self) {
         for key in std::mem::take(&mut self.running).into_keys() {
             self.last_failures.remove(&key);
@@ -184,12 +183,12 @@ impl Checks {
         self.due.clear();
     }
 
-    /// When there is something to do next.
+    /// When the next work is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Nobody ran for so long until now.
+    /// Extends the limits by a suspension.
     pub(super) fn put_off(&mut self, gap: Duration, now: Instant) {
         self.due.clear();
         for (key, running) in &mut self.running {
@@ -203,24 +202,24 @@ impl Checks {
         }
     }
 
-    /// What is to be tried.
+    /// The probe of a check.
     fn probe(&self, key: Key) -> Option<&Probe> {
         Some(&self.running.get(&key)?.check.probe)
     }
 
-    /// Why the service's checks fail at the moment, if they do.
+    /// The last failure of the service's checks, if they fail.
     pub(super) fn last_failure(&self, id: ServiceId) -> Option<&str> {
         let liveness = self.last_failures.get(&(id, Purpose::Liveness));
         liveness.or_else(|| self.last_failures.get(&(id, Purpose::Readiness))).map(String::as_str)
     }
 
-    /// Why nobody knows at the moment how the service is, if that is so.
+    /// Why the checks have no result at the moment, if that is so.
     pub(super) fn inconclusive(&self, id: ServiceId) -> Option<&str> {
         let keys = [(id, Purpose::Liveness), (id, Purpose::Readiness)];
         keys.iter().find_map(|key| self.running.get(key)?.inconclusive.as_deref())
     }
 
-    /// Something else than an attempt says that the service is not well.
+    /// The service has failed in another way than by an attempt.
     pub(super) fn fail(&mut self, id: ServiceId, reason: String) {
         self.last_failures.insert((id, Purpose::Liveness), reason);
     }
@@ -265,8 +264,8 @@ impl Checks {
         running.until = running.limit.until();
         let probe = running.check.probe.clone();
         let outcome = match &probe {
-            // One that even KILL has not ended yet (the kernel's `D` state) still has no answer,
-            // and there are not to be more and more of them.
+            // A child that even KILL has not ended yet (the kernel's `D` state) still has no answer,
+            // and there must not be more and more of them.
             Probe::Exec(_) | Probe::File(_) | Probe::Unix(_) if running.late.is_some() => {
                 Outcome::Failed(format!("no answer within {}", span(running.check.timeout)))
             }
@@ -277,7 +276,7 @@ impl Checks {
             }
             Probe::Tcp(_) | Probe::Http(_) => match Attempt::start(&probe) {
                 Some(Ok(mut attempt)) => match attempt.advance() {
-                    // A neighbour of ours accepts at once, and the poll need not know.
+                    // A local peer may accept at once; then the poll is not needed.
                     Progress::Done(outcome) => outcome,
                     Progress::Pending => {
                         Source::Check(id, purpose).register(&attempt, registry);
@@ -293,7 +292,7 @@ impl Checks {
         self.finish_attempt(key, outcome, now, verdicts);
     }
 
-    /// The connection that is being tried.
+    /// The connection of the current attempt.
     pub(in crate::init) fn descriptor(&self, key: Key) -> Option<RawFd> {
         match &self.running.get(&key)?.trying {
             Trying::Connection(attempt) => Some(attempt.as_raw_fd()),
@@ -301,7 +300,7 @@ impl Checks {
         }
     }
 
-    /// The child that tries it runs, or what came of the attempt to make it.
+    /// The child runs, or could not be forked.
     fn child_started(
         &mut self,
         key: Key,
@@ -343,7 +342,7 @@ impl Checks {
     ) {
         let Some(running) = self.running.get_mut(&key) else { return };
         let (id, purpose) = key;
-        // Closing the connection takes it out of the poll.
+        // Closing the connection removes it from the poll.
         running.trying = Trying::Nothing;
         self.due.remove(&(running.until, key));
         running.until = now + running.check.period;
@@ -385,8 +384,8 @@ impl Checks {
     }
 }
 
-/// The check could not run, which is not the service's fault. So the deadline of its start is put
-/// off, but not for ever: what is missing may be part of the check itself.
+/// The check could not run, which is not the service's fault. So its start timeout is extended, but
+/// only once: what is missing may be part of the check itself.
 fn could_not_check(
     (id, purpose): (ServiceId, Purpose),
     Inconclusive { reason, since, known_at }: Inconclusive,
@@ -404,10 +403,10 @@ fn could_not_check(
     }
 }
 
-/// What an attempt of a child's came to.
+/// The result of an attempt in a child.
 fn outcome(probe: &Probe, status: ExitStatus, failure: Option<StartFailure>) -> Outcome {
     match (probe, status, failure) {
-        // The program is not there, or can't be executed; everything else is about us.
+        // The program does not exist, or can't be executed; everything else concerns our side.
         (_, _, Some(StartFailure { code: NOT_FOUND | NOT_EXECUTABLE, reason })) => {
             Outcome::Failed(reason)
         }
@@ -415,7 +414,7 @@ fn outcome(probe: &Probe, status: ExitStatus, failure: Option<StartFailure>) -> 
         (Probe::Exec(_), ExitStatus::Code(0), None) => Outcome::Passed,
         (Probe::Exec(_), status, None) => Outcome::Failed(format!("its command {status}")),
         (probe, ExitStatus::Code(number), None) => probe::outcome_of_path(probe, number),
-        // It was our own child, which ends by no signal unless somebody sends one.
+        // Our own child dies of a signal only if another process sends one.
         (_, status, None) => Outcome::NoResult(format!("the process that looked {status}")),
     }
 }
@@ -432,7 +431,7 @@ mod tests {
     const ID: ServiceId = ServiceId(4);
     const KEY: Key = (ID, Purpose::Liveness);
 
-    /// The liveness check of a service, and what it says and wants at a time in milliseconds.
+    /// The liveness check of a service; times are in milliseconds.
     struct Story {
         checks: Checks,
         poll: Poll,
@@ -460,7 +459,7 @@ mod tests {
             self.checks.tick(self.at(millis), self.poll.registry())
         }
 
-        /// The command that is wanted now runs as this process.
+        /// The requested command runs as this process.
         fn runs(&mut self, millis: u64, pid: i32) {
             assert_eq!(self.tick(millis), [Verdict::Run(ID, Purpose::Liveness)]);
             let (now, mut verdicts) = (self.at(millis), Vec::new());

@@ -1,5 +1,4 @@
-//! How a service tells us by itself that it is ready: a newline on a descriptor, as for s6, or
-//! datagrams of sd_notify(3).
+//! Notifications of services: a newline on a descriptor, as under s6, or datagrams of sd_notify(3).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -12,61 +11,61 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::sys::peer::{self, Peer};
 
-/// A longer datagram is not one of sd_notify(3)'s.
+/// A longer datagram is not one of sd_notify(3).
 const LONGEST_DATAGRAM: usize = 4096;
-/// How many datagrams are read before the others have their turn.
+/// How many datagrams are read before other work.
 const BATCH: usize = 16;
 
-/// Our end.
+/// The receiving end.
 #[derive(Debug)]
 pub(in crate::init) enum Listener {
     Pipe(OwnedFd),
     Socket { socket: UnixDatagram, name: String },
 }
 
-/// Something that a service has said.
+/// A notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
     /// It is ready.
     Ready,
-    /// It wants more time, from now on.
+    /// It needs this much time, from now on.
     Extend(Duration),
-    /// How it is, in its own words.
+    /// Its status text.
     Status(String),
     /// It is alive (`WATCHDOG=1`).
     Alive,
-    /// It wants to be treated as dead (`WATCHDOG=trigger`).
+    /// It has failed (`WATCHDOG=trigger`).
     Dead,
-    /// From now on it says at least this often that it is alive.
+    /// A new interval for its watchdog.
     Watchdog(Duration),
-    /// It reads its configuration again, and says `READY=1` when it has.
+    /// It reloads its configuration, and sends `READY=1` afterwards.
     Reloading,
     /// It ends by itself.
     Stopping,
-    /// This process is its main one from now on.
+    /// This process becomes its main process.
     MainProcess(i32),
 }
 
-/// What a service has said since the last look.
+/// The notifications since the last read.
 #[derive(Debug, Default)]
 pub(in crate::init) struct Heard {
     pub(in crate::init) said: Vec<(Option<Peer>, Said)>,
     /// There may be more.
     pub(in crate::init) more: bool,
-    /// Nothing more will come.
+    /// At end of file.
     pub(in crate::init) ended: bool,
-    /// The kernel could not say; there may be something.
+    /// The read failed; there may be something.
     pub(in crate::init) failed: bool,
 }
 
-/// A pipe of which the service gets the other end.
+/// A pipe; the service gets the other end.
 pub(in crate::init) fn pipe() -> io::Result<(Listener, OwnedFd)> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&ours, rustix::fs::OFlags::NONBLOCK)?;
     Ok((Listener::Pipe(ours), theirs))
 }
 
-/// A socket without a place in the file system, which may be read-only, unix(7).
+/// A socket in the abstract namespace, because the file system may be read-only, unix(7).
 pub(in crate::init) fn socket(unique: &str) -> io::Result<Listener> {
     let name = format!("sidecar-init/{}/{unique}", std::process::id());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes())?)?;
@@ -84,7 +83,7 @@ impl Listener {
         }
     }
 
-    /// Takes what has come.
+    /// Reads what has arrived.
     pub(in crate::init) fn read(&self) -> Heard {
         match self {
             Listener::Pipe(fd) => read_pipe(fd),
@@ -140,8 +139,8 @@ fn read_socket(socket: &UnixDatagram) -> Heard {
     heard
 }
 
-/// The assignments of a datagram, one a line, that mean something here; others are passed over,
-/// as sd_notify(3) asks. Of those of one kind the last counts: a datagram has room for hundreds.
+/// The known assignments of a datagram, one per line; others are skipped, as sd_notify(3) requires. The
+/// last one of a kind counts: a datagram can contain hundreds.
 pub fn parse(datagram: &[u8]) -> Vec<Said> {
     let text = String::from_utf8_lossy(datagram);
     let said = |line: &str| match line.split_once('=')? {
@@ -173,7 +172,7 @@ pub fn parse(datagram: &[u8]) -> Vec<Said> {
     said
 }
 
-/// What a service says of itself is shown on terminals: no control characters, and not too long.
+/// A status text is shown on terminals: no control characters, and a limited length.
 fn printable(status: &str) -> String {
     status.chars().filter(|char| !char.is_control()).take(200).collect()
 }

@@ -1,4 +1,4 @@
-//! Services that have promised to say again and again that they are alive, sd_notify(3).
+//! Watchdogs: services that must send `WATCHDOG=1` periodically, sd_notify(3).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 use crate::supervisor::ServiceId;
 use crate::time_limit::TimeLimit;
 
-/// For each of them how often it says so, and until when it has to.
+/// The interval and the limit of each.
 #[derive(Debug, Default)]
 pub(super) struct Watchdogs(BTreeMap<ServiceId, (Duration, TimeLimit)>);
 
 impl Watchdogs {
-    /// From now on the service has to say so this often.
+    /// Starts a watchdog with this interval.
     pub(super) fn begin(&mut self, id: ServiceId, span: Duration, now: Instant) {
         self.0.insert(id, (span, TimeLimit::new(span, now)));
     }
 
-    /// The service has said so.
+    /// The service has sent `WATCHDOG=1`.
     pub(super) fn is_alive(&mut self, id: ServiceId, now: Instant) {
         if let Some((span, limit)) = self.0.get_mut(&id) {
             *limit = TimeLimit::new(*span, now);
         }
     }
 
-    /// The service has said for how long it may be silent.
+    /// The service has changed its interval.
     pub(super) fn change(&mut self, id: ServiceId, span: Duration, now: Instant) {
         if self.0.contains_key(&id) {
             self.begin(id, span, now);
@@ -38,7 +38,7 @@ impl Watchdogs {
         self.0.clear();
     }
 
-    /// The services that were silent for too long, and for how long they may be; each once.
+    /// The services over their limit, with their intervals; each once.
     pub(super) fn take_silent(&mut self, now: Instant) -> Vec<(ServiceId, Duration)> {
         let mut silent = Vec::new();
         self.0.retain(|id, (span, limit)| {
@@ -51,12 +51,12 @@ impl Watchdogs {
         silent
     }
 
-    /// Nobody ran for so long until now.
+    /// Extends the limits by a suspension.
     pub(super) fn put_off(&mut self, gap: Duration, now: Instant) {
         self.0.values_mut().for_each(|(_, limit)| limit.put_off(gap, now));
     }
 
-    /// When the next one may have been silent for too long.
+    /// The next limit.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.0.values().map(|(_, limit)| limit.until()).min()
     }

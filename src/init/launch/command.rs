@@ -1,4 +1,4 @@
-//! From a service of the plan to what [`spawn`](crate::sys::spawn) takes.
+//! Makes the [`Launch`](crate::sys::spawn) for a service of the plan.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,18 +11,17 @@ use crate::supervisor::ServiceId;
 use crate::sys::entry;
 use crate::sys::spawn::{Launch, c_string};
 
-/// Where programs are looked for if the environment does not say: what Docker sets.
+/// The default search path, as Docker sets it.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What a program reads to find sockets that were opened for it, sd_listen_fds(3).
+/// The variables for sockets of a parent, sd_listen_fds(3).
 const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
-/// What a program reads to find whom it is to notify, sd_notify(3) and sd_watchdog_enabled(3).
+/// The variables for notifications of a parent, sd_notify(3) and sd_watchdog_enabled(3).
 const NOTIFY: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 type Environment = Vec<Cow<'static, CStr>>;
 
-/// Everything that a child needs to know that runs this command as the service would be run, with
-/// `more` variables, and without descriptors. Fails with the
-/// reason if that can't be expressed, as with a NUL in an argument.
+/// A launch of this command with the service's settings and `more` variables, without descriptors.
+/// Fails with the reason if that is not possible, for example with a NUL in an argument.
 pub(in crate::init) fn of_service<'fd>(
     plan: &Plan,
     id: ServiceId,
@@ -38,7 +37,7 @@ pub(in crate::init) fn of_service<'fd>(
     let program = command.first().ok_or("its command is empty")?;
     let directory = match &service.working_directory {
         Some(directory) => Some(directory.clone()),
-        // One command starts where the init is; it has not moved yet.
+        // One command starts in the init's directory, which is still the original one.
         None => (!plan.is_one_command).then(|| plan.directory.clone()),
     };
     Ok(Launch {
@@ -46,7 +45,7 @@ pub(in crate::init) fn of_service<'fd>(
         arguments: command.iter().cloned().map(text).collect::<Result<_, _>>()?,
         rewrite_listen_pid: plan.is_one_command && listens_for_us(),
         environment,
-        // The main command is where it would be without the init: in the session of its terminal.
+        // The main command stays where it would be without the init: in the session of its terminal.
         own_session: plan.foreground != Some(id),
         keeps_descriptors: plan.is_one_command,
         limits: service.rlimits.iter().map(limit).collect(),
@@ -62,7 +61,7 @@ pub(in crate::init) fn of_service<'fd>(
     })
 }
 
-/// Everything that the command of a hook needs: it runs as the init does, with one more variable.
+/// A launch of the hook's command: with the init's settings and one more variable.
 pub(in crate::init) fn of_hook<'fd>(
     plan: &Plan,
     command: &[OsString],
@@ -81,7 +80,7 @@ pub(in crate::init) fn of_hook<'fd>(
     })
 }
 
-/// What of the init's environment is for those below it, too, and has a name that is wanted.
+/// The variables of the init that services may inherit, with names that are wanted.
 fn inherited(is_wanted: impl Fn(&OsStr) -> bool) -> impl Iterator<Item = Cow<'static, CStr>> {
     let is_for_them = move |variable: &&CStr| {
         let name = name_and_value(variable).map(|(name, _)| name);
@@ -90,13 +89,13 @@ fn inherited(is_wanted: impl Fn(&OsStr) -> bool) -> impl Iterator<Item = Cow<'st
     entry::environment().into_iter().filter(is_for_them).map(Cow::Borrowed)
 }
 
-/// Whether the variable is for the init, and for nobody below it: the sockets themselves are
-/// closed, and it is the init that notifies whoever has started it.
+/// Whether the variable is only for the init: the sockets themselves are closed, and the init itself
+/// notifies its parent.
 fn is_of_ours_alone(name: &OsStr) -> bool {
     LISTEN.iter().chain(&NOTIFY).any(|ours| name == *ours)
 }
 
-/// What a service of a bundle gets of the init's environment and of its own, and `more`.
+/// The environment of a service: inherited and own variables, and `more`.
 fn environment_of(
     plan: &Plan,
     id: ServiceId,
@@ -123,7 +122,7 @@ fn environment_of(
     inherited(is_wanted).map(Ok).chain(own).collect()
 }
 
-/// `LISTEN_PID` is rewritten only if it named us: otherwise the sockets were for somebody else.
+/// `LISTEN_PID` is rewritten only if it named us: otherwise the sockets were for another process.
 fn listens_for_us() -> bool {
     std::env::var_os("LISTEN_PID").is_some_and(|pid| *pid == *std::process::id().to_string())
 }
@@ -136,7 +135,7 @@ fn text(text: OsString) -> Result<CString, String> {
     c_string(text).map_err(|_| "a NUL byte in its command or environment".to_owned())
 }
 
-/// The two halves of `NAME=value`; a name may begin with `=`, as std has it.
+/// The two parts of `NAME=value`; a name may begin with `=`, as in std.
 fn name_and_value(variable: &CStr) -> Option<(&OsStr, &OsStr)> {
     let bytes = variable.to_bytes();
     let middle = 1 + bytes.get(1..)?.iter().position(|byte| *byte == b'=')?;
@@ -148,7 +147,7 @@ fn path_in(environment: &Environment) -> Option<OsString> {
     variables.find(|(name, _)| *name == "PATH").map(|(_, value)| value.to_owned())
 }
 
-/// Where the program may be, as execvp(3) looks for it, in the service's own `PATH`.
+/// The paths to try, as execvp(3) does, with the service's own `PATH`.
 fn paths(program: &OsStr, path: Option<OsString>) -> impl Iterator<Item = OsString> {
     let has_directory = program.as_bytes().contains(&b'/');
     let path = path.unwrap_or_else(|| DEFAULT_PATH.into());

@@ -1,5 +1,5 @@
-//! Sockets that the init holds for services: connections wait in the kernel while a service
-//! starts, or starts again, and a service without privileges gets a port below 1024.
+//! Sockets of `listen`: connections wait in the kernel while a service starts or restarts, and a
+//! service without privileges can use a port below 1024.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,18 +22,18 @@ use crate::init::own_file::OwnFile;
 use crate::plan::Plan;
 use crate::supervisor::ServiceId;
 
-/// How many connections may wait. The kernel's own limit is lower or the same, listen(2).
+/// The backlog. The kernel's own limit is lower or the same, listen(2).
 const BACKLOG: i32 = 4096;
-/// Who may connect is up to the directory, as it is under systemd.
+/// The directory decides who may connect, as under systemd.
 const UNIX_MODE: Mode = Mode::from_raw_mode(0o666);
 
-/// What tells one socket from another: instances of a service have one each at the same address.
+/// The key of a socket: instances of a service have one each at the same address.
 type Key = (Listen, Option<String>);
 
 #[derive(Debug, Default)]
 pub(in crate::init) struct Sockets(BTreeMap<Key, Held>);
 
-/// A socket, and its place in the file system, if it has one there.
+/// A socket, and its file, if it has one.
 #[derive(Debug)]
 struct Held {
     socket: OwnedFd,
@@ -41,7 +41,7 @@ struct Held {
 }
 
 impl Sockets {
-    /// Opens all that the plan has and this has not; or says what is wrong, and has what it had.
+    /// Opens the missing sockets of the plan; after an error nothing has changed.
     pub(in crate::init) fn open(&mut self, plan: &Plan) -> Result<(), String> {
         let mut opened = Sockets::default();
         for id in plan.ids() {
@@ -60,7 +60,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Closes what the plan has no more.
+    /// Closes sockets that the plan does not have.
     pub(in crate::init) fn close_others(&mut self, plan: &Plan) {
         let wanted: BTreeSet<Key> = plan.ids().flat_map(|id| keys(plan, id)).collect();
         let (kept, closed) =
@@ -69,23 +69,23 @@ impl Sockets {
         drop(Sockets(closed));
     }
 
-    /// Where it has sockets in the file system.
+    /// The paths of its Unix sockets.
     pub(in crate::init) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.0.values().filter_map(|held| Some(held.file.as_ref()?.path()))
     }
 
-    /// What is to be taken away when nobody listens any more, which is for the caller to do.
+    /// The socket files, which the caller removes at the end.
     pub(in crate::init) fn take_files(&mut self) -> Vec<OwnFile> {
         self.0.values_mut().filter_map(|held| held.file.take()).collect()
     }
 
-    /// Those of the service, in the order of its file.
+    /// The sockets of the service, in the order of the file.
     pub(in crate::init) fn of(&self, plan: &Plan, id: ServiceId) -> Vec<BorrowedFd<'_>> {
         keys(plan, id).filter_map(|key| self.0.get(&key).map(|held| held.socket.as_fd())).collect()
     }
 }
 
-/// Nobody listens any more.
+/// Closes all sockets.
 impl Drop for Sockets {
     fn drop(&mut self) {
         for file in self.0.values().filter_map(|held| held.file.as_ref()) {
@@ -108,7 +108,7 @@ fn open((listen, instance): &Key, plan: &Plan, id: ServiceId) -> io::Result<Held
         Listen::Unix(path) => {
             let (listener, file) = bind_unix(path, UNIX_MODE)?;
             if let Some(who) = &plan.identities[id.0] {
-                // Without the privilege to do so the service runs as we do anyway.
+                // Without the privilege for this, the service has our user anyway.
                 let _ = give_socket(path, who.user, who.group);
             }
             Ok(Held { socket: listener.into(), file: Some(file) })
@@ -131,11 +131,10 @@ fn open_tcp(address: SocketAddr, is_shared: bool) -> rustix::io::Result<OwnedFd>
     Ok(socket)
 }
 
-/// Binds a Unix socket, in place of one that nobody listens at any more. What else is at its path
-/// stays there.
+/// Binds a Unix socket, and replaces one without a listener. Any other file at the path stays.
 pub(in crate::init) fn bind_unix(path: &Path, mode: Mode) -> io::Result<(UnixListener, OwnFile)> {
-    // The file's mode is 0777 less the umask, unix(7). To change the mode of the file is to change
-    // that of whatever is at its path by then.
+    // The file's mode is 0777 less the umask, unix(7). chmod would change whatever file is at the path
+    // by then.
     let umask = rustix::process::umask(Mode::from_raw_mode(0o777).difference(mode));
     let bound = bind_in_place(path);
     rustix::process::umask(umask);
@@ -157,8 +156,8 @@ fn bind_in_place(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Makes this user and group the owners of the socket at this path. Whoever may write to its
-/// directory may have put something else there, and that is not given to them.
+/// Makes this user and group the owners of the socket at this path. A process that may write to the
+/// directory may have replaced it; then the other file is not changed.
 fn give_socket(path: &Path, user: u32, group: u32) -> rustix::io::Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let there = rustix::fs::open(path, flags, Mode::empty())?;
@@ -169,9 +168,9 @@ fn give_socket(path: &Path, user: u32, group: u32) -> rustix::io::Result<()> {
     rustix::fs::chownat(&there, "", user, group, AtFlags::EMPTY_PATH)
 }
 
-/// Whether a socket is there that nobody has open. It is connected to without waiting: EAGAIN says
-/// that somebody listens whose backlog is full, and that a blocking connect(2) would wait for them.
-/// ECONNREFUSED is also what a file that is no socket says.
+/// Whether the path has a socket that no process has open. The connect does not block: EAGAIN means
+/// that the listener's backlog is full, and a blocking connect(2) would wait. ECONNREFUSED is also the
+/// error for a file that is no socket.
 fn is_stale(path: &Path) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -193,7 +192,7 @@ mod tests {
     fn only_a_socket_that_nobody_has_open_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name);
-        // The umask is that of all threads of the test, and not to be changed in one.
+        // The umask is shared by all threads of the test, so it is not changed here.
         let bind = bind_in_place;
         let in_use = |path: &Path| bind(path).unwrap_err().kind() == ErrorKind::AddrInUse;
 
@@ -202,7 +201,7 @@ mod tests {
         rustix::net::listen(&listener, 1).unwrap();
         assert!(in_use(&place("stale")), "somebody listens");
 
-        // The attempt above waits to be accepted, and a backlog of none has no room for more.
+        // The attempt above is in the backlog, and a backlog of zero has no space for more.
         rustix::net::listen(&listener, 0).unwrap();
         assert!(in_use(&place("stale")), "somebody listens who is busy");
 
