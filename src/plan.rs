@@ -345,8 +345,8 @@ fn clock() -> u64 {
     since.map_or(0, |since| u64::from(since.subsec_nanos()))
 }
 
-/// The variables of each file, or its first error.
-type ReadOnce = BTreeMap<PathBuf, Result<Arc<Variables>, String>>;
+/// The variables of each file, or its errors.
+type ReadOnce = BTreeMap<PathBuf, Result<Arc<Variables>, Vec<String>>>;
 
 /// The variables of one service's files. The errors of a file are reported where it is named first;
 /// other references report only that it has errors.
@@ -358,21 +358,15 @@ fn environment_of(
 ) -> Vec<Arc<Variables>> {
     let mut variables = Vec::new();
     for (file, place) in named {
-        let mut wrong = |message| errors.push(ConfigError { place: *place, message });
-        match known.get(file) {
-            Some(Ok(known)) => variables.push(Arc::clone(known)),
-            Some(Err(message)) => wrong(message.clone()),
-            None => match read_variables(file, files).map(Arc::new) {
-                Ok(read) => {
-                    known.insert(file.clone(), Ok(Arc::clone(&read)));
-                    variables.push(read);
-                }
-                Err(messages) => {
-                    let first = messages.first().cloned().unwrap_or_default();
-                    known.insert(file.clone(), Err(first));
-                    messages.into_iter().for_each(wrong);
-                }
-            },
+        let read = || read_variables(file, files).map(Arc::new);
+        match known.entry(file.clone()).or_insert_with(read) {
+            Ok(read) => variables.push(Arc::clone(read)),
+            Err(messages) => {
+                let error =
+                    |message: &String| ConfigError { place: *place, message: message.clone() };
+                errors.extend(messages.iter().map(error));
+                messages.truncate(1);
+            }
         }
     }
     variables

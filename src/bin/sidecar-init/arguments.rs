@@ -233,7 +233,7 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
     };
     if given.common.remap == Remap::default() {
         let rules = variable(REMAP_VARIABLE)?.unwrap_or_default();
-        given.common.remap = rules.parse().map_err(|error| format!("{REMAP_VARIABLE}: {error}"))?;
+        given.common.remap.add(&rules).map_err(|error| format!("{REMAP_VARIABLE}: {error}"))?;
     }
     let grace = match given.grace {
         Some(grace) => Some(grace),
