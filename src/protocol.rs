@@ -3,9 +3,10 @@
 //! `docs/control.md` describes it for those who write clients. A client in Rust is
 //! [`Client`](crate::client::Client), whose answers are the structures here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::de::Error as _;
+use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::duration::LONGEST;
@@ -183,10 +184,9 @@ fn limit(seconds: Option<f64>) -> Option<Option<Duration>> {
 
 /// Reads the rest of a request that is a command alone.
 fn nothing_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Nothing {}
-    Nothing::deserialize(deserializer).map(|Nothing {}| ())
+    let more = BTreeMap::<String, IgnoredAny>::deserialize(deserializer)?;
+    let unknown = |key| format!("unknown field `{key}`: this command takes none");
+    more.into_keys().next().map_or(Ok(()), |key| Err(D::Error::custom(unknown(key))))
 }
 
 impl Request {
@@ -283,7 +283,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         let limit = format!("is a number from 0 to {}", LONGEST.as_secs());
         for (text, expected) in [
-            ("'status', 'x': 1", "unknown field `x`, there are no fields"),
+            ("'status', 'x': 1", "unknown field `x`: this command takes none"),
             ("'shutdown', 'cod\\u001b': 1", "unknown field `cod\u{fffd}`, expected `code`"),
             ("'stop'", "missing field `services`"),
             ("'stop', 'services': []", "'services' is a list of names, and not empty"),
