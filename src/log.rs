@@ -1,9 +1,9 @@
-//! The services' output and the init's own words, on their way to stdout and stderr.
+//! The services' output and the init's own messages, on their way to stdout and stderr.
 //!
-//! A service in the modes `prefix` and `json` writes into pipes ([`stream`]); whole lines are
-//! formatted ([`format`]) and handed to the descriptor they belong to ([`sink`]). Nothing here
-//! ever waits: what can't be written stays in the sink's buffer, and while that is full the
-//! pipes of the services are not read, so that the services wait and not the init.
+//! A service in the modes `prefix` and `json` writes into pipes ([`stream`]). Whole lines are formatted
+//! ([`format`]) and appended to the buffer of their descriptor ([`sink`]). Nothing here blocks:
+//! unwritten output stays in the sink's buffer, and while that is full the pipes of the services are
+//! not read, so that the services block and not the init (backpressure).
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -31,12 +31,12 @@ use sink::Sinks;
 pub use sink::Voice;
 use stream::{Pumped, Stream};
 
-/// How much one read(2) takes from a pipe.
+/// The most bytes of one read(2).
 const READ_BYTES: usize = 32 * 1024;
-/// How many pipes of earlier runs are read at the most.
+/// The most pipes of earlier runs.
 const MOST_OUTLIVING: usize = 128;
 
-/// Which of a service's two outputs.
+/// An output of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// Standard output.
@@ -49,7 +49,7 @@ impl Channel {
     /// Both.
     pub const BOTH: [Channel; 2] = [Channel::Stdout, Channel::Stderr];
 
-    /// Its name in JSON lines.
+    /// The name in JSON lines.
     pub fn name(self) -> &'static str {
         match self {
             Channel::Stdout => "stdout",
@@ -58,30 +58,30 @@ impl Channel {
     }
 }
 
-/// All output of the init and of the services that do not write for themselves.
+/// All output of the init, and of the services that do not inherit its descriptors.
 #[derive(Debug)]
 pub struct Logs {
-    /// Where all lines go, also the init's own.
+    /// The outputs for all lines.
     pub sinks: Sinks,
-    /// Each at its own place; `None` where it has ended.
+    /// The streams, each at its own index; `None` where one has ended.
     streams: Vec<Option<Stream>>,
-    /// The places of those that have ended.
+    /// Unused indices.
     free: Vec<usize>,
-    /// The places of each service's streams.
+    /// The indices of each service's streams.
     current: Vec<[Option<usize>; 2]>,
-    /// The places of streams of earlier runs that somebody may still write into, oldest first.
+    /// The indices of streams of earlier runs with open write ends, oldest first.
     outliving: VecDeque<usize>,
-    /// The streams that may have something to read, each at most once, in turn.
+    /// The queue of streams that may be readable, each at most once.
     ready: VecDeque<usize>,
     scratch: Vec<u8>,
-    /// Services that wrote the text they were watched for.
+    /// Services that have written the watched text.
     heard: Vec<ServiceId>,
-    /// The last that each service has written; none where nobody could ask for it.
+    /// The recent output of each service; `None` if nothing can request it.
     rings: Option<Vec<Ring>>,
 }
 
 impl Logs {
-    /// No output yet. The poll is to report on the sinks under these `tokens`.
+    /// No output yet. The poll reports the sinks with these `tokens`.
     pub fn new(voice: Voice, tokens: [Token; 2]) -> Logs {
         Logs {
             sinks: Sinks::new(voice, tokens),
@@ -96,21 +96,20 @@ impl Logs {
         }
     }
 
-    /// From here on the last that each of so many services writes is kept.
+    /// From here on stores the recent output of this number of services.
     pub fn keep(&mut self, services: usize) {
         let rings = self.rings.get_or_insert_default();
         rings.resize_with(services.max(rings.len()), Ring::default);
         rings.iter_mut().for_each(|ring| ring.keep(ring::share(services)));
     }
 
-    /// What the service has written from this byte on, as far as it is kept, and the number of
-    /// the next byte.
+    /// The stored output of the service from this offset on, and the offset of the end.
     pub fn since(&self, id: ServiceId, from: u64) -> (Vec<u8>, u64) {
         let ring = self.rings.as_ref().and_then(|rings| rings.get(id.0));
         ring.map_or((Vec::new(), 0), |ring| ring.since(from))
     }
 
-    /// Another service has this id from now on.
+    /// The id is reused for another service.
     pub fn forget(&mut self, id: ServiceId) {
         if let Some(ring) = self.rings.as_mut().and_then(|rings| rings.get_mut(id.0)) {
             ring.forget();
@@ -124,7 +123,7 @@ impl Logs {
         }
     }
 
-    /// Watches the service's lines, once, for one that contains `text`.
+    /// Watches for one line of the service that contains `text`.
     pub fn watch(&mut self, id: ServiceId, text: &str) {
         for channel in Channel::BOTH {
             if let Some(Some(stream)) =
@@ -135,14 +134,14 @@ impl Logs {
         }
     }
 
-    /// Services that have written what they were watched for, since the last call.
+    /// Services that have written the watched text since the last call.
     pub fn take_heard(&mut self) -> Vec<ServiceId> {
         std::mem::take(&mut self.heard)
     }
 
-    /// Takes over our end of the pipe that the service writes `channel` into. The poll is to
-    /// report on it under the `token` of its place. What an earlier run has left open is still
-    /// read: whoever writes into it would otherwise die of SIGPIPE.
+    /// Adds the read end of the pipe for `channel` of the service. The poll reports it with the `token`
+    /// of its index. A pipe of an earlier run is still read: a process that writes into it would
+    /// otherwise die of SIGPIPE.
     pub fn attach(
         &mut self,
         id: ServiceId,
@@ -177,7 +176,7 @@ impl Logs {
         self.current[id.0][channel as usize] = Some(place);
     }
 
-    /// What the service has written into so far is an earlier run's from now on.
+    /// The current pipe belongs to an earlier run from now on.
     fn outlives(&mut self, id: ServiceId, channel: Channel) {
         let place = self.current.get_mut(id.0).and_then(|of| of[channel as usize].take());
         if let Some(place) = place
@@ -188,7 +187,7 @@ impl Logs {
         }
     }
 
-    /// Closes the oldest ones where there are too many.
+    /// Closes the oldest pipes if there are too many.
     fn end_oldest(&mut self, registry: &Registry) {
         while self.outliving.len() > MOST_OUTLIVING
             && let Some(place) = self.outliving.pop_front()
@@ -206,7 +205,7 @@ impl Logs {
         }
     }
 
-    /// The stream that was at this place has ended.
+    /// The stream at this index has ended.
     fn freed(&mut self, place: usize, stream: &Stream) {
         self.free.push(place);
         self.outliving.retain(|outliving| *outliving != place);
@@ -219,19 +218,19 @@ impl Logs {
         self.current.get(id.0)?[channel as usize]
     }
 
-    /// The poll has said that the pipe at this place has something to read, or has ended.
+    /// The poll has reported the pipe at this index.
     pub fn readable(&mut self, place: usize) {
         self.enqueue(place);
     }
 
-    /// The pipe at this place, while it is open.
+    /// The pipe at this index, while it is open.
     pub fn stream_descriptor(&self, place: usize) -> Option<RawFd> {
         let stream = self.streams.get(place)?.as_ref();
         stream.map(AsRawFd::as_raw_fd)
     }
 
-    /// Moves what there is to move, and returns at once. Whether there is more that does not
-    /// have to wait for anybody: then the poll must not wait either.
+    /// Moves output without blocking. Returns whether there is more that can be moved now: then the
+    /// poll must not wait.
     pub fn pump(&mut self, registry: &Registry) -> bool {
         let mut more = false;
         for _ in 0..self.ready.len() {
@@ -248,8 +247,7 @@ impl Logs {
         more
     }
 
-    /// Whether a service has written what it is watched for is to be known, also if there is no room
-    /// for it in the sink.
+    /// Searches for watched text in pipes that can't be read, because the sink is full.
     pub fn look_ahead(&mut self) {
         for index in &self.ready {
             let Some(Some(stream)) = self.streams.get_mut(*index) else { continue };
@@ -260,8 +258,8 @@ impl Logs {
         }
     }
 
-    /// Passes on what a service that has ended left in its pipes, as far as that goes at once;
-    /// what a child of it still holds open stays open.
+    /// Moves the remaining output of a service that has ended, without blocking; pipes that its
+    /// children keep open stay open.
     pub fn service_ended(&mut self, id: ServiceId, registry: &Registry) {
         for channel in Channel::BOTH {
             let Some(index) = self.place(id, channel) else { continue };
@@ -273,14 +271,14 @@ impl Logs {
         }
     }
 
-    /// Passes on what is left anywhere, as far as that goes at once. Whether there may be more
-    /// that does not have to wait for anybody.
+    /// Moves all remaining output, without blocking. Returns whether there may be more that can be
+    /// moved now.
     pub fn finish(&mut self, registry: &Registry) -> bool {
         let (mut more, mut is_held_up) = (false, false);
         for index in 0..self.streams.len() {
             let mut pumped = self.pump_stream(index, registry);
             if pumped == Pumped::Failed {
-                // There is no later; a failure that lasts is not waited for.
+                // There is no later retry for a lasting failure.
                 pumped = self.pump_stream(index, registry);
             }
             match pumped {
@@ -290,7 +288,7 @@ impl Logs {
                 Pumped::TurnOver => more = true,
             }
         }
-        // The next ones may have made room for what was held up.
+        // Later streams may have made room for blocked ones.
         more || is_held_up && self.sinks.is_flushed(&Channel::BOTH)
     }
 

@@ -1,19 +1,18 @@
-//! The core: decides, and does nothing else.
+//! The core makes all decisions, and no system calls.
 //!
-//! Facts come in as [`Event`]s with the time at which they were learnt, actions go out as
-//! [`Action`]s; in between there is no process, no descriptor, no clock. So every rule below
-//! is tested without a kernel.
+//! Facts come in as [`Event`]s with the time at which they became known, and actions go out as
+//! [`Action`]s. There is no process, descriptor or clock in between, so every rule below is tested
+//! without a kernel.
 //!
-//! **A service** is `Waiting` for its turn, `Spawning`, `Running` (at first perhaps not ready),
-//! and when it ended by itself `Backoff` before it starts again, or `Gone`. One that is to end
-//! goes through `Draining`, `Stopping` and perhaps `Killed`. Why it is to end is kept beside
-//! its state (`Ending`): it says what its exit means. The rules are in `supervisor/lifecycle.rs`.
+//! **A service** is first `Waiting`, then `Spawning` and `Running` (at first perhaps not ready). When
+//! it ends by itself it is in `Backoff` before a restart, or `Gone`. When it is stopped it goes through
+//! `Draining`, `Stopping` and perhaps `Killed`. The reason of the stop (`Ending`) is stored beside the
+//! state, and determines what the exit means. The rules are in `supervisor/lifecycle.rs`.
 //!
-//! **The bundle** is first `Up`: a service is started when those that it comes after are ready;
-//! nobody waits until another one's program runs. One event begins the shutdown: a request (TERM,
-//! INT or an operator's), a service's exit that nobody asked for and that no restart mends, or the
-//! last exit of all. From then on nothing is started, and one deadline holds for everything; see
-//! `supervisor/shutdown.rs`.
+//! **The bundle** is first `Up`: a service starts when those in its `after` and `requires` are ready;
+//! no service waits for the exec of an unrelated one. One event begins the shutdown: a request (TERM,
+//! INT or an operator's), an unrequested exit of a service without a restart, or the last exit of all.
+//! From then on nothing starts, and one deadline applies to everything; see `supervisor/shutdown.rs`.
 
 mod attempt;
 mod census;
@@ -45,37 +44,37 @@ use policy::StopPolicy;
 use restart::RestartHistory;
 use state::{Ending, Phase};
 
-/// How long to wait for processes to die of KILL before leaving them to the kernel. With the
-/// default grace it ends before Docker's 10 s do.
+/// How long to wait for processes to die of KILL before leaving them to the kernel. With the default
+/// grace it ends before Docker's 10 s.
 pub const KILL_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a service of a bundle has to execute its program, if nothing else limits its start.
+/// How long a service of a bundle has until exec, if nothing else limits its start.
 pub const EXECUTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How it all ended.
+/// How the bundle ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// What began the shutdown.
     pub cause: Cause,
-    /// What the init exits with.
+    /// The exit code of the init.
     pub code: u8,
-    /// The services that had to be killed because their grace was over.
+    /// The services that were killed because their grace was over.
     pub overran: Vec<ServiceId>,
-    /// Whether processes other than the services had to be killed for the same reason.
+    /// Whether other processes were killed for the same reason.
     pub rest_overran: bool,
-    /// The second request to end, which cut the grace short.
+    /// The second request, which ended the grace early.
     pub forced: Option<Signal>,
 }
 
-/// What the core keeps of a service.
+/// The state of a service.
 #[derive(Debug, Default)]
 struct Service {
     state: State,
     ending: Option<Ending>,
     history: RestartHistory,
-    /// How the process that runs is asked to end.
+    /// How to stop the process that runs.
     stop: StopPolicy,
-    /// What is known of its start.
+    /// The state of its start.
     attempt: StartAttempt,
 }
 
@@ -85,32 +84,33 @@ pub struct Supervisor {
     policy: Arc<Policy>,
     order: Order,
     services: Vec<Service>,
-    /// Places in the order of the start whose groups may have their turn, for something has changed
-    /// since they were looked at; so the others need not be looked at for each start.
+    /// Groups to examine for a start, by their place in the start order, because something has changed;
+    /// the others need not be examined.
     to_examine: BTreeSet<usize>,
-    /// The first place there that was not looked at the last time, since too many are on their way.
+    /// The first place that the last examination did not reach, because too many services were
+    /// starting.
     examine_first: usize,
-    /// Who is late or not well and has not ended yet, in the order in which that was found.
+    /// Services that were late or failed their check and have not ended yet, in the order of detection.
     failing: Vec<Cause>,
     phase: Phase,
     cause: Option<Cause>,
     shutdown_began: Option<Instant>,
     end_at_the_latest: Option<Instant>,
-    /// Whether nobody has been told the cause yet.
+    /// Whether the cause is not announced yet.
     is_unannounced: bool,
     /// The code of service 0, for `Policy::code_of_first`.
     first_code: Option<u8>,
-    /// The first exit of a service with leave to exit that was a failure.
+    /// The first failed exit of a service with `on-exit = "ignore"`.
     first_failure: Option<(ServiceId, ExitStatus)>,
     census: Census,
-    /// How often TERM or INT asked for the end.
+    /// How many TERM or INT were received.
     requests: u32,
-    /// Whether the sweep began in this tick, so that nobody knows yet whether anything is left.
+    /// Whether the sweep began in this tick, so that it is not known yet whether any process is left.
     sweeps_since_now: bool,
     overran: Vec<ServiceId>,
     rest_overran: bool,
     forced: Option<Signal>,
-    /// Where the random numbers are, for the delays of restarts.
+    /// The state of the random numbers for restart delays.
     random: u64,
     /// Whether something has changed since the last `tick`.
     unsettled: bool,
@@ -119,7 +119,7 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A bundle of which nothing has been started.
+    /// A bundle before its first start.
     pub fn new(policy: impl Into<Arc<Policy>>) -> Supervisor {
         let policy = policy.into();
         let services: Vec<Service> = policy.services.iter().map(|_| Service::default()).collect();
@@ -150,18 +150,17 @@ impl Supervisor {
         }
     }
 
-    /// When [`tick`](Supervisor::tick) has something to do next, perhaps at once; `None`: only an
-    /// event can bring something.
+    /// When [`tick`](Supervisor::tick) has work next, perhaps at once; `None`: only after an event.
     pub fn deadline(&self) -> Option<Instant> {
         self.due
     }
 
-    /// What began the shutdown, once it has begun.
+    /// What began the shutdown, if it has begun.
     pub fn cause(&self) -> Option<Cause> {
         self.cause
     }
 
-    /// How it ended, once it has.
+    /// The outcome, when the bundle has ended.
     pub fn outcome(&self) -> Option<Outcome> {
         match (self.phase, self.cause) {
             (Phase::Down, Some(cause)) => Some(Outcome {
@@ -175,29 +174,29 @@ impl Supervisor {
         }
     }
 
-    /// When it is over at the latest, whatever is left then; `None` before the shutdown has begun.
+    /// The latest end, whatever processes are left; `None` before the shutdown.
     pub fn end_at_the_latest(&self) -> Option<Instant> {
         self.end_at_the_latest
     }
 
-    /// Until when the shutdown may go on; `None` before it has begun.
+    /// The deadline of the shutdown; `None` before it.
     pub fn shutdown_deadline(&self) -> Option<Instant> {
         self.phase.deadline()
     }
 
-    /// Where the service is in its life.
+    /// The state of the service.
     pub fn state(&self, id: ServiceId) -> State {
         self.services.get(id.0).map_or(State::Gone(End::Never), |service| service.state)
     }
 
-    /// How often the service was restarted because it had ended by itself.
+    /// How often the service was restarted after it had ended by itself.
     pub fn restarts(&self, id: ServiceId) -> u32 {
         self.services.get(id.0).map_or(0, |service| service.history.count)
     }
 
-    /// Whether what the service's run leaves behind is to be ended with it: since the service
-    /// starts again, or was asked to end, or is a daemon that ends without the bundle. What a
-    /// oneshot has started may go on until that runs again; and the shutdown has its own grace.
+    /// Whether to kill what the service's run leaves behind: if the service restarts, was stopped, or
+    /// is a daemon that ends without the bundle. Processes of a oneshot may run until the next run; and
+    /// the shutdown has its own grace.
     pub fn ends_with_its_rest(&self, id: ServiceId) -> bool {
         let service = self.services.get(id.0).zip(self.policy.services.get(id.0));
         self.phase == Phase::Up
@@ -215,13 +214,13 @@ impl Supervisor {
     fn code(&self, cause: Cause) -> u8 {
         if self.policy.code_of_first {
             return self.first_code.unwrap_or(match cause {
-                // It ended before it began, as the signal would have ended it.
+                // It ended before its exec, as the signal would have ended it.
                 Cause::Requested(signal)
                     if matches!(self.state(ServiceId(0)), State::Gone(End::Never)) =>
                 {
                     ExitStatus::Signal(signal).code()
                 }
-                // It could not even be killed.
+                // Not even KILL ended it.
                 Cause::Requested(_) => ExitStatus::Signal(Signal::KILL).code(),
                 Cause::Commanded(code) => code,
                 Cause::Exited(..)

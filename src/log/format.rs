@@ -1,4 +1,4 @@
-//! How one line looks, and where a stretch of output has its lines. Pure.
+//! The format of lines, and how output is split into lines. Pure.
 
 use std::time::SystemTime;
 
@@ -7,47 +7,46 @@ use serde::ser::SerializeMap;
 
 use super::Channel;
 
-/// The longest line that is written, in bytes, with all that is put around the text and the newline
-/// at its end: Docker and the kubelet's CRI cut at this length, and half an object is no JSON. What
-/// is longer is passed on in pieces, each as a line of its own.
+/// The longest line in bytes, including everything around the text and the newline: Docker and the
+/// kubelet's CRI cut at this length, and half an object is no JSON. A longer line is split into
+/// several.
 pub const LONGEST_LINE: usize = 16 * 1024;
 
-/// The colours that services take turns in: no red, which people read as an error, and no
-/// black or white, which one background or the other swallows.
+/// The colours of the services, in rotation: no red, which looks like an error, and no black or white,
+/// which is invisible on one background or the other.
 const COLOURS: [&str; 6] = ["36", "33", "32", "35", "34", "96"];
 
-/// How the lines of one stream are to look.
+/// The format of a stream's lines.
 #[derive(Clone, Debug)]
 pub struct Format {
     look: Look,
-    /// How many bytes of text there is room for in a line, as they are written.
+    /// The space for text in a line, in bytes as written.
     room: usize,
 }
 
 #[derive(Clone, Debug)]
 enum Look {
-    /// After this prefix.
+    /// With this prefix.
     Prefix(Box<[u8]>),
-    /// As one JSON object each.
+    /// As one JSON object per line.
     Json {
-        /// Where it comes from.
+        /// The service.
         service: Box<str>,
-        /// Which of its outputs.
+        /// The output.
         channel: Channel,
     },
 }
 
-/// A line, or a piece of one that is too long; without a newline at its end.
+/// A line, or a part of one that is too long; without the newline.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'text> {
-    /// What it says.
     pub text: &'text [u8],
-    /// Whether the line goes on in the next one.
+    /// Whether the line continues in the next piece.
     pub is_partial: bool,
 }
 
 impl Format {
-    /// `[name] line`; with a colour that goes by `number` where one is wanted.
+    /// `[name] line`; optionally coloured, with the colour of this number.
     pub fn prefix(service: &str, colour: Option<usize>) -> Format {
         Format::after(match colour {
             Some(number) => {
@@ -58,13 +57,13 @@ impl Format {
         })
     }
 
-    /// Each line after this text, which is far shorter than a line may be.
+    /// Lines with this prefix, which is much shorter than a line may be.
     pub fn after(prefix: String) -> Format {
         let room = LONGEST_LINE - prefix.len() - 1;
         Format { look: Look::Prefix(prefix.into_bytes().into()), room }
     }
 
-    /// One JSON object a line.
+    /// One JSON object per line.
     pub fn json(service: &str, channel: Channel) -> Format {
         let mut empty = Vec::new();
         let piece = Piece { text: b"", is_partial: true };
@@ -85,12 +84,12 @@ impl Format {
         }
     }
 
-    /// Appends a whole line to `out`, in as many pieces as it takes.
+    /// Appends a whole line to `out`, in as many pieces as necessary.
     pub fn append_line(&self, line: &[u8], time: &TimeStamp, out: &mut Vec<u8>) {
         self.cut(line, |piece| self.append(piece, time, out));
     }
 
-    /// Cuts a whole line into pieces of which each fits.
+    /// Splits a whole line into pieces that fit.
     fn cut(&self, mut line: &[u8], mut each: impl FnMut(Piece)) {
         loop {
             let (text, rest) = line.split_at(self.fitting(line));
@@ -102,8 +101,7 @@ impl Format {
         }
     }
 
-    /// How much of the text, from its beginning on, fits into a line: all of it, or up to the
-    /// beginning of a character.
+    /// How much of the text fits into a line: all of it, or up to the start of a character.
     fn fitting(&self, text: &[u8]) -> usize {
         match self.look {
             Look::Prefix(_) if text.len() <= self.room => text.len(),
@@ -114,11 +112,11 @@ impl Format {
     }
 }
 
-/// The longest that one byte becomes in JSON: `\u001b`.
+/// The longest escape of a byte in JSON: `\u001b`.
 const LONGEST_ESCAPE: usize = 6;
 
-/// The last place up to `most`, which is within the text, where a character of UTF-8 begins; or
-/// `most`, if none does in the length of a character.
+/// The last start of a UTF-8 character up to `most`, which is within the text; or `most`, if there is
+/// none within the length of a character.
 fn last_boundary(text: &[u8], most: usize) -> usize {
     let begins = |place: &usize| text[*place] & 0b1100_0000 != 0b1000_0000;
     (most - 3..=most).rev().find(begins).unwrap_or(most)
@@ -141,7 +139,7 @@ fn fitting_in_json(text: &[u8], room: usize) -> usize {
     taken
 }
 
-/// How many bytes serde_json writes for it in a string.
+/// The length in a string of serde_json.
 fn length_in_json(char: char) -> usize {
     match char {
         '"' | '\\' | '\n' | '\r' | '\t' | '\x08' | '\x0c' => 2,
@@ -150,7 +148,7 @@ fn length_in_json(char: char) -> usize {
     }
 }
 
-/// When a stretch of output was read. The text is made only if a line wants it, and once.
+/// The time at which output was read; formatted at most once, and only if a line needs it.
 #[derive(Debug, Default)]
 pub struct TimeStamp(std::cell::OnceCell<String>);
 
@@ -177,20 +175,20 @@ fn append_json(service: &str, channel: Channel, piece: Piece, time: &TimeStamp, 
     });
     match written {
         Ok(()) => out.push(b'\n'),
-        // Writing strings to memory can't fail; if it ever does, half an object helps nobody.
+        // Writing strings to memory can't fail; if it does, half an object is useless.
         Err(_) => out.truncate(before),
     }
 }
 
-/// Cuts a stream of bytes into lines, of which the last may still be growing.
+/// Splits a stream of bytes into lines.
 #[derive(Debug, Default)]
 pub struct LineSplitter {
-    /// The beginning of a line whose end has not come yet; not longer than [`LONGEST_LINE`].
+    /// The start of an incomplete line; not longer than [`LONGEST_LINE`].
     partial: Vec<u8>,
 }
 
 impl LineSplitter {
-    /// The beginning of a line whose end has not come yet.
+    /// The start of an incomplete line.
     pub fn rest(&self) -> &[u8] {
         &self.partial
     }
@@ -205,8 +203,8 @@ impl LineSplitter {
                 continue;
             }
             self.partial.extend_from_slice(line);
-            // The memory goes back too: most services end their writes with a newline, and a
-            // thousand idle buffers would be the largest thing the init has.
+            // This also frees the memory: most services end their writes with a newline, and a thousand
+            // idle buffers would use more memory than the rest of the init.
             format.cut(&std::mem::take(&mut self.partial), &mut each);
         }
         if !bytes.is_empty() {
@@ -215,15 +213,15 @@ impl LineSplitter {
         }
     }
 
-    /// Calls `each` for what is left, because no more will come.
+    /// Calls `each` for the rest, at end of file.
     pub fn finish(&mut self, format: &Format, each: impl FnMut(Piece)) {
         if !self.partial.is_empty() {
             format.cut(&std::mem::take(&mut self.partial), each);
         }
     }
 
-    /// Passes on what is certainly too long for one line. What may still fit waits for its end, so
-    /// a piece always has the characters behind it to be cut by.
+    /// Emits what is certainly too long for one line. What may still fit is kept, so that a piece is
+    /// always split with the following characters known.
     fn cut_long(&mut self, format: &Format, each: &mut impl FnMut(Piece)) {
         let mut done = 0;
         while self.partial.len() - done > LONGEST_LINE {
@@ -334,7 +332,7 @@ mod tests {
         assert_eq!(out, b"\x1b[36m[web]\x1b[0m hi\n");
     }
 
-    /// Text of one, two, three and four bytes a character, escapes, and what is no UTF-8.
+    /// Characters of one to four bytes, escapes, and invalid UTF-8.
     fn anything() -> impl Strategy<Value = Vec<u8>> {
         let unit = prop_oneof![
             Just(b"x".to_vec()),
@@ -388,7 +386,7 @@ mod tests {
                 prop_assert!(line.len() <= LONGEST_LINE, "{} bytes", line.len());
                 prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
             }
-            // Where it is text, each piece is.
+            // If a line is valid text, each of its pieces is.
             for (line, cut) in text.split(|byte| *byte == b'\n').filter_map(|line| {
                 let text = std::str::from_utf8(line).ok()?;
                 let mut cut = Vec::new();

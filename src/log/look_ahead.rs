@@ -1,14 +1,14 @@
-//! What waits in a pipe that is not to be read yet, since there is no room for it.
+//! Peeks into a pipe that can't be read yet because the sink is full.
 
 use std::os::fd::AsFd;
 
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, tee};
 
-/// No pipe holds more than this, unless a privileged process has made it larger (pipe(7)).
+/// A pipe does not hold more, unless a privileged process has enlarged it (pipe(7)).
 const MOST: usize = 1024 * 1024;
 
-/// A copy of it, made by tee(2), which takes nothing out: as much of it as a new pipe takes, and
-/// nothing where there is none to be had.
+/// A copy of the pipe's content by tee(2), which consumes nothing: as much as fits into a new pipe, and
+/// nothing if none can be created.
 pub(super) fn look_ahead(pipe: impl AsFd) -> Vec<u8> {
     let copy = || {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;

@@ -1,18 +1,18 @@
-//! Writes to the init's own stdout or stderr without ever waiting for it.
+//! Writes to the init's own stdout or stderr without blocking.
 //!
-//! `O_NONBLOCK` can't be set on an inherited descriptor, since it belongs to the open file
-//! description, which others share: their writes would begin to fail (open(2)). So there are
-//! several ways to write without waiting, by what the descriptor is:
+//! `O_NONBLOCK` can't be set on an inherited descriptor: it belongs to the open file description, which
+//! other processes share, and their writes would fail (open(2)). So the way to write depends on the
+//! descriptor:
 //!
 //! - a pipe, a terminal or another device: opened again through `/proc`, or as `/dev/tty`, which
-//!   makes a description of our own;
+//!   creates an own description;
 //! - a socket: `MSG_DONTWAIT` for each call;
-//! - a pipe that can't be opened again (no `/proc`, or another user's, as `docker run --user` gives):
-//!   the kernel moves the bytes there from a pipe of our own, splice(2) with `SPLICE_F_NONBLOCK`;
-//! - a regular file: write(2), which waits for nobody but the file system;
-//! - whatever else can't be opened again, such as a terminal of another user that is not ours: written
-//!   only when poll(2) says so, and no more than `PIPE_BUF` bytes. If it has room for less, or others
-//!   write to it at the same moment, this alone can wait.
+//! - a pipe that can't be opened again (no `/proc`, or another user's, as with `docker run --user`):
+//!   the kernel moves the bytes from a pipe of our own, splice(2) with `SPLICE_F_NONBLOCK`;
+//! - a regular file: write(2), which blocks only for the file system;
+//! - anything else that can't be opened again, such as a terminal of another user that is not ours:
+//!   written only when poll(2) reports space, at most `PIPE_BUF` bytes. This may block if there is less
+//!   space, or if other processes write to it at the same time.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -27,11 +27,11 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use super::Channel;
 use crate::poll::{look, look_for};
 
-/// A write of this size to a pipe that poll(2) calls writable does not wait (`PIPE_BUF`).
+/// A write of this size to a pipe that poll(2) reports as writable does not block (`PIPE_BUF`).
 const SAFE_WRITE_BYTES: usize = 4096;
-/// How much is moved from our own pipe at once: what one has room for, pipe(7).
+/// How much to move from our own pipe at once: its capacity, pipe(7).
 const SPLICE_BYTES: usize = 64 * 1024;
-/// How long [`write_in_time`] waits for room.
+/// How long [`write_in_time`] waits for space.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -50,12 +50,12 @@ pub(super) struct NonblockingWriter {
     method: WriteMethod,
 }
 
-/// A pipe of our own whose bytes the kernel moves on.
+/// A pipe of our own, for splice.
 #[derive(Debug)]
 struct SplicePipe {
     reader: OwnedFd,
     writer: OwnedFd,
-    /// How many bytes are in it: those that are to be written next.
+    /// How many bytes are in it: they are the next to be written.
     held: usize,
 }
 
@@ -68,7 +68,7 @@ impl NonblockingWriter {
         NonblockingWriter { inherited, method: choose_method(inherited) }
     }
 
-    /// What the poll is to watch.
+    /// The descriptor for the poll.
     pub(super) fn descriptor(&self) -> RawFd {
         match &self.method {
             WriteMethod::Reopened(own) => own.as_raw_fd(),
@@ -80,8 +80,8 @@ impl NonblockingWriter {
         self.inherited.is_terminal()
     }
 
-    /// Writes as much of it as there is room for. Where there is none (`WouldBlock`), the next call
-    /// is to begin with the same bytes, unless they are [forgotten](NonblockingWriter::forget).
+    /// Writes as much as fits. After `WouldBlock` the next call must begin with the same bytes, unless
+    /// they are [forgotten](NonblockingWriter::forget).
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let inherited = self.inherited;
         let count = match &mut self.method {
@@ -91,7 +91,7 @@ impl NonblockingWriter {
                 rustix::net::send(inherited, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?
             }
             WriteMethod::Spliced(pipe) => match pipe.write(inherited, bytes) {
-                // A kernel or a seccomp profile that does not do it.
+                // The kernel or a seccomp profile does not support it.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {
                     self.method = WriteMethod::Polled;
                     return self.write(bytes);
@@ -108,7 +108,7 @@ impl NonblockingWriter {
         Ok(count)
     }
 
-    /// What was to be written will not be.
+    /// Discards bytes that were not written.
     pub(super) fn forget(&mut self) {
         if matches!(&self.method, WriteMethod::Spliced(pipe) if pipe.held > 0) {
             self.method = choose_method(self.inherited);
@@ -153,19 +153,19 @@ fn reopen(inherited: BorrowedFd<'static>) -> io::Result<OwnedFd> {
         OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let path = format!("/proc/self/fd/{}", inherited.as_raw_fd());
     if let Ok(own) = rustix::fs::open(path, flags, Mode::empty()) {
-        // `/proc` may be another system's, or a stand-in.
+        // `/proc` may belong to another system, or be a fake.
         let (theirs, ours) = (rustix::fs::fstat(inherited)?, rustix::fs::fstat(own.as_fd())?);
         if (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino) {
             return Ok(own);
         }
     }
-    // The kernel tells the session of our own controlling terminal only (TIOCGSID of
-    // ioctl_tty(2)), and everybody may open that, whoever owns it, tty(4).
+    // The kernel reports the session only of our own controlling terminal (TIOCGSID of ioctl_tty(2)),
+    // and every process may open that, whoever owns it, tty(4).
     rustix::termios::tcgetsid(inherited)?;
     Ok(rustix::fs::open("/dev/tty", flags, Mode::empty())?)
 }
 
-/// Writes to stderr when there is no init that could: for a second at the most, if nobody reads.
+/// Writes to stderr before an init runs; waits at most a second for the reader.
 pub fn write_in_time(bytes: &[u8]) {
     let (mut writer, until) = (NonblockingWriter::open(Channel::Stderr), Instant::now() + PATIENCE);
     let mut left = bytes;

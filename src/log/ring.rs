@@ -1,48 +1,47 @@
-//! The last that a service has written, for whoever asks later.
+//! The recent output of a service, for later requests.
 
 use std::collections::VecDeque;
 
-/// How much of a service's output is kept at the most, in bytes.
+/// The most bytes per service.
 const MOST_KEPT: usize = 32 * 1024;
-/// How much is kept of all services together; where they are many, each has an equal share.
+/// The most bytes of all services; many services have an equal share.
 const KEPT_OF_ALL: usize = 512 * 1024;
 
-/// How much is kept of each of so many services.
+/// The bytes per service, for this number of services.
 pub(super) fn share(services: usize) -> usize {
     (KEPT_OF_ALL / services.max(1)).clamp(1, MOST_KEPT)
 }
 
-/// The end of a stream of bytes.
+/// The end of a byte stream.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     bytes: VecDeque<u8>,
-    /// How many bytes there were in all.
+    /// The number of all bytes.
     total: u64,
-    /// How many are kept.
+    /// How many bytes to keep.
     kept: usize,
 }
 
 impl Ring {
-    /// Keeps so many bytes from here on.
+    /// Keeps this many bytes from here on.
     pub(super) fn keep(&mut self, kept: usize) {
         self.kept = kept;
         self.make_room(0);
         self.bytes.shrink_to(kept);
     }
 
-    /// Begins anew.
     pub(super) fn forget(&mut self) {
         *self = Ring { kept: self.kept, ..Ring::default() };
     }
 
-    /// Keeps a line, which has no newline at its end.
+    /// Adds a line without its newline.
     pub(super) fn push(&mut self, line: &[u8]) {
         let line = &line[..line.len().min(self.kept.saturating_sub(1))];
         let wanted = line.len() + 1;
         self.make_room(wanted);
         let (length, capacity) = (self.bytes.len(), self.bytes.capacity());
         if length + wanted > capacity {
-            // Doubled, as it would be anyway, but not beyond what is kept.
+            // Doubled as usual, but not beyond the limit.
             let capacity = (2 * capacity).min(self.kept).max(length + wanted);
             self.bytes.reserve_exact(capacity - length);
         }
@@ -51,7 +50,7 @@ impl Ring {
         self.total += wanted as u64;
     }
 
-    /// Forgets as many of the oldest lines as it takes.
+    /// Drops the oldest lines to make space.
     fn make_room(&mut self, wanted: usize) {
         let too_many = (self.bytes.len() + wanted).saturating_sub(self.kept);
         if too_many > 0 {
@@ -62,8 +61,7 @@ impl Ring {
         }
     }
 
-    /// What came from the byte number `from` on, as far as it is still kept, and the number of
-    /// the next byte.
+    /// The stored bytes from the offset `from` on, and the offset of the end.
     pub(super) fn since(&self, from: u64) -> (Vec<u8>, u64) {
         let begin = self.total - self.bytes.len() as u64;
         let skip = usize::try_from(from.saturating_sub(begin)).unwrap_or(usize::MAX);

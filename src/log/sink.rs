@@ -1,6 +1,6 @@
-//! Where lines go: the init's own stdout or stderr, with a bounded buffer in front of it. What can't
-//! be written because nobody reads, or the disk is full, is dropped and counted, and that is said
-//! there when it works again.
+//! The outputs: the init's own stdout and stderr, each with a bounded buffer. Output that can't be
+//! written, because there is no reader or the disk is full, is dropped and counted; the count is
+//! written to the same output when it works again.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::RawFd;
@@ -14,34 +14,32 @@ use crate::error_text::error_text;
 use crate::poll::Registry;
 use crate::record::Record;
 
-/// While more than this waits to be written, no more is read from services that may be made to
-/// wait.
+/// While more is buffered, services with `log-full = "block"` are not read.
 const FULL_BYTES: usize = 64 * 1024;
-/// What the init itself says is dropped when this much waits, since it can't be made to wait.
+/// The init's own messages are dropped when this much is buffered, because the init does not block.
 const OVERFLOW_BYTES: usize = 256 * 1024;
 
-/// How the init speaks of itself.
+/// The format of the init's own messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Voice {
     /// JSON objects instead of text.
     pub json: bool,
-    /// Whether colours are welcome where the descriptor is a terminal.
+    /// Whether to use colours on a terminal.
     pub colour: bool,
 }
 
-/// The name the init has in its own messages.
+/// The name of the init in its own messages.
 const INIT_NAME: &str = "sidecar-init";
 
-/// Where all lines go, those of the services and the init's own.
+/// The outputs for all lines, of services and of the init.
 #[derive(Debug)]
 pub struct Sinks {
     pub(super) voice: Voice,
-    /// For stdout and stderr, made at first use: most inits for one command never say a word.
-    /// Where both lead to the same file, the first serves both, or their lines would tear each
-    /// other.
+    /// Stdout and stderr, opened at first use: most inits for one command never write anything. If both
+    /// are the same file, the first one serves both, because otherwise lines would mix.
     sinks: [Option<Sink>; 2],
     tokens: [Token; 2],
-    /// Messages of the init itself that had to be dropped.
+    /// Dropped messages of the init.
     dropped: u64,
 }
 
@@ -50,7 +48,7 @@ impl Sinks {
         Sinks { voice, sinks: [None, None], tokens, dropped: 0 }
     }
 
-    /// Says something on stderr.
+    /// Logs a message on stderr.
     pub fn say(&mut self, text: &str, registry: &Registry) {
         let json = self.voice.json;
         let dropped = self.dropped;
@@ -68,7 +66,7 @@ impl Sinks {
         self.dropped = 0;
     }
 
-    /// The closing record in the form that the init speaks in.
+    /// The closing record in the format of the init's messages.
     pub fn voice_record(&self, record: &Record) -> String {
         if self.voice.json {
             record.json(TimeStamp::default().text())
@@ -77,7 +75,7 @@ impl Sinks {
         }
     }
 
-    /// Says something on stderr that has its form already.
+    /// Writes a formatted line to stderr.
     pub fn say_as_is(&mut self, line: &str, registry: &Registry) {
         let sink = self.sink(Channel::Stderr, registry);
         sink.buffer().extend_from_slice(line.as_bytes());
@@ -85,25 +83,25 @@ impl Sinks {
         sink.flush(registry);
     }
 
-    /// What is written to for this channel, if anything ever was.
+    /// The descriptor of this channel, if it was ever used.
     pub fn descriptor(&self, channel: Channel) -> Option<RawFd> {
         self.sinks[channel as usize].as_ref().map(Sink::descriptor)
     }
 
-    /// The poll has said that there is room again.
+    /// The poll has reported space.
     pub fn writable(&mut self, channel: Channel, registry: &Registry) {
         if let Some(sink) = &mut self.sinks[channel as usize] {
             sink.writable(registry);
         }
     }
 
-    /// Whether everything is written that was for these.
+    /// Whether everything for these channels is written.
     pub fn is_flushed(&self, channels: &[Channel]) -> bool {
         let serves = |sink: &&Sink| channels.iter().any(|channel| sink.serves(*channel));
         self.sinks.iter().flatten().filter(serves).all(|sink| sink.waiting() == 0)
     }
 
-    /// How many bytes have been written, all in all.
+    /// How many bytes have been written in total.
     pub fn written(&self) -> u64 {
         self.sinks.iter().flatten().map(Sink::total).sum()
     }
@@ -123,7 +121,7 @@ impl Sinks {
     }
 }
 
-/// How the init's own words look.
+/// The format of the init's own messages.
 fn own_format(json: bool, channel: Channel) -> Format {
     match json {
         true => Format::json(INIT_NAME, channel),
@@ -131,7 +129,7 @@ fn own_format(json: bool, channel: Channel) -> Format {
     }
 }
 
-/// Appends a message of the init's own to `out`.
+/// Appends a message of the init to `out`.
 fn say_into(text: &str, json: bool, out: &mut Vec<u8>) {
     let (format, time) = (own_format(json, Channel::Stderr), TimeStamp::default());
     if json {
@@ -140,41 +138,40 @@ fn say_into(text: &str, json: bool, out: &mut Vec<u8>) {
     text.lines().for_each(|line| format.append_line(line.as_bytes(), &time, out));
 }
 
-/// One of the init's two outputs.
 #[derive(Debug)]
 pub(super) struct Sink {
     channel: Channel,
     writer: NonblockingWriter,
     token: Token,
-    /// How the init speaks here.
+    /// The format of the init's messages here.
     voice: Format,
     buffer: Vec<u8>,
-    /// How much of the buffer is written already.
+    /// How much of the buffer is written.
     written: usize,
-    /// How much has been written in all.
+    /// How many bytes have been written in total.
     total: u64,
-    /// Whether the last write found no room; the poll says when there is some again.
+    /// Whether the last write had no space; the poll reports when there is some.
     blocked: bool,
-    /// Whether the poll does say so.
+    /// Whether the poll can report that.
     is_watched: bool,
-    /// Whether what was written last is the beginning of a line.
+    /// Whether the last written byte is not the end of a line.
     is_mid_line: bool,
     lost: Lost,
     is_terminal: bool,
-    /// Whether it is the sink of both channels.
+    /// Whether it serves both channels.
     serves_both: bool,
 }
 
-/// What could not be written, until that is said.
+/// The lost output that is not reported yet.
 #[derive(Debug, Default)]
 struct Lost {
     lines: u64,
     reason: String,
-    /// How many bytes at the beginning of the buffer say so.
+    /// The length of the report at the start of the buffer.
     note: usize,
 }
 
-/// Whether stdout and stderr lead to the same file.
+/// Whether stdout and stderr are the same file.
 pub(super) fn same_file() -> bool {
     let stdout = rustix::fs::fstat(rustix::stdio::stdout());
     let stderr = rustix::fs::fstat(rustix::stdio::stderr());
@@ -187,7 +184,7 @@ pub(super) fn same_file() -> bool {
 }
 
 impl Sink {
-    /// The init's descriptor for `channel`, to be watched by the poll under `token`.
+    /// The init's descriptor for `channel`, which the poll reports with `token`.
     pub(super) fn open(
         channel: Channel,
         serves_both: bool,
@@ -197,7 +194,7 @@ impl Sink {
     ) -> Sink {
         let writer = NonblockingWriter::open(channel);
         let registered = registry.try_register(&writer.descriptor(), token, Interest::WRITABLE);
-        // EPERM: epoll(7) does not watch what always has room.
+        // EPERM: epoll(7) does not watch files that are always writable.
         if registered.as_ref().is_err_and(|error| error.raw_os_error() != Some(libc::EPERM)) {
             registry.look_again(token);
         }
@@ -218,58 +215,56 @@ impl Sink {
         }
     }
 
-    /// The descriptor that the poll is to watch.
+    /// The descriptor for the poll.
     pub(super) fn descriptor(&self) -> RawFd {
         self.writer.descriptor()
     }
 
-    /// Whether it is a terminal.
     pub(super) fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 
-    /// Whether it is the sink of both channels.
+    /// Whether it serves both channels.
     pub(super) fn serves_both(&self) -> bool {
         self.serves_both
     }
 
-    /// Whether what is for this channel goes here.
     pub(super) fn serves(&self, channel: Channel) -> bool {
         self.serves_both || self.channel == channel
     }
 
-    /// How many bytes have been written in all.
+    /// How many bytes have been written in total.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// Whether services that can wait should.
+    /// Whether services that can block should.
     pub(super) fn is_full(&self) -> bool {
         self.waiting() >= FULL_BYTES
     }
 
-    /// Whether there is no room even for the init's own words.
+    /// Whether there is no space even for the init's own messages.
     pub(super) fn overflows(&self) -> bool {
         self.waiting() >= OVERFLOW_BYTES
     }
 
-    /// How many bytes wait to be written.
+    /// How many bytes are buffered.
     pub(super) fn waiting(&self) -> usize {
         self.buffer.len() - self.written
     }
 
-    /// Where to append lines; [`flush`](Sink::flush) writes them.
+    /// The buffer for lines; [`flush`](Sink::flush) writes them.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
-    /// The poll has said that there is room.
+    /// The poll has reported space.
     pub(super) fn writable(&mut self, registry: &Registry) {
         self.blocked = false;
         self.flush(registry);
     }
 
-    /// Writes what it can without waiting.
+    /// Writes as much as possible without blocking.
     pub(super) fn flush(&mut self, registry: &Registry) {
         self.say_what_was_lost();
         while self.waiting() > 0 && !self.blocked {
@@ -289,7 +284,7 @@ impl Sink {
         self.forget_written();
     }
 
-    /// There is no room, and nobody who would say when there is.
+    /// There is no space, and the poll will not report it.
     fn wait_a_while(&mut self, registry: &Registry) {
         self.blocked = true;
         registry.look_again(self.token);
@@ -304,8 +299,8 @@ impl Sink {
         }
     }
 
-    /// Nobody reads it, the disk is full, or the like: it may be otherwise with the next lines, but
-    /// nobody knows when, and the services do not wait for that.
+    /// There is no reader, the disk is full, or a similar error: it may change at any time, but the
+    /// services do not wait for that.
     fn lose(&mut self, error: &io::Error) {
         let lost = &self.buffer[self.written.max(self.lost.note)..];
         self.lost.lines += memchr::memchr_iter(b'\n', lost).count() as u64;
@@ -318,7 +313,7 @@ impl Sink {
         self.writer.forget();
     }
 
-    /// Before the next lines. A line that was cut off is ended first.
+    /// Before the next lines. First ends a line that was cut off.
     fn say_what_was_lost(&mut self) {
         let Lost { lines, ref reason, note } = self.lost;
         if lines == 0 || note > 0 || self.waiting() == 0 {

@@ -1,4 +1,4 @@
-//! One output of one service: the pipe it writes into, up to the lines that come out.
+//! One output of one service: from its pipe to whole lines.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,19 +16,19 @@ use crate::bundle::LogFull;
 use crate::poll::Registry;
 use crate::supervisor::ServiceId;
 
-/// How much is read from one pipe before the others have their turn.
+/// How often one pipe is read before others.
 const TURN_READS: usize = 4;
 
-/// A pipe for a service to write into: our end, then its end.
+/// A pipe for the output of a service: the read end, then the write end.
 ///
-/// Only our end is non-blocking; each end of a pipe has a file description of its own. The pipe
-/// is made the service's own, so that a service that is not root may open `/dev/stdout` anew
+/// Only the read end is non-blocking; each end of a pipe has its own file description. The pipe belongs
+/// to the service's user, so that a service that is not root may open `/dev/stdout` again
 /// (<https://github.com/moby/moby/issues/31243>).
 pub fn pipe(owner: Option<(u32, u32)>) -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
     if let Some((user, group)) = owner {
-        // Without the privilege to do so the service runs as we do anyway.
+        // Without the privilege for this, the service has our user anyway.
         let _ = rustix::fs::fchown(&theirs, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
     }
     Ok((ours, theirs))
@@ -37,15 +37,15 @@ pub fn pipe(owner: Option<(u32, u32)>) -> io::Result<(OwnedFd, OwnedFd)> {
 /// Why reading stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pumped {
-    /// The pipe is empty; the poll says when there is more.
+    /// The pipe is empty; the poll reports more.
     Empty,
-    /// Nobody can write to it any more.
+    /// All write ends are closed.
     Ended,
-    /// There may be more, but others wait for their turn.
+    /// There may be more, but other streams are next.
     TurnOver,
     /// The sink is full.
     SinkFull,
-    /// The kernel could not read it. Nothing says that it has ended: it is to be tried again.
+    /// The read failed. This does not mean end of file: it must be retried.
     Failed,
 }
 
@@ -54,20 +54,20 @@ pub(super) struct Stream {
     pipe: OwnedFd,
     token: Token,
     pub(super) channel: Channel,
-    /// Whose lines they are; `None` when another service has its id by now.
+    /// The service; `None` when another one has its id.
     pub(super) service: Option<ServiceId>,
-    /// What that was called.
+    /// Its name.
     pub(super) name: String,
     format: Format,
     full: LogFull,
     splitter: LineSplitter,
-    /// What a line has to contain that is waited for.
+    /// The text to watch for.
     watched: Option<Box<[u8]>>,
-    /// Whether there was such a line.
+    /// Whether a line contained it.
     heard: bool,
-    /// Lines dropped since the last word about it.
+    /// Lines dropped since the last report.
     dropped: u64,
-    /// Whether it is in the queue of streams that may have something to read.
+    /// Whether it is in the queue of streams that may be readable.
     pub(super) queued: bool,
 }
 
@@ -98,7 +98,7 @@ impl Stream {
         }
     }
 
-    /// The name by which the poll knows it.
+    /// Its token in the poll.
     pub(super) fn token(&self) -> Token {
         self.token
     }
@@ -108,12 +108,12 @@ impl Stream {
         self.watched = Some(text.as_bytes().into());
     }
 
-    /// A line that contains it would mean nothing any more.
+    /// Ends the watch.
     pub(super) fn watch_no_more(&mut self) {
         self.watched = None;
     }
 
-    /// Looks for such a line in what there is no room for in the sink. It is passed on later.
+    /// Searches for the text in output that does not fit into the sink. It is moved later.
     pub(super) fn look_ahead(&mut self) {
         let Some(text) = &self.watched else { return };
         let waiting = [self.splitter.rest(), &look_ahead(&self.pipe)].concat();
@@ -124,13 +124,13 @@ impl Stream {
         }
     }
 
-    /// Whether there was such a line since the last call.
+    /// Whether a line contained the text since the last call.
     pub(super) fn take_heard(&mut self) -> bool {
         std::mem::take(&mut self.heard)
     }
 
-    /// Moves lines from the pipe to the sink until one of the two has no more to give or take.
-    /// What is moved is kept in the ring, too.
+    /// Moves lines from the pipe to the sink until the pipe is empty or the sink full. Also stores them
+    /// in the ring.
     pub(super) fn pump(
         &mut self,
         sink: &mut Sink,
@@ -158,13 +158,13 @@ impl Stream {
         Pumped::TurnOver
     }
 
-    /// Passes on the beginning of a line whose end will not come.
+    /// Emits an incomplete line at end of file.
     pub(super) fn finish(&mut self, sink: &mut Sink, ring: Option<&mut Ring>, registry: &Registry) {
         self.pass_on(None, sink, ring, registry);
     }
 
-    /// Passes on each line that these bytes end, or without any the rest of the last one. Where
-    /// there is no room for them, counts them.
+    /// Emits each line that these bytes complete, or without bytes the rest of the last one. Counts
+    /// lines without space in the sink.
     fn pass_on(
         &mut self,
         bytes: Option<&[u8]>,

@@ -1,8 +1,8 @@
-//! Whether a start has succeeded, and whose failure it is if not.
+//! Whether a start has succeeded, and what its failure means.
 //!
-//! A service is up when it is ready and has run for a short while. One that an operator or a reload
-//! wants to start, and that fails before it is up, fails alone: the bundle that was running goes on,
-//! and whoever asked for it mends it. Later it ends like any other.
+//! A service is up when it is ready and has run for a short time. If an operator or a reload starts it
+//! and it fails before that, it fails alone: the running bundle is not affected, and the operator can
+//! fix it. Later its exit counts like any other.
 
 use std::time::{Duration, Instant};
 
@@ -10,45 +10,44 @@ use super::Supervisor;
 use super::event::{Action, Announcement, Cause, ServiceId};
 use super::state::{End, State};
 
-/// How long a service runs, at the least, before its start has succeeded.
+/// How long a service must run until its start has succeeded.
 pub(super) const SETTLING: Duration = Duration::from_secs(1);
 
-/// What is known of the start of a service that goes on, or was the last one.
+/// The current or last start of a service.
 #[derive(Debug, Default)]
 pub(super) struct StartAttempt {
-    /// An operator or a reload wants it, and the service has not been up since.
+    /// An operator or a reload has requested it, and the service has not been up since.
     pub(super) is_on_request: bool,
-    /// From when on the process that runs is up; `None`: it is not ready.
+    /// When the running process counts as up; `None`: it is not ready.
     pub(super) up_at: Option<Instant>,
-    /// How often it failed, and how the last time.
+    /// How often it has failed, and the last cause.
     failures: u32,
     failure: Option<Cause>,
 }
 
 impl Supervisor {
-    /// From when on the service counts as up; `None`: it is not ready, or is to end.
+    /// When the service counts as up; `None`: it is not ready, or is being stopped.
     pub fn up_at(&self, id: ServiceId) -> Option<Instant> {
         let service = self.services.get(id.0)?;
         let is_ready = matches!(service.state, State::Running { ready: true, .. });
         service.attempt.up_at.filter(|_| is_ready && service.ending.is_none())
     }
 
-    /// Whether the service is to end.
+    /// Whether the service is being stopped.
     pub fn is_to_end(&self, id: ServiceId) -> bool {
         self.services.get(id.0).is_some_and(|service| service.ending.is_some())
     }
 
-    /// How often the service ended before it was up, or could not be started, and how the last
-    /// time.
+    /// How often the service ended before it was up, or could not be started, and the last cause.
     pub fn failed_starts(&self, id: ServiceId) -> (u32, Option<Cause>) {
         let attempt = self.services.get(id.0).map(|service| &service.attempt);
         attempt.map_or((0, None), |attempt| (attempt.failures, attempt.failure))
     }
 
-    /// The one that the service waits for, and that does not come unless somebody starts it.
+    /// The service that this one waits for, and that does not start without a request.
     pub fn missing(&self, id: ServiceId) -> Option<ServiceId> {
         let mut waiting = id;
-        // A file in which services require each other is refused; here it must only end.
+        // The parser refuses cycles; here the loop must only end.
         for _ in 0..self.order.groups.len() {
             if self.state(waiting) != State::Waiting {
                 return None;
@@ -68,9 +67,9 @@ impl Supervisor {
         None
     }
 
-    /// What its end says of its start.
+    /// What its end means for its start.
     pub(super) fn attempt_ended(&mut self, id: ServiceId, cause: Cause, now: Instant) {
-        // One that was late to start may have run for a while, until it could be asked to end.
+        // A service over its start timeout may have run for a while until it could be stopped.
         let was_late = matches!(cause, Cause::Unready(_));
         let attempt = &mut self.services[id.0].attempt;
         if attempt.up_at.take().is_some_and(|up_at| up_at < now) && !was_late {
@@ -81,7 +80,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether its end for good is no concern of the bundle.
+    /// Whether its final end does not affect the bundle.
     pub(super) fn fails_alone(&mut self, id: ServiceId, actions: &mut Vec<Action>) -> bool {
         let is_on_request = self.services[id.0].attempt.is_on_request;
         if is_on_request {

@@ -1,5 +1,5 @@
-//! How many services are in each state, and their deadlines, so that no event goes through all
-//! services: with a thousand of them that would be a million looks for a start.
+//! How many services are in each state, and their deadlines, so that no event examines all services:
+//! with a thousand of them a start would take a million steps.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -9,13 +9,13 @@ use super::state::State;
 
 #[derive(Debug, Default)]
 pub(super) struct Census {
-    /// Those that have a process, or are about to.
+    /// Services with a process, or about to have one.
     pub(super) alive: usize,
-    /// Those whose turn to start has not come.
+    /// Services that wait for their start.
     pub(super) waiting: usize,
-    /// Those that are just being started.
+    /// Services between fork and exec.
     pub(super) spawning: usize,
-    /// Those whose state ends by itself, by the time when it does.
+    /// Services whose state has a deadline, by deadline.
     due: BTreeSet<(Instant, ServiceId)>,
 }
 
@@ -38,12 +38,12 @@ impl Census {
         }
     }
 
-    /// When the first state ends by itself.
+    /// The next deadline of a state.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(until, _)| *until)
     }
 
-    /// Those whose state has ended by now, in the order of their ids.
+    /// Services whose deadline is over, in the order of their ids.
     pub(super) fn due(&self, now: Instant) -> Vec<ServiceId> {
         let due = self.due.iter().take_while(|(until, _)| *until <= now);
         let mut due: Vec<ServiceId> = due.map(|(_, id)| *id).collect();

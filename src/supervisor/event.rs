@@ -1,26 +1,26 @@
-//! The vocabulary of the core: facts in, actions out.
+//! The interface of the core: events in, actions out.
 
 use std::time::Duration;
 
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
 
-/// A service, by its place in the bundle's start order. Never changes, never reused.
+/// A service, by its index in the bundle. It never changes while the service exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceId(pub usize);
 
-/// What the reactor has learnt: from the kernel, from its checks, or from an operator.
+/// A fact that the reactor has learnt: from the kernel, from its checks, or from an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The service's program is running.
+    /// The exec of the service has succeeded.
     Spawned(ServiceId),
     /// It could not be started; the code says why (125, 126 or 127).
     SpawnFailed(ServiceId, u8),
-    /// It is ready to serve: its readiness check has succeeded.
+    /// Its readiness check has succeeded.
     Ready(ServiceId),
-    /// Its liveness check has failed as often as it may.
+    /// Its liveness check has failed.
     Unhealthy(ServiceId),
-    /// It asked for this much time, from now on, for what it is doing.
+    /// It requested this much time, from now on, for its start or stop.
     Extended(ServiceId, Duration),
     /// Its main process has ended and was reaped.
     Exited(ServiceId, ExitStatus),
@@ -30,25 +30,25 @@ pub enum Event {
     Signaled(Signal),
     /// No process is left below the init.
     TreeEmpty,
-    /// An operator wants the service to run.
+    /// An operator starts the service.
     Start(ServiceId),
-    /// An operator wants it down.
+    /// An operator stops it.
     Stop(ServiceId),
-    /// An operator wants it to end, and to start again.
+    /// An operator restarts it.
     Restart(ServiceId),
-    /// An operator wants the bundle to end with this code.
+    /// An operator shuts the bundle down with this exit code.
     Shutdown(u8),
 }
 
-/// An order to the reactor. Executing one may fail (the process may just have died); what
-/// became of it comes back as an [`Event`].
+/// An action for the reactor. It may fail (the process may just have died); its result comes back as an
+/// [`Event`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Start this service; answered by `Spawned` or `SpawnFailed`, perhaps much later, or by
-    /// `Exited` if it is killed before.
+    /// Start this service; answered by `Spawned` or `SpawnFailed`, perhaps much later, or by `Exited`
+    /// if it is killed before.
     Spawn(ServiceId),
-    /// Do not start this service if its process is not made yet, which is answered by
-    /// `SpawnFailed`. Nothing otherwise.
+    /// Cancel the start of this service if it is not forked yet, which is answered by `SpawnFailed`;
+    /// otherwise do nothing.
     CancelStart(ServiceId),
     /// Send the signal to the service.
     Signal(ServiceId, Signal, Target),
@@ -56,28 +56,28 @@ pub enum Action {
     RunStopCommand(ServiceId),
     /// Kill the service and all of its process group.
     Kill(ServiceId),
-    /// Ask whatever is left of the process tree to end, apart from services that run and what
-    /// they have started. Given once all services are gone, and before that when only slow ones
-    /// are left. Answered by `TreeEmpty` as soon as nothing is left.
+    /// Send TERM to the rest of the process tree, except running services and the processes that they
+    /// have started. Requested once all services are gone, and before that when only slow ones are
+    /// left. Answered by `TreeEmpty` as soon as nothing is left.
     TerminateRest,
     /// Kill every process below the init. Answered by `TreeEmpty` like `TerminateRest`.
     KillAll,
-    /// Read the bundle again; answered by [`reload`](super::Supervisor::reload) if it has
+    /// Read the bundle's file again; answered by [`reload`](super::Supervisor::reload) if it has
     /// changed.
     Reload,
-    /// Ask the service again and again whether it is ready, until it is; answered by `Ready`.
+    /// Run the readiness check of the service until it succeeds; answered by `Ready`.
     CheckReadiness(ServiceId),
-    /// From now on see to it that the service stays well; answered by `Unhealthy`.
+    /// Run the liveness check of the service from now on; answered by `Unhealthy`.
     CheckLiveness(ServiceId),
-    /// Nobody is asked any more how they are: the shutdown begins.
+    /// End all checks: the shutdown begins.
     EndChecks,
-    /// Give up a reload that is under way: the shutdown begins.
+    /// Cancel a reload: the shutdown begins.
     CancelReload,
-    /// Tell everybody who wants to know.
+    /// Report this to the log, clients and hooks.
     Announce(Announcement),
 }
 
-/// Who gets a signal that is meant for a service.
+/// The target of a signal for a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Target {
     /// Its main process.
@@ -87,91 +87,91 @@ pub enum Target {
     Group,
 }
 
-/// Where a new policy differs from the old one.
+/// The differences between a new policy and the old one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// New, or in the file again. They may have the id of a service that is retired and gone.
+    /// New, or in the file again. They may reuse the id of a retired service that is gone.
     pub started: Vec<ServiceId>,
-    /// Something about them is different.
+    /// Services with changes.
     pub restarted: Vec<ServiceId>,
     /// No longer in the file; retired in the new policy.
     pub stopped: Vec<ServiceId>,
 }
 
 impl Changes {
-    /// Whether there is none.
+    /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
         self.started.is_empty() && self.restarted.is_empty() && self.stopped.is_empty()
     }
 }
 
-/// Something that has happened to a service or to the bundle. The first three are the reactor's:
-/// they say what the core does not know.
+/// Something that has happened to a service or to the bundle. The first three come from the reactor,
+/// with details that the core does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
-    /// The service's program runs as this process.
+    /// The service was started with this pid.
     Started(ServiceId, i32),
     /// It could not be started: the code, and the reason.
     StartFailed(ServiceId, u8, String),
-    /// Another bundle is in force.
+    /// A new bundle applies.
     Reloaded(Changes),
     /// The shutdown begins.
     ShutdownBegins(Cause),
-    /// The service is asked to end by this signal.
+    /// The service gets this stop signal.
     Stopping(ServiceId, Signal),
     /// The service is ready; a oneshot has succeeded.
     Ready(ServiceId),
-    /// It counts as ready because it runs: nothing is known by which to tell.
+    /// It counts as ready because it runs: it has no readiness check.
     ReadyAtOnce(ServiceId),
     /// Its main process has ended.
     Exited(ServiceId, ExitStatus),
-    /// It did not become ready in time, and is asked to end.
+    /// It was not ready in time, and is stopped.
     Unready(ServiceId),
-    /// Its liveness check has failed, and it is asked to end.
+    /// Its liveness check has failed, and it is stopped.
     Unhealthy(ServiceId),
-    /// It is not started, for one that it requires is gone.
+    /// It is not started, because a required service is gone.
     RequirementGone(ServiceId),
-    /// It has ended and starts again after this delay.
+    /// It has ended and restarts after this delay.
     Restarting(ServiceId, Duration),
-    /// It has ended once more than its restart policy allows.
+    /// It has ended more often than its restart policy allows.
     GivenUp(ServiceId),
-    /// It did not come up as an operator or a reload wanted it to; the others go on.
+    /// It did not come up after an operator or a reload started it; the others are not affected.
     FailedAlone(ServiceId),
-    /// It counts as not ready, and is asked to end after this delay.
+    /// It counts as not ready, and is stopped after this delay.
     Draining(ServiceId, Duration),
-    /// It is asked to end by its stop command.
+    /// Its stop command is started.
     StopCommand(ServiceId),
-    /// The service did not end within its own grace and is killed.
+    /// The service exceeded its own grace and is killed.
     Overran(ServiceId),
-    /// The bundle's grace is over: all that is left is killed.
+    /// The bundle's grace is over: all processes that still run are killed.
     GraceOver,
-    /// A second request to end came: all that is left is killed.
+    /// A second request came: all processes that still run are killed.
     Forced(Signal),
     /// The signal has no route in this bundle and was dropped.
     Unrouted(Signal),
 }
 
-/// What ended the bundle.
+/// Why the bundle ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// This signal asked for it.
+    /// This signal was received.
     Requested(Signal),
-    /// This service ended without being asked to.
+    /// This service exited by itself.
     Exited(ServiceId, ExitStatus),
     /// This service could not be started; the code says why.
     SpawnFailed(ServiceId, u8),
-    /// This service did not become ready in time.
+    /// This service was not ready in time.
     Unready(ServiceId),
     /// This service failed its liveness checks.
     Unhealthy(ServiceId),
-    /// An operator asked for it, with this code.
+    /// An operator requested it, with this exit code.
     Commanded(u8),
-    /// Every service has ended, each with leave to do so; the first that failed, if any did.
+    /// Every service has ended, each with `on-exit = "ignore"`; the first failure, if any.
     AllExited(Option<(ServiceId, ExitStatus)>),
 }
 
 impl Cause {
-    /// The service by whose failure it is; `None`: nobody's, or that of all.
+    /// The service that has failed; `None`: none, or all.
     pub(super) fn service(self) -> Option<ServiceId> {
         match self {
             Cause::Exited(id, _)

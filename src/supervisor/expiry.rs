@@ -1,5 +1,4 @@
-//! What happens because of the time: limits that are over, and what a time in which nobody ran means
-//! for them.
+//! Deadlines that are over, and the effect of a suspension on them.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use super::state::{Ending, Phase, State};
 use super::{KILL_WAIT, Supervisor};
 
 impl State {
-    /// The same, with so much more time until it ends by itself. A restart need not wait longer.
+    /// The same state with its deadline extended. A restart is not delayed further.
     fn put_off(mut self, gap: Duration, now: Instant) -> State {
         match &mut self {
             State::Spawning { late_at } | State::Running { late_at, .. } => {
@@ -23,7 +22,7 @@ impl State {
 }
 
 impl Supervisor {
-    /// Goes on with every service whose time in a state is over.
+    /// Handles every service whose deadline is over.
     pub(super) fn expire(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if !matches!(self.phase, Phase::Up | Phase::Stopping { .. }) {
             return;
@@ -56,7 +55,7 @@ impl Supervisor {
         }
     }
 
-    /// It asked for more time for what it is doing (`EXTEND_TIMEOUT_USEC` of sd_notify(3)).
+    /// It requested more time (`EXTEND_TIMEOUT_USEC` of sd_notify(3)).
     pub(super) fn extended(&mut self, id: ServiceId, until: Instant) {
         let mut state = self.state(id);
         match &mut state {
@@ -67,11 +66,11 @@ impl Supervisor {
         self.set(id, state);
     }
 
-    /// Nobody ran for so long until `now`: the init looked at its clock far too late, and so did
-    /// all that is below it, most likely. Nobody had that time, and everybody gets it again; but a
-    /// shutdown takes no longer than twice its time, for whoever asked for it may still wait.
+    /// Extends all limits by a suspension until `now`: the init read its clock far too late, and most
+    /// likely nothing else ran either. The shutdown takes at most twice its time, because the process
+    /// that requested it may still be waiting.
     ///
-    /// To be called before the facts are told that were learnt since.
+    /// Call it before the facts that became known since.
     pub fn put_off(&mut self, gap: Duration, now: Instant) {
         let begin = self.shutdown_began.unwrap_or(now);
         let most = begin + 2 * self.policy.grace;

@@ -1,6 +1,5 @@
-//! What each event makes of a service: how it runs, becomes ready, ends, and starts again. Events
-//! come in by [`Supervisor::handle`], and what follows from all of them is done by
-//! [`Supervisor::tick`].
+//! How events change a service: how it runs, becomes ready, ends and restarts. [`Supervisor::handle`]
+//! takes the events, and [`Supervisor::tick`] acts on all of them.
 
 use std::time::Instant;
 
@@ -16,7 +15,7 @@ use crate::signal::Signal;
 use crate::time_limit::TimeLimit;
 
 impl Supervisor {
-    /// Takes in a fact.
+    /// Takes a fact.
     pub fn handle(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
         self.unsettled = true;
         match event {
@@ -38,9 +37,9 @@ impl Supervisor {
         }
     }
 
-    /// Does what is due at `now`. To be called when all facts that were learnt at once are told,
-    /// so that none of them comes too late to prevent a start, and when
-    /// [`deadline`](Supervisor::deadline) has come; harmless at any other time.
+    /// Does what is due at `now`. Call it when all facts of a turn are known, so that none is too late
+    /// to prevent a start, and when [`deadline`](Supervisor::deadline) is over; harmless at any other
+    /// time.
     pub fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.sweeps_since_now = false;
         while self.unsettled || self.due.is_some_and(|due| due <= now) && !self.sweeps_since_now {
@@ -48,8 +47,7 @@ impl Supervisor {
         }
     }
 
-    /// What follows from where everything stands. It may bring about what is due at once, like
-    /// the end of a grace of no time.
+    /// One step. It may make other work due at once, for example with a grace of zero.
     fn step(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.unsettled = false;
         self.expire(now, actions);
@@ -167,20 +165,20 @@ impl Supervisor {
         self.stop_requirers_of_ended(id, ending);
     }
 
-    /// It is gone; why it was to end.
+    /// It has ended: the reason why it was stopped.
     fn take_ending(&mut self, id: ServiceId) -> Option<Ending> {
         self.failing.retain(|cause| cause.service() != Some(id));
         self.services[id.0].ending.take()
     }
 
-    /// What asked it to end may have taken the others along already.
+    /// Its own stop may have stopped them already.
     fn stop_requirers_of_ended(&mut self, id: ServiceId, ending: Option<Ending>) {
         if self.phase == Phase::Up && !matches!(ending, Some(Ending::Stop | Ending::Restart)) {
             self.stop_requirers(id);
         }
     }
 
-    /// It is gone, after it was to end for this reason.
+    /// It has ended after it was stopped for this reason.
     fn ended_as_asked(
         &mut self,
         id: ServiceId,
@@ -217,7 +215,7 @@ impl Supervisor {
         }
     }
 
-    /// It was stopped because it did not do what it is there for.
+    /// It was stopped because it failed.
     fn failed(&mut self, id: ServiceId, cause: Cause, now: Instant, actions: &mut Vec<Action>) {
         self.set(id, State::Gone(End::Failed));
         self.attempt_ended(id, cause, now);
@@ -226,7 +224,7 @@ impl Supervisor {
         }
     }
 
-    /// Puts it into `Backoff` if its policy wants it to start again.
+    /// Puts it into `Backoff` if its policy restarts it.
     fn schedule_restart(
         &mut self,
         id: ServiceId,
@@ -252,7 +250,7 @@ impl Supervisor {
         }
     }
 
-    /// It has ended for good, and nobody asked for that.
+    /// It has ended finally, without a request.
     fn ended_for_good(
         &mut self,
         id: ServiceId,
@@ -266,7 +264,7 @@ impl Supervisor {
             Cause::SpawnFailed(_, code) => ExitStatus::Code(code),
             _ => ExitStatus::Code(CHECK_FAILED),
         };
-        // What can't be started at all is no exit to be ignored, if nobody tries again.
+        // A failed start without a restart is no exit that can be ignored.
         let is_exit =
             !matches!(cause, Cause::SpawnFailed(..)) || policy.restart.when != RestartWhen::Never;
         let may_end = policy.on_exit == OnExit::Ignore && is_exit;
@@ -280,7 +278,7 @@ impl Supervisor {
         }
     }
 
-    /// What the services do that require the one that has ended, or is to.
+    /// Handles the services that require one that has ended or is being stopped.
     pub(super) fn stop_requirers(&mut self, id: ServiceId) {
         let is_on_request = self.services[id.0].attempt.is_on_request;
         let mut ended = vec![id];
@@ -306,7 +304,7 @@ impl Supervisor {
         self.services.get(id.0).is_some_and(|service| service.ending.is_none())
     }
 
-    /// Ends the bundle when no service runs and none will.
+    /// Ends the bundle when no service runs or will run.
     pub(super) fn end_if_nothing_is_left(&mut self, now: Instant) {
         let is_over = |(service, policy): (&Service, &ServicePolicy)| match service.state {
             State::Gone(End::Stopped) => policy.is_retired,
@@ -367,7 +365,7 @@ impl Supervisor {
         }
     }
 
-    /// The earliest time at which something happens by itself.
+    /// The next deadline.
     fn next_due(&self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Up | Phase::Stopping { .. } => self.census.next_due(),
@@ -376,7 +374,7 @@ impl Supervisor {
         own.into_iter().chain(self.phase.due()).min()
     }
 
-    /// The only place where a service changes its state.
+    /// The only place that changes a service's state.
     pub(super) fn set(&mut self, id: ServiceId, state: State) {
         if let Some(service) = self.services.get_mut(id.0) {
             self.census.leave(id, service.state);

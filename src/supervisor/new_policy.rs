@@ -1,5 +1,5 @@
-//! Another bundle in place of the one that runs: what is new starts, what is gone stops, what has
-//! changed restarts, and the rest is left alone.
+//! Replaces the running bundle: new services start, removed ones stop, changed ones restart, and all
+//! others keep running.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,8 +11,8 @@ use super::state::{End, Ending, Phase, State};
 use super::{Policy, Service, Supervisor};
 
 impl Supervisor {
-    /// Goes on by another policy, in which every service has kept its id. Does nothing once the
-    /// shutdown has begun.
+    /// Applies another policy, in which every service has kept its id. Does nothing after the shutdown
+    /// has begun.
     pub fn reload(&mut self, policy: impl Into<Arc<Policy>>, changes: &Changes, now: Instant) {
         if self.phase != Phase::Up {
             return;
@@ -32,7 +32,7 @@ impl Supervisor {
                     self.set(*id, State::Waiting);
                     self.services[id.0] = Service::default();
                 }
-                // It is back before it was gone.
+                // It is in the file again before it has ended.
                 state if state.is_alive() => self.services[id.0].ending = Some(Ending::Restart),
                 _ => {}
             }
@@ -45,7 +45,7 @@ impl Supervisor {
         self.due = Some(now);
     }
 
-    /// What an operator has stopped stays down.
+    /// A service that an operator has stopped stays down.
     fn restart_changed(&mut self, id: ServiceId) {
         if self.services[id.0].ending == Some(Ending::Stop) {
             return;

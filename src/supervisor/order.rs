@@ -1,7 +1,7 @@
-//! Who comes before whom: the graph of the services, worked out once.
+//! The dependency graph of the services, computed once.
 //!
-//! Services that are named together, the instances of one, are a group, and the graph is one of
-//! groups: it is as large as the file that it comes from. Every pair of services would be too much.
+//! The instances of a service are a group, and the edges of the graph connect groups: it is as large as
+//! the file. Edges between all pairs of services would use too much memory.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -13,31 +13,31 @@ use super::policy::{Policy, ServicePolicy};
 #[derive(Debug, Default)]
 pub(super) struct Order {
     pub(super) groups: Vec<Group>,
-    /// For each service the group that it is in.
+    /// The group of each service.
     pub(super) group_of: Vec<usize>,
-    /// All groups, each behind those that it comes after; the file's order otherwise, with those
-    /// that are no longer in the file behind the others, so that they stop first.
+    /// All groups in start order: after their dependencies, otherwise in the order of the file. Groups
+    /// that are no longer in the file are last, so that they stop first.
     pub(super) start: Vec<usize>,
-    /// For each group its place there.
+    /// The place of each group there.
     pub(super) place: Vec<usize>,
-    /// For each service, how many stages of the shutdown come before its own.
+    /// The shutdown stage of each service.
     pub(super) stage: Vec<usize>,
 }
 
-/// Services that nobody tells apart: instances, or a service that is alone.
+/// The instances of a service, or a single service.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     /// In the file's order.
     pub(super) members: Vec<ServiceId>,
-    /// The groups that it comes after.
+    /// The groups that must be ready before it starts.
     pub(super) after: Box<[After]>,
-    /// Those that have to end before it is asked to, among them all that come after it.
+    /// The groups that must end before it is stopped, including all that start after it.
     pub(super) dependents: Vec<usize>,
-    /// Those that require it.
+    /// The groups that require it.
     pub(super) requirers: Vec<usize>,
 }
 
-/// A group that another comes after.
+/// A dependency of a group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct After {
     pub(super) group: usize,
@@ -45,7 +45,7 @@ pub(super) struct After {
 }
 
 impl Order {
-    /// Services in a cycle come last, and never start; the file's reader refuses cycles.
+    /// Services in a cycle are last, and never start; the parser refuses cycles.
     pub(super) fn new(policy: &Policy) -> Order {
         let (mut groups, group_of) = groups(policy);
         for index in 0..groups.len() {
@@ -60,7 +60,7 @@ impl Order {
         }
         let start = sorted(policy, &groups);
         if policy.in_file_order {
-            // Beside a main command, which comes after all of them.
+            // Except a main command, which starts after all of them.
             for pair in start.windows(2) {
                 if !groups[pair[0]].dependents.contains(&pair[1]) {
                     groups[pair[0]].dependents.push(pair[1]);
@@ -78,7 +78,7 @@ impl Order {
         Order { groups, group_of, start, place, stage }
     }
 
-    /// The group that the service is in.
+    /// The group of the service.
     pub(super) fn group(&self, id: ServiceId) -> Option<&Group> {
         self.groups.get(*self.group_of.get(id.0)?)
     }
@@ -93,8 +93,8 @@ impl Order {
     }
 }
 
-/// The groups, and which of them each service is in. One that is no longer in the file is alone,
-/// and so is everyone where the file's order holds, in which instances have their places too.
+/// The groups, and the group of each service. A service that is no longer in the file is alone, and so
+/// is every service if the order of the file applies, in which instances also have places.
 fn groups(policy: &Policy) -> (Vec<Group>, Vec<usize>) {
     let services = &policy.services;
     let is_alone = |service: &ServicePolicy| {
@@ -124,12 +124,12 @@ fn groups(policy: &Policy) -> (Vec<Group>, Vec<usize>) {
     (groups, group_of)
 }
 
-/// The groups that this one comes after, each once.
+/// The dependencies of this group, without duplicates.
 fn after(policy: &Policy, group: &Group, group_of: &[usize]) -> Vec<After> {
     let services = &policy.services;
     let Some(member) = group.members.first().map(|id| &services[id.0]) else { return Vec::new() };
     let leader = member.leader.and_then(|leader| services.get(leader.0)).unwrap_or(member);
-    // One that is no longer in the file is only stopped, in its old order.
+    // A service that is no longer in the file is only stopped, in its old order.
     let requires = if member.is_retired { &[][..] } else { &leader.requires[..] };
     let of = |id: &ServiceId| group_of.get(id.0).copied();
     let required: BTreeSet<usize> = requires.iter().filter_map(of).collect();
@@ -138,7 +138,7 @@ fn after(policy: &Policy, group: &Group, group_of: &[usize]) -> Vec<After> {
     named.map(|group| After { group, is_required: required.contains(&group) }).collect()
 }
 
-/// Kahn's topological sort; among those whose turn has come, the first of the file.
+/// Kahn's topological sort; among available groups, the first of the file.
 fn sorted(policy: &Policy, groups: &[Group]) -> Vec<usize> {
     let mut waits_for: Vec<usize> = groups.iter().map(|group| group.after.len()).collect();
     let rank = |index: usize| {
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Templates by the number of their instances, and the earlier ones that each comes after.
+    /// Templates: the number of instances, and the earlier templates that each starts after.
     fn policy(templates: &[(usize, Vec<usize>)]) -> Policy {
         let mut policy = Policy::default();
         let mut leaders = Vec::new();
@@ -192,7 +192,7 @@ mod tests {
         ServicePolicy::default()
     }
 
-    /// The same with every pair named.
+    /// The same with an edge for each pair.
     fn in_pairs(policy: &Policy) -> Policy {
         let all = |names: &[ServiceId]| -> Vec<ServiceId> {
             let named = |id: usize| {

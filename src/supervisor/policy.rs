@@ -1,4 +1,4 @@
-//! What the core is told about the bundle: no names, no programs, only what it decides by.
+//! What the core knows about the bundle: no names and programs, only what it decides by.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,77 +7,77 @@ use super::event::{ServiceId, Target};
 use crate::bundle::{OnExit, RestartPolicy, ServiceType, WhenRequiredExits};
 use crate::signal::Signal;
 
-/// All that the core knows of a bundle.
+/// The core's view of a bundle.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// The services in the file's order.
     pub services: Vec<ServicePolicy>,
-    /// No service names others: they stop one after the other, in the reverse of the file's
-    /// order.
+    /// No service has `after` or `requires`: they stop one after the other, in reverse order of the
+    /// file.
     pub in_file_order: bool,
-    /// Where the random delays of restarts begin.
+    /// The seed for random restart delays.
     pub seed: u64,
     /// How long the whole shutdown may take.
     pub grace: Duration,
-    /// What becomes of a signal; what isn't here falls to `otherwise`.
+    /// The routes of signals; `otherwise` applies to all others.
     pub signals: BTreeMap<Signal, SignalRoute>,
     /// What becomes of a signal without a route.
     pub otherwise: Otherwise,
-    /// Whether the exit code is always that of service 0, even when its end was asked for:
-    /// the promise of an init for one command.
+    /// Whether the exit code is always that of service 0, even after a stop: as an init for one command
+    /// must.
     pub code_of_first: bool,
 }
 
 impl Policy {
-    /// What names others on behalf of this service: it, or the first of its instances.
+    /// The service that holds the dependencies for this one: itself, or the first of its instances.
     pub fn leading(&self, id: ServiceId) -> &ServicePolicy {
         let service = &self.services[id.0];
         service.leader.and_then(|leader| self.services.get(leader.0)).unwrap_or(service)
     }
 }
 
-/// All that the core knows of a service.
+/// The core's view of a service.
 #[derive(Clone, Debug)]
 pub struct ServicePolicy {
-    /// What asks it to end; `None`: whatever signal asked the bundle to, TERM if none did.
+    /// The signal that stops it; `None`: the signal that began the shutdown, or TERM.
     pub stop_signal: Option<Signal>,
-    /// Who gets the stop signal.
+    /// The target of the stop signal.
     pub stop_target: Target,
-    /// How long it may take to end, within the bundle's grace.
+    /// Its grace period, within the bundle's.
     pub grace: Option<Duration>,
-    /// What its unasked exit means.
+    /// What an unrequested exit does to the bundle.
     pub on_exit: OnExit,
     /// The codes that count as success.
     pub success_codes: Vec<u8>,
-    /// Whether it keeps running, or has something to do once.
+    /// Daemon or oneshot.
     pub kind: ServiceType,
-    /// The first instance of its group, if it is another one. Dependencies are kept with the first, and
-    /// hold for all instances.
+    /// The first instance of its group, if it is another one. The first one holds the dependencies of
+    /// all instances.
     pub leader: Option<ServiceId>,
-    /// Those that have to be ready before it starts.
+    /// Services that must be ready before it starts.
     pub after: Vec<ServiceId>,
-    /// Those among them without which it does not run.
+    /// Those of them that it requires.
     pub requires: Vec<ServiceId>,
-    /// What it does when one that it requires has ended.
+    /// What happens to it when a required service ends.
     pub when_required_exits: WhenRequiredExits,
-    /// Whether it is ready only when a check says so.
+    /// Whether a check decides that it is ready.
     pub has_readiness: bool,
     /// How long it may take to become ready; a oneshot, to end.
     pub start_timeout: Option<Duration>,
-    /// Whether and when it starts again after its end.
+    /// Whether and when it is restarted.
     pub restart: RestartPolicy,
-    /// How long it is left alone after it was marked as not ready, before it is asked to end.
+    /// How long it keeps running, no longer ready, before it is stopped.
     pub drain: Duration,
-    /// Whether a command asks it to end, in place of the stop signal.
+    /// Whether a command stops it, in place of the stop signal.
     pub has_stop_command: bool,
-    /// Its place in the file's order; among equals the lower id comes first.
+    /// Its place in the order of the file; among equals the lower id comes first.
     pub place: usize,
     /// Whether it is no longer in the file: it is stopped, and not started again.
     pub is_retired: bool,
 }
 
-/// How a service is asked to end: what was meant for the process that is running, whatever has
-/// become of the policy since it was started.
+/// How to stop a service: as configured when the running process was started, even if the policy has
+/// changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StopPolicy {
     pub(super) signal: Option<Signal>,
@@ -122,33 +122,33 @@ impl ServicePolicy {
         }
     }
 
-    /// The exit code a bundle ends with because of this service's `code`.
+    /// The exit code of the bundle for this service's `code`.
     pub fn bundle_code(&self, code: u8) -> u8 {
         if self.success_codes.contains(&code) { 0 } else { code }
     }
 }
 
-/// What becomes of one signal.
+/// What the init does with a signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignalRoute {
-    /// Goes to these services as this signal.
+    /// Forwards it to these services as this signal.
     Forward(Vec<ServiceId>, Signal, Target),
     /// Restarts these services.
     Restart(Vec<ServiceId>),
-    /// Has the bundle read again.
+    /// Reloads the bundle.
     Reload,
-    /// Begins the shutdown; services without a stop signal of their own get this one.
+    /// Begins the shutdown; services without a stop signal get this one.
     Shutdown(Signal),
-    /// Is dropped, and not announced.
+    /// Drops it, and does not announce it.
     Drop,
 }
 
-/// What becomes of a signal without a route.
+/// What the init does with a signal without a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Otherwise {
-    /// Dropped, with a note.
+    /// Drops and announces it.
     #[default]
     DropAndAnnounce,
-    /// Forwarded as it is.
+    /// Forwards it unchanged.
     Forward(ServiceId, Target),
 }

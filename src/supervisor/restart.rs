@@ -1,26 +1,26 @@
-//! When a service that has ended starts again.
+//! When a service that has ended is restarted.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::bundle::RestartPolicy;
 
-/// What is remembered of a service's restarts.
+/// The restarts of a service.
 #[derive(Debug, Default)]
 pub(super) struct RestartHistory {
-    /// The restarts within the policy's span, oldest first; never more than its limit.
+    /// The restarts within the policy's window, oldest first; never more than its limit.
     recent: VecDeque<Instant>,
-    /// How many there were since the last stable run.
+    /// The number of restarts since the last stable run.
     streak: u32,
-    /// When the run that just ended began.
+    /// When the last run began.
     pub(super) began: Option<Instant>,
     /// All restarts so far.
     pub(super) count: u32,
 }
 
 impl RestartHistory {
-    /// How long to wait before the next start; `None`: it stays down. `random` makes those
-    /// delays differ that would otherwise come at once, in many containers or services.
+    /// The delay before the next start; `None`: it stays down. `random` spreads the restarts of many
+    /// containers or services.
     pub(super) fn next(
         &mut self,
         policy: &RestartPolicy,
@@ -48,20 +48,20 @@ impl RestartHistory {
         Some(jittered(doubled.min(policy.max_delay), random))
     }
 
-    /// Somebody has looked after it: what was counts no more.
+    /// An operator has handled the failures: the counts start again.
     pub(super) fn forgive(&mut self) {
         self.recent.clear();
         self.streak = 0;
     }
 }
 
-/// Between three quarters of it and all of it.
+/// Between three quarters of the delay and all of it.
 fn jittered(delay: Duration, random: u64) -> Duration {
     let quarter = delay / 4;
     delay - quarter.mul_f64((random >> 11) as f64 / (1u64 << 53) as f64)
 }
 
-/// The next number of a sequence (splitmix64); it need not be secret.
+/// The next random number (splitmix64); not for secrets.
 pub(super) fn random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut mixed = *state;

@@ -1,5 +1,5 @@
-//! Who starts and who is asked to end, and when: an operator's requests, the order of the services,
-//! and how each is asked to end.
+//! When services start and stop: an operator's requests, the order of the services, and how each is
+//! stopped.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,12 +12,12 @@ use super::{EXECUTION_TIMEOUT, Supervisor};
 use crate::signal::Signal;
 use crate::time_limit::TimeLimit;
 
-/// How many services may be on their way to their programs at the same time. One whose program does
-/// not come so holds up nobody, and the init makes the next child while the last one executes; more
-/// would only be more copies of the init at once.
+/// How many services may be between fork and exec at the same time. A hanging exec then does not delay
+/// others, and the init can fork the next child while the last one executes; more would only be more
+/// copies of the init.
 pub(super) const MOST_SPAWNING: usize = 16;
 
-/// What a service's own requirements and order say about its start.
+/// What a service's dependencies say about its start.
 #[derive(Clone, Copy)]
 enum Eligibility {
     Now,
@@ -25,27 +25,28 @@ enum Eligibility {
     Never,
 }
 
-/// What those wait for that come after a group.
+/// The state of a group for those that depend on it.
 #[derive(Clone, Copy, Default)]
 struct Standing {
-    /// Some of it is not ready yet.
+    /// Some member is not ready yet.
     is_pending: bool,
-    /// Some of it is down until an operator starts it.
+    /// Some member is down until an operator starts it.
     is_stopped: bool,
-    /// Some of it has ended, and was not to.
+    /// Some member has ended, and should not have.
     has_failed: bool,
 }
 
 impl Supervisor {
-    /// Starts the services whose turn has come, in their order, as many as may be on their way.
+    /// Starts the services whose dependencies are ready, in order, up to the limit of concurrent
+    /// starts.
     pub(super) fn start_next(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.census.spawning >= MOST_SPAWNING || self.census.waiting == 0 {
             return;
         }
-        // Each group is looked at once, however many come after it.
+        // Each group is examined once, however many depend on it.
         let mut standings = BTreeMap::new();
-        // Whoever was not reached the last time comes first: else those that fail and come back would
-        // take all places for ever.
+        // Begin where the last examination stopped: otherwise services that fail and restart could take
+        // all places for ever.
         let begin = std::mem::take(&mut self.examine_first);
         let mut last = None;
         while let Some(place) = self.next_to_examine(begin, last) {
@@ -81,7 +82,7 @@ impl Supervisor {
         }
     }
 
-    /// The place after the last one, for a walk that begins there and goes once around.
+    /// The next place of a walk that begins at `begin` and wraps around once.
     fn next_to_examine(&self, begin: usize, last: Option<usize>) -> Option<usize> {
         let next = last.map_or(begin, |last| last + 1);
         let is_around = last.is_some_and(|last| last < begin);
@@ -92,7 +93,7 @@ impl Supervisor {
         }
     }
 
-    /// The service has changed: its group and those after it may have their turn now.
+    /// The service has changed: its group and dependent ones may be able to start.
     pub(super) fn examine_later(&mut self, id: ServiceId) {
         let Some(group) = self.order.group_of.get(id.0) else { return };
         let places = &self.order.place;
@@ -101,8 +102,7 @@ impl Supervisor {
         self.to_examine.extend(dependents.iter().map(|group| places[*group]));
     }
 
-    /// How long it may take until the service's program runs. One command has as long as it
-    /// takes, as without an init.
+    /// The time limit for exec. One command has none, as without an init.
     fn execution_timeout(&self, id: ServiceId) -> Option<Duration> {
         let own = self.policy.services[id.0].start_timeout;
         (!self.policy.code_of_first).then(|| own.unwrap_or(EXECUTION_TIMEOUT))
@@ -143,7 +143,7 @@ impl Supervisor {
         standing
     }
 
-    /// An operator wants the service to run. Requests add up, and the last one says where they end.
+    /// An operator starts the service. The last of several requests counts.
     pub(super) fn start_requested(&mut self, id: ServiceId) {
         if self.phase != Phase::Up {
             return;
@@ -152,7 +152,7 @@ impl Supervisor {
         while let Some(id) = wanted.pop() {
             let is_there = self.policy.services.get(id.0).is_some_and(|policy| !policy.is_retired);
             let Some(group) = self.order.group(id).filter(|_| is_there) else { continue };
-            // What it requires has to be there, and comes before it, so this ends.
+            // Required services come before it in the order, so the recursion ends.
             let is_down = |id: &ServiceId| match self.state(*id) {
                 State::Gone(end) => matches!(end, End::Stopped | End::Failed),
                 // It is down soon.
@@ -171,7 +171,7 @@ impl Supervisor {
                 service.attempt.is_on_request = true;
                 self.set(id, State::Waiting);
             }
-            // It ends first, as somebody else wanted.
+            // It ends first, because of another request.
             state if state.is_alive() && service.ending.is_some() => {
                 service.attempt.is_on_request = true;
                 service.ending = Some(Ending::Restart);
@@ -180,7 +180,7 @@ impl Supervisor {
         }
     }
 
-    /// An operator wants the service to end, and perhaps to start again.
+    /// An operator stops the service, and perhaps restarts it.
     pub(super) fn end_requested(&mut self, id: ServiceId, ending: Ending) {
         if self.phase != Phase::Up {
             return;
@@ -188,7 +188,7 @@ impl Supervisor {
         self.services[id.0].attempt.is_on_request = true;
         match self.state(id) {
             State::Waiting | State::Backoff { .. } => self.set(id, State::Gone(End::Stopped)),
-            // Those that come after a oneshot go on counting on what it has done.
+            // For its dependents a oneshot stays done.
             State::Gone(End::Done) if self.is_oneshot(id) => {}
             State::Gone(_) => self.set(id, State::Gone(End::Stopped)),
             _ => {
@@ -212,8 +212,8 @@ impl Supervisor {
         }
     }
 
-    /// Asks services to end that are to, once no dependent is alive that has to end first. Services of
-    /// this stage of the shutdown, or of an earlier one, are asked in any case.
+    /// Stops services that are due to stop, once all dependents that must end first have ended.
+    /// Services of this stage of the shutdown, or of an earlier one, are stopped in any case.
     pub(super) fn stop_unblocked(
         &mut self,
         now: Instant,
@@ -244,7 +244,7 @@ impl Supervisor {
         }
     }
 
-    /// Asks a service to end.
+    /// Stops a service.
     fn request_stop(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
         let drain = self.services[id.0].stop.drain;
         match self.state(id) {
@@ -272,7 +272,7 @@ impl Supervisor {
         self.push_stop_request(id, actions);
     }
 
-    /// From here on its own grace runs.
+    /// Its own grace begins.
     fn begin_stop(&mut self, id: ServiceId, now: Instant) {
         let stop = self.services[id.0].stop;
         let grace = match self.phase {
@@ -296,8 +296,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether what asks it to end has the same effect on a process that has not executed the
-    /// service's program yet. Otherwise it is asked when that runs.
+    /// Whether a stop has the same effect on a process before exec. Otherwise it waits for exec.
     pub(super) fn can_be_stopped_early(&self, id: ServiceId) -> bool {
         let StopPolicy { signal, has_command, .. } = self.services[id.0].stop;
         !has_command && signal.unwrap_or(Signal::TERM).terminates_by_default()
@@ -308,7 +307,7 @@ impl Supervisor {
         let signal = signal.unwrap_or(Signal::TERM);
         actions.push(Action::Announce(Announcement::Stopping(id, signal)));
         actions.push(Action::Signal(id, signal, target));
-        // A stopped process does not act on its stop signal until it is continued, signal(7).
+        // A stopped process handles its stop signal only after CONT, signal(7).
         actions.push(Action::Signal(id, Signal::CONT, target));
     }
 

@@ -1,15 +1,14 @@
-//! How a bundle comes down, within one deadline.
+//! The shutdown of a bundle, within one deadline.
 //!
-//! - `Stopping`: those services are asked first on which no other depends. When they have ended,
-//!   those are asked that they depended on, and so on. A stage that takes its time holds the next
-//!   one up only for its share of what is left of the grace (the time left divided by the stages
-//!   left), so that each is asked in time to end well; the slow ones may go on until the
-//!   deadline, or until their own grace ends.
-//! - `Sweeping`: all services are gone. What is left of the process tree (daemons that left
-//!   their parents) is asked to end.
-//! - `Killing`: the deadline has passed, or a second request came. Everything was sent KILL.
-//!   A process in an uninterruptible sleep may not die of that (the kernel's `D` state), so
-//!   this too has an end, [`KILL_WAIT`].
+//! - `Stopping`: stops the services on which no other depends; when they have ended, the services that
+//!   they depended on, and so on. A slow stage delays the next one only for its share of the remaining
+//!   grace (the remaining time divided by the remaining stages), so that each is stopped in time; the
+//!   slow services may keep running until the deadline, or until the end of their own grace.
+//! - `Sweeping`: all services are gone. The rest of the process tree (daemons that have left their
+//!   parents) gets TERM.
+//! - `Killing`: the deadline is over, or a second request came. Everything got KILL. A process in
+//!   uninterruptible sleep may not die of it (the kernel's `D` state), so this has a limit too,
+//!   [`KILL_WAIT`].
 //! - `Down`: nothing is left, or nothing more can be done.
 
 use std::time::Instant;
@@ -37,12 +36,12 @@ impl Supervisor {
                 }
                 self.begin_shutdown(Cause::Requested(signal), now);
             }
-            // Whoever signals all processes at once, as systemd does (KillMode=control-group),
+            // A process that signals all processes at once, as systemd does (KillMode=control-group),
             // may kill a service before we read our own signal.
             Phase::Stopping { .. } if self.is_begun_by_death_of(signal) => {
                 self.cause = Some(Cause::Requested(signal));
             }
-            // The first request only joins a shutdown that something else began.
+            // The first request only joins a shutdown that has another cause.
             Phase::Stopping { .. } | Phase::Sweeping { .. } if self.requests > 1 => {
                 self.announce_shutdown(actions);
                 self.forced = Some(signal);
@@ -56,8 +55,8 @@ impl Supervisor {
         }
     }
 
-    /// Whether the shutdown was begun by facts of this turn, and is put down to a service that
-    /// this signal ended, or that took it and said so by its code.
+    /// Whether facts of this turn began the shutdown because of a service that this signal ended, or
+    /// that handled it and exited with its code.
     fn is_begun_by_death_of(&self, signal: Signal) -> bool {
         let code = ExitStatus::Signal(signal).code();
         let by_signal = |cause| matches!(cause, Cause::Exited(_, status) if status.code() == code);
@@ -71,7 +70,7 @@ impl Supervisor {
         }
     }
 
-    /// From here on nothing is started, and everything comes down.
+    /// Begins the shutdown: nothing starts any more.
     pub(super) fn begin_shutdown(&mut self, cause: Cause, now: Instant) {
         if self.phase != Phase::Up {
             return;
@@ -89,7 +88,7 @@ impl Supervisor {
         let deadline = now + self.policy.grace;
         self.shutdown_began = Some(now);
         self.end_at_the_latest = Some(deadline + KILL_WAIT);
-        // One that was being stopped has no more time than all the others.
+        // A service that was being stopped has no more time than all others.
         for index in 0..self.services.len() {
             if let State::Stopping { kill_at } = self.services[index].state {
                 let kill_at = kill_at.filter(|kill_at| *kill_at < deadline);
@@ -112,7 +111,7 @@ impl Supervisor {
         self.failing.iter().copied().find(|cause| cause.service().is_some_and(ends_all))
     }
 
-    /// Says why it comes down, when all facts of a turn are known.
+    /// Announces the cause, when all facts of a turn are known.
     fn announce_shutdown(&mut self, actions: &mut Vec<Action>) {
         if std::mem::take(&mut self.is_unannounced) {
             let cause = self.cause.map(Announcement::ShutdownBegins);
@@ -124,7 +123,7 @@ impl Supervisor {
         }
     }
 
-    /// Goes on with the shutdown as far as it can go now.
+    /// Continues the shutdown as far as possible now.
     pub(super) fn shut_down(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.announce_shutdown(actions);
         if let Phase::Stopping { deadline, stage, advance_at } = self.phase {
@@ -132,7 +131,7 @@ impl Supervisor {
             self.sweeps_since_now = self.phase == Phase::Sweeping { deadline };
         }
         match self.phase {
-            // Even without any grace there has to be an answer to whether anything is left.
+            // Even with a grace of zero, wait for the answer whether any process is left.
             Phase::Sweeping { .. } if self.sweeps_since_now => {}
             Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline } if deadline <= now => {
                 self.grace_over(now, actions);
@@ -159,7 +158,7 @@ impl Supervisor {
             Stage::Begun => None,
             Stage::Number(number) => Some(number),
             Stage::Rest { alive } => {
-                // What a service leaves behind that has just ended was not among the strays.
+                // Processes that a service has just left behind were not in the sweep.
                 if self.census.alive < alive {
                     self.terminate_rest(deadline, actions);
                 }
@@ -176,7 +175,7 @@ impl Supervisor {
             let left = self.stages_left();
             match left.first() {
                 Some(number) => {
-                    // This one, the others, and the strays.
+                    // This stage, the others, and the sweep.
                     let stages = u32::try_from(left.len() + 1).unwrap_or(u32::MAX);
                     let advance_at = now + deadline.saturating_duration_since(now) / stages;
                     now_asked = Some(*number);
@@ -184,7 +183,7 @@ impl Supervisor {
                     self.phase = Phase::Stopping { deadline, stage, advance_at };
                     self.continue_asked(actions);
                 }
-                // Only services that are slow to end are left; the strays have waited long enough.
+                // Only slow services are left; the sweep has waited long enough.
                 None if is_time_up => self.terminate_rest(deadline, actions),
                 None => {}
             }
@@ -192,8 +191,8 @@ impl Supervisor {
         self.stop_unblocked(now, now_asked, actions);
     }
 
-    /// A service that was asked to end may have got SIGSTOP since, from a process that is gone by
-    /// now; without CONT it would act on KILL only.
+    /// A service may have got SIGSTOP after its stop signal, from a process that is gone by now;
+    /// without CONT only KILL would end it.
     fn continue_asked(&self, actions: &mut Vec<Action>) {
         let services = self.services.iter().enumerate();
         let asked = services.filter(|(_, one)| matches!(one.state, State::Stopping { .. }));
@@ -209,7 +208,7 @@ impl Supervisor {
         self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
     }
 
-    /// The stages in which somebody has not been asked, in their order.
+    /// The stages with services that are not stopped yet, in order.
     fn stages_left(&self) -> Vec<usize> {
         let mut has_unasked = vec![false; self.services.len()];
         for (service, number) in self.services.iter().zip(&self.order.stage) {

@@ -1,51 +1,51 @@
-//! Where a service is in its life, and where the bundle is.
+//! The states of a service and of the bundle.
 
 use std::time::Instant;
 
 use crate::time_limit::TimeLimit;
 use crate::words::words;
 
-/// Where a service is in its life.
+/// The state of a service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Its turn to start has not come.
+    /// It waits for its start.
     #[default]
     Waiting,
-    /// The order to start it is out; its program does not run yet.
+    /// The action to start it was given; its exec is not confirmed.
     Spawning {
-        /// When it has taken too long.
+        /// When the start timeout is over.
         late_at: Option<TimeLimit>,
     },
-    /// Its main process lives.
+    /// Its main process runs.
     Running {
-        /// Whether those that come after it may start. A oneshot is ready when it is done.
+        /// Whether dependent services may start. A oneshot is ready when it is done.
         ready: bool,
-        /// When it has failed if it is not ready.
+        /// When the start timeout is over, if it is not ready.
         late_at: Option<TimeLimit>,
     },
-    /// It is to end, and has until this time to be taken out of a load balancer.
+    /// It will be stopped; until then it is no longer ready, so that a load balancer can remove it.
     Draining {
-        /// When it is asked to end.
+        /// When it is stopped.
         until: Instant,
     },
-    /// It was asked to end, and will be killed at this time if that is before the deadline.
+    /// It got its stop signal, and is killed at this time if that is before the deadline.
     Stopping {
         /// The end of its own grace.
         kill_at: Option<Instant>,
     },
     /// It was sent KILL.
     Killed,
-    /// It ended by itself, and starts again at this time.
+    /// It ended by itself, and restarts at this time.
     Backoff {
-        /// When it starts again.
+        /// When it restarts.
         until: Instant,
     },
-    /// It has no process, and gets none unless an operator asks for it.
+    /// It has no process, and does not start without a request.
     Gone(End),
 }
 
 words! {
-    /// The same, as clients of the control socket are told it.
+    /// The states for clients of the control socket.
     #[allow(missing_docs)]
     pub enum StateKind {
         Waiting => "waiting",
@@ -62,7 +62,7 @@ words! {
     }
 }
 
-/// How it came to be gone.
+/// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// It was never started.
@@ -75,25 +75,25 @@ pub enum End {
     Stopped,
 }
 
-/// Why a service that lives is to end, which says what its exit will mean.
+/// Why a live service is being stopped; determines what its exit means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// An operator wants it down.
     Stop,
-    /// It is to start again at once.
+    /// It restarts at once.
     Restart,
-    /// One that it requires has ended.
+    /// A required service has ended.
     Requirement,
-    /// It did not become ready in time.
+    /// It was not ready in time.
     Unready,
     /// It failed its checks.
     Unhealthy,
-    /// The bundle comes down.
+    /// The bundle shuts down.
     Shutdown,
 }
 
 impl State {
-    /// What clients are told of it.
+    /// The state for clients.
     pub fn kind(self) -> StateKind {
         match self {
             State::Waiting => StateKind::Waiting,
@@ -110,7 +110,7 @@ impl State {
         }
     }
 
-    /// When it ends by itself.
+    /// The deadline of the state.
     pub(super) fn until(self) -> Option<Instant> {
         match self {
             State::Spawning { late_at } | State::Running { ready: false, late_at } => {
@@ -125,7 +125,7 @@ impl State {
         }
     }
 
-    /// Whether it has a process, or is about to.
+    /// Whether it has a process, or is about to have one.
     pub fn is_alive(self) -> bool {
         match self {
             State::Spawning { .. }
@@ -137,18 +137,18 @@ impl State {
         }
     }
 
-    /// Whether it has not been asked to end.
+    /// Whether it has not got its stop signal.
     pub(super) fn is_unasked(self) -> bool {
         matches!(self, State::Spawning { .. } | State::Running { .. })
     }
 
-    /// Whether its program does not run yet, but is to.
+    /// Whether its exec is still to come.
     pub(super) fn is_starting(self) -> bool {
         matches!(self, State::Spawning { .. })
     }
 }
 
-/// Where the bundle is in its life.
+/// The phase of the bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Up,
@@ -158,19 +158,19 @@ pub(super) enum Phase {
     Down,
 }
 
-/// Whose turn to end it is.
+/// The progress of the stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Nobody's yet.
+    /// No stage yet.
     Begun,
-    /// All of this stage and those before were asked.
+    /// This stage and those before are stopped.
     Number(usize),
-    /// The strays were asked too, while this many services are still ending.
+    /// The rest of the process tree got TERM, while this many services are still stopping.
     Rest { alive: usize },
 }
 
 impl Phase {
-    /// Until when the shutdown may go on.
+    /// The deadline of the shutdown.
     pub(super) fn deadline(self) -> Option<Instant> {
         match self {
             Phase::Up | Phase::Down => None,
@@ -179,7 +179,7 @@ impl Phase {
         }
     }
 
-    /// When it goes on by itself.
+    /// When the phase ends by itself.
     pub(super) fn due(self) -> Option<Instant> {
         match self {
             Phase::Stopping { deadline, advance_at, .. } => Some(advance_at.min(deadline)),
