@@ -1,4 +1,4 @@
-//! Drives a running init through its control socket.
+//! Controls a running init through its control socket.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -16,9 +16,9 @@
 //! # Ok::<(), sidecar_init::client::Error>(())
 //! ```
 //!
-//! Every call blocks until there is an answer, but never for longer than the init may take: see
-//! [`Client::answer_within`]. An asynchronous program makes the calls where it may block, such as
-//! in tokio's `spawn_blocking`; a [`Client`] is cheap to clone.
+//! Every call blocks until there is an answer, but not longer than the timeout of
+//! [`Client::answer_within`]. An asynchronous program calls it where it may block, such as in tokio's
+//! `spawn_blocking`; a [`Client`] is cheap to clone.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,16 +38,15 @@ mod error;
 use connection::Connection;
 pub use error::{Error, ErrorKind};
 
-/// How long the init may take to answer.
+/// The timeout for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// The same where it has files to read, or users to look up.
+/// The same for a reload, which reads files and looks up users.
 const RELOAD_TIME: Duration = Duration::from_secs(60);
 
-/// Where an init listens. Each call makes a connection of its own, since the init sends away who
-/// is silent.
+/// A client of an init. Each call opens a new connection, because the init closes idle ones.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// `None`: at one of the usual places.
+    /// `None`: one of the default paths.
     place: Option<PathBuf>,
     limit: Option<Duration>,
 }
@@ -58,21 +57,21 @@ impl Client {
         Client { place: Some(path.as_ref().to_owned()), limit: None }
     }
 
-    /// A client of the init that listens where the variable `SIDECAR_INIT_SOCKET` says, or else of
-    /// the PID 1 of this container, at one of the usual places.
+    /// A client of the init whose path is in the variable `SIDECAR_INIT_SOCKET`, or else of this
+    /// container's PID 1, at one of the default paths.
     pub fn default_socket() -> Client {
         let place = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
         Client { place: place.map(PathBuf::from), limit: None }
     }
 
-    /// Gives the init so long for each answer, in place of 5 s (a reload: 60 s). Where services are
-    /// waited for, the init is asked as often as that whether it still answers.
+    /// Sets the timeout for each answer, in place of 5 s (a reload: 60 s). While a call waits for
+    /// services, it checks at this interval that the init still answers.
     #[must_use]
     pub fn answer_within(self, limit: Duration) -> Client {
         Client { limit: Some(limit), ..self }
     }
 
-    /// How all services are.
+    /// The state of all services.
     ///
     /// # Errors
     /// If there is no answer.
@@ -88,7 +87,7 @@ impl Client {
         self.ask(&Request::Health)
     }
 
-    /// Who starts after whom.
+    /// The dependencies between services.
     ///
     /// # Errors
     /// If there is no answer.
@@ -96,7 +95,7 @@ impl Client {
         self.ask(&Request::Graph)
     }
 
-    /// When services were started, ready and gone.
+    /// When services were started, ready and ended.
     ///
     /// # Errors
     /// If there is no answer.
@@ -104,7 +103,7 @@ impl Client {
         self.ask(&Request::Timeline)
     }
 
-    /// Figures of the services.
+    /// Metrics of the services.
     ///
     /// # Errors
     /// If there is no answer.
@@ -112,11 +111,11 @@ impl Client {
         self.ask(&Request::Metrics)
     }
 
-    /// Starts services, and those that they require. With `wait`, returns when they are up, and not
-    /// later than that.
+    /// Starts services, and those that they require. With `wait`, returns when they are up, or after
+    /// this time.
     ///
     /// # Errors
-    /// If there is no such service, it does not come up, or there is no answer.
+    /// If a service does not exist or does not come up, or there is no answer.
     pub fn start(
         &self,
         names: impl IntoIterator<Item: Into<String>>,
@@ -125,11 +124,11 @@ impl Client {
         self.change(Request::Start, names, wait)
     }
 
-    /// Stops services, which stay down then. With `wait`, returns when they are gone, and not later
-    /// than that.
+    /// Stops services, which then stay down. With `wait`, returns when they have ended, or after this
+    /// time.
     ///
     /// # Errors
-    /// If there is no such service, it does not end, or there is no answer.
+    /// If a service does not exist or does not end, or there is no answer.
     pub fn stop(
         &self,
         names: impl IntoIterator<Item: Into<String>>,
@@ -138,10 +137,10 @@ impl Client {
         self.change(Request::Stop, names, wait)
     }
 
-    /// Restarts services. With `wait`, returns when they are up again, and not later than that.
+    /// Restarts services. With `wait`, returns when they are up again, or after this time.
     ///
     /// # Errors
-    /// If there is no such service, it does not come up, or there is no answer.
+    /// If a service does not exist or does not come up, or there is no answer.
     pub fn restart(
         &self,
         names: impl IntoIterator<Item: Into<String>>,
@@ -150,7 +149,7 @@ impl Client {
         self.change(Request::Restart, names, wait)
     }
 
-    /// Sends a signal to the main process of each of these, or to none if one does not run.
+    /// Signals the main process of each of these services, or none if one does not run.
     ///
     /// # Errors
     /// If one does not run, or there is no answer.
@@ -162,27 +161,27 @@ impl Client {
         self.tell(&Request::Signal(SendSignal { signal, services: collected(names) }), false)
     }
 
-    /// Waits until the service is ready or has ended, for ever or for so long.
+    /// Waits until the service is ready or has ended, without limit or for this time.
     ///
     /// # Errors
-    /// If that can't be any more, it is not so in time, or there is no answer.
+    /// If this can't happen any more, after the time, or if there is no answer.
     pub fn wait(&self, name: &str, goal: Goal, timeout: Option<Duration>) -> Result<(), Error> {
         self.tell(&Request::Wait(Wait { goal, service: name.to_owned(), timeout }), true)
     }
 
-    /// What the service has written of late.
+    /// The recent output of the service.
     ///
     /// # Errors
-    /// If there is no such service, its output goes past the init, or there is no answer.
+    /// If the service does not exist or has `log = "inherit"`, or there is no answer.
     pub fn logs(&self, name: &str) -> Result<String, Error> {
         let logs = Logs { service: name.to_owned(), follow: false };
         self.ask(&Request::Logs(logs)).map(|log: LogText| log.text)
     }
 
-    /// The same, and then what it writes from now on.
+    /// The recent output of the service, and then new output.
     ///
     /// # Errors
-    /// If there is no such service, its output goes past the init, or there is no answer.
+    /// If the service does not exist or has `log = "inherit"`, or there is no answer.
     pub fn follow(&self, name: &str) -> Result<Follow, Error> {
         let logs = Logs { service: name.to_owned(), follow: true };
         let (mut connection, first) = self.begin(&Request::Logs(logs), false)?;
@@ -190,7 +189,7 @@ impl Client {
         Ok(Follow { first: Some(first), connection })
     }
 
-    /// Everything that happens from now on.
+    /// All events from now on.
     ///
     /// # Errors
     /// If there is no answer.
@@ -200,15 +199,15 @@ impl Client {
         Ok(Events { connection })
     }
 
-    /// Has the bundle's file read again, and goes by it.
+    /// Reloads the bundle's file, and applies the changes.
     ///
     /// # Errors
-    /// If something is wrong with it, or there is no answer; then all is as it was.
+    /// If the file has errors, or there is no answer; then nothing changes.
     pub fn reload(&self) -> Result<Reloaded, Error> {
         self.ask(&Request::Reload)
     }
 
-    /// Ends the bundle, with this exit code. Returns when the shutdown has begun.
+    /// Shuts the bundle down, with this exit code. Returns when the shutdown has begun.
     ///
     /// # Errors
     /// If it is shutting down with another code, or there is no answer.
@@ -230,7 +229,7 @@ impl Client {
         self.begin(request, false).and_then(|(_, answer)| decode(answer))
     }
 
-    /// Has something done; `is_patient`: the answer comes when something has happened.
+    /// Makes a request; `is_patient`: the answer is deferred.
     fn tell(&self, request: &Request, is_patient: bool) -> Result<(), Error> {
         self.begin(request, is_patient).map(drop)
     }
@@ -253,7 +252,7 @@ impl Client {
     }
 }
 
-/// What a service writes; an item may have several lines. It ends when the init does.
+/// The output of a service; an item may have several lines. It ends when the init does.
 #[derive(Debug)]
 pub struct Follow {
     first: Option<Value>,
@@ -272,15 +271,15 @@ impl Iterator for Follow {
     }
 }
 
-/// What happens, as it happens. It ends when the init does.
+/// Events as they happen. It ends when the init does.
 #[derive(Debug)]
 pub struct Events {
     connection: Connection,
 }
 
 impl Events {
-    /// Waits for events, but not for longer than this, and gives those that have come; `None`: the
-    /// init is gone.
+    /// Waits for events, at most this time, and returns those that have arrived; `None`: the init has
+    /// ended.
     ///
     /// # Errors
     /// If the connection breaks.

@@ -1,21 +1,21 @@
-//! Lengths of time as people write them. Pure.
+//! Durations as people write them. Pure.
 
 use std::time::Duration;
 
-/// Nothing takes longer: what does is a mistake, and the clock can't be set for any time.
+/// A longer duration is an error, and the clock has a maximum.
 pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// A longer grace is a mistake: no orchestrator waits that long.
+/// A longer grace is an error: no orchestrator waits that long.
 pub const LONGEST_GRACE: Duration = Duration::from_secs(60 * 60);
 
-/// Reads `8s`, `500ms` or `1m 30s`, up to `longest`.
+/// Parses `8s`, `500ms` or `1m 30s`, up to `longest`.
 ///
 /// # Errors
-/// What is wrong with the text, and the fix.
+/// The error in the text, and the fix.
 pub fn parse(text: &str, longest: Duration) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration <= longest => Ok(duration),
         Ok(_) | Err(humantime::DurationError::NumberOverflow) => {
-            // Not as years and months, of which nobody knows how long they are.
+            // Not in years and months, whose length varies.
             let hours = longest.as_secs() / 3600;
             Err(format!("\"{text}\" is too long; it is at most {hours}h"))
         }

@@ -1,4 +1,4 @@
-//! What the kernel says, in words for people.
+//! Texts for errors of the kernel.
 
 use std::io;
 
@@ -8,8 +8,8 @@ pub fn error_text(error: &io::Error) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// 0, or the number of the error: what a child returns that does one thing. Linux has no error
-/// number above 133, errno(3).
+/// 0 or the error number: the exit code of a child with one task. Linux has no error number above 133,
+/// errno(3).
 pub(crate) fn errno_of(result: io::Result<()>) -> u8 {
     match result {
         Ok(()) => 0,

@@ -1,4 +1,4 @@
-//! The figures of the services in the text format of Prometheus. Pure.
+//! Metrics in the text format of Prometheus. Pure.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ const FIGURES: [(&str, &str, Figure); 5] = [
 ];
 
 impl Metrics {
-    /// As Prometheus reads them.
+    /// The text format of Prometheus.
     pub fn to_prometheus(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "# TYPE sidecar_init_uptime_seconds gauge");
@@ -25,7 +25,7 @@ impl Metrics {
             for service in &self.services {
                 if let Some(value) = value_of(service) {
                     let name = &service.name;
-                    // It has no character that would have to be escaped.
+                    // It has no character that needs escaping.
                     let _ = writeln!(text, "sidecar_init_{figure}{{service=\"{name}\"}} {value}");
                 }
             }

@@ -1,7 +1,7 @@
-//! The language of the control socket: one JSON object a line, in both directions. Pure.
+//! The protocol of the control socket: one JSON object per line, in both directions. Pure.
 //!
-//! `docs/control.md` describes it for those who write clients. A client in Rust is
-//! [`Client`](crate::client::Client), whose answers are the structures here.
+//! `docs/control.md` describes it for clients. The Rust client is [`Client`](crate::client::Client);
+//! its answers are the structures of this module.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,62 +24,62 @@ pub use answer::{
 };
 pub(crate) use answer::{Refusal, accepted, json, no, yes};
 
-/// Where the socket of a PID 1 is if nobody says otherwise: at the first place that it can write
-/// to. In a container of another user than root, or with a read-only root, that is the second.
+/// The default paths of a PID 1's socket: the first that is writable. For a user other than root, or
+/// with a read-only root, that is the second.
 pub const DEFAULT_SOCKETS: [&str; 2] = ["/run/sidecar-init.sock", "/dev/shm/sidecar-init.sock"];
-/// The variable that says where it is.
+/// The variable with the path of the socket.
 pub const SOCKET_VARIABLE: &str = "SIDECAR_INIT_SOCKET";
-/// A longer request is refused.
+/// Requests must be shorter.
 pub const LONGEST_REQUEST: usize = 4096;
 
-/// What a client wants.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Request {
-    /// How all services are.
+    /// The state of all services.
     #[serde(deserialize_with = "nothing_more")]
     Status,
-    /// Whether every service is ready and well.
+    /// Whether every service is ready and live.
     #[serde(deserialize_with = "nothing_more")]
     Health,
-    /// Services are to run.
+    /// Starts services.
     Start(Change),
-    /// Services are to be down.
+    /// Stops services.
     Stop(Change),
-    /// Services are to end and to start again.
+    /// Restarts services.
     Restart(Change),
-    /// Services get a signal.
+    /// Signals services.
     Signal(SendSignal),
-    /// The bundle's file is to be read again.
+    /// Reloads the bundle's file.
     #[serde(deserialize_with = "nothing_more")]
     Reload,
-    /// Nothing is to be done; the answer comes when the service is there.
+    /// Waits for the state of a service.
     Wait(Wait),
-    /// What a service has written of late.
+    /// The recent output of a service.
     Logs(Logs),
-    /// Everything that happens from now on.
+    /// All events from now on.
     #[serde(deserialize_with = "nothing_more")]
     Events,
-    /// Who comes after whom.
+    /// The dependencies between services.
     #[serde(deserialize_with = "nothing_more")]
     Graph,
-    /// When everything started and ended.
+    /// When services started, were ready and ended.
     #[serde(deserialize_with = "nothing_more")]
     Timeline,
-    /// Figures of the services.
+    /// Metrics of the services.
     #[serde(deserialize_with = "nothing_more")]
     Metrics,
-    /// The bundle ends.
+    /// Shuts the bundle down.
     Shutdown(Shutdown),
 }
 
-/// Services, and whether the answer is to come when they are there.
+/// Services, and whether to wait for the result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Change {
-    /// Their names, of which there is at least one.
+    /// Their names, at least one.
     #[serde(deserialize_with = "services")]
     pub services: Vec<String>,
     /// How long to wait for them; `None`: not at all.
@@ -88,37 +88,37 @@ pub struct Change {
     pub wait: Option<Duration>,
 }
 
-/// Services, and what they are sent.
+/// Services and a signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SendSignal {
-    /// What they are sent.
+    /// The signal.
     #[serde(deserialize_with = "signal")]
     pub signal: Signal,
-    /// Their names, of which there is at least one.
+    /// Their names, at least one.
     #[serde(deserialize_with = "services")]
     pub services: Vec<String>,
 }
 
-/// A service, and what it is waited for to be.
+/// A service and the state to wait for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Wait {
-    /// What it is waited for to be.
+    /// The state to wait for.
     #[serde(rename = "for", serialize_with = "crate::words::serialize", deserialize_with = "goal")]
     pub goal: Goal,
     /// Its name.
     #[serde(deserialize_with = "service")]
     pub service: String,
-    /// How long; `None`: for ever.
+    /// How long; `None`: without limit.
     #[serde(rename = "timeout_seconds", default, skip_serializing_if = "Option::is_none")]
     #[serde(serialize_with = "seconds::serialize", deserialize_with = "timeout_seconds")]
     pub timeout: Option<Duration>,
 }
 
-/// Whose output.
+/// A service and its output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -126,12 +126,12 @@ pub struct Logs {
     /// The name of the service.
     #[serde(deserialize_with = "service")]
     pub service: String,
-    /// Also what it writes from now on.
+    /// Also new output.
     #[serde(default, deserialize_with = "follow")]
     pub follow: bool,
 }
 
-/// How the bundle ends.
+/// The exit code of a shutdown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -142,7 +142,7 @@ pub struct Shutdown {
 }
 
 words! {
-    /// What a service is waited for to be.
+    /// A state to wait for.
     #[non_exhaustive]
     pub enum Goal {
         /// Ready.
@@ -152,8 +152,8 @@ words! {
     }
 }
 
-/// Functions that read a field: its type, the check of what was read, and what is said if it is
-/// something else. What serde says of a wrong type does not name the key.
+/// Functions that parse a field: its type, a check of the value, and the error message. serde's own
+/// message for a wrong type does not name the key.
 macro_rules! fields {
     ($($name:ident: $type:ty, $check:expr, $takes:literal;)*) => {$(
         fn $name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
@@ -176,13 +176,13 @@ fields! {
     timeout_seconds: Option<Duration>, limit, "\"timeout_seconds\" is a number from 0 to 31536000";
 }
 
-/// A time that is not longer than [`LONGEST`].
+/// A time of at most [`LONGEST`].
 fn limit(seconds: Option<f64>) -> Option<Option<Duration>> {
     let Some(seconds) = seconds else { return Some(None) };
     Duration::try_from_secs_f64(seconds).ok().filter(|limit| *limit <= LONGEST).map(Some)
 }
 
-/// Reads the rest of a request that is a command alone.
+/// Parses a request without further fields.
 fn nothing_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
     let more = BTreeMap::<String, IgnoredAny>::deserialize(deserializer)?;
     let unknown = |key| format!("unknown field `{key}`: this command takes none");
@@ -196,29 +196,29 @@ impl Request {
         "events", "graph", "timeline", "metrics", "shutdown",
     ];
 
-    /// The line that asks for it, without its end.
+    /// The request as a line, without the newline.
     pub fn line(&self) -> String {
         json(self).to_string()
     }
 }
 
-/// Reads a request, as the server does.
+/// Parses a request, as the server does.
 ///
 /// # Errors
 /// One sentence for the client.
 pub fn parse(line: &[u8]) -> Result<Request, String> {
     let form = "a request is a JSON object on one line, like {\"command\": \"status\"}";
-    // A list of the values of all fields would do for serde as well.
+    // serde would also accept a list of the values of all fields.
     if !line.trim_ascii_start().starts_with(b"{") {
         return Err(form.to_owned());
     }
     serde_json::from_slice(line).map_err(|error| {
         let text = match error.line() {
-            // It is about a field behind the command.
+            // The error is in a field after the command.
             0 => error.to_string(),
             _ => format!("{form}: {error}"),
         };
-        // A key or a command in it is the client's text as it came.
+        // The message may contain text from the client.
         text.replace(char::is_control, "\u{fffd}")
     })
 }
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    /// Reads a request in which apostrophes stand for quotes; gives what is wrong with it likewise.
+    /// Parses a request with apostrophes for quotes; returns the error in the same way.
     fn error(text: &str) -> String {
         let read = parse(text.replace('\'', "\"").as_bytes());
         read.map_or_else(|error| error.replace('"', "'"), |request| format!("{request:?}"))

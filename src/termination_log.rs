@@ -1,17 +1,17 @@
-//! Writes the file in which an orchestrator looks for the reason of an end.
+//! Writes the termination log, in which an orchestrator finds the reason of the end.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Replaces what is in the file by one line, or fails at once.
+/// Replaces the content of the file by one line, without blocking.
 ///
 /// # Errors
-/// What the kernel says; `ENXIO` for a FIFO that nobody reads, `EAGAIN` for one that is full.
+/// The kernel's error; `ENXIO` for a FIFO without a reader, `EAGAIN` for a full one.
 pub fn write(file: &Path, line: &str) -> io::Result<()> {
-    // Whoever may choose the path must not be able to hold the init up, or to give it a
-    // controlling terminal: a FIFO without a reader would be waited for, fifo(7).
+    // The path must neither block the init nor give it a controlling terminal: opening a FIFO without a
+    // reader would block, fifo(7).
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let mut options = File::options();
     options.write(true).create(true).truncate(true).custom_flags(flags);

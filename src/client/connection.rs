@@ -1,6 +1,5 @@
-//! A connection to a running init, which may be held up or stopped: each request has a time in which
-//! it has to be answered. While an answer is meant to take longer, the init is asked from time to time
-//! whether it still answers anybody.
+//! A connection to a running init, which may be blocked or stopped: each request has a timeout. While
+//! an answer is deferred, the client checks periodically that the init still answers.
 
 use std::io::{self, ErrorKind as IoErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -16,28 +15,28 @@ use crate::error_text::error_text;
 use crate::protocol::{DEFAULT_SOCKETS, Request};
 use crate::sys::peer;
 
-/// The kernel takes a limit of no time for none, socket(7).
+/// The kernel treats a timeout of zero as none, socket(7).
 const SHORTEST: Duration = Duration::from_millis(1);
-/// A longer line is no answer of an init: what it keeps of a service's output is far less.
+/// A longer line is not an answer of an init, which stores much less output.
 const LONGEST_LINE: usize = 64 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: UnixStream,
-    /// What has come, but is not taken yet.
+    /// Received bytes that are not used yet.
     input: Vec<u8>,
-    /// How much of that is known to have no end of a line.
+    /// How many of them contain no newline.
     searched: usize,
     place: Option<PathBuf>,
     limit: Duration,
     answer_by: Option<Instant>,
-    /// The answer may take its time, as long as the init answers others.
+    /// The answer may be deferred, as long as the init answers others.
     is_patient: bool,
 }
 
 impl Connection {
-    /// Connects to the init at this place, or at one of the usual ones, which has so much time for
-    /// each answer.
+    /// Connects to the init at this path, or at one of the default paths, with this timeout for each
+    /// answer.
     pub(super) fn open(
         place: Option<&Path>,
         limit: Duration,
@@ -60,7 +59,7 @@ impl Connection {
         })
     }
 
-    /// Sends a request. From now on the time for its answer runs.
+    /// Sends a request. The timeout for its answer starts.
     pub(super) fn send(&mut self, request: &Request) -> Result<(), Error> {
         self.answer_by = Instant::now().checked_add(self.limit);
         let line = format!("{}\n", request.line());
@@ -74,7 +73,7 @@ impl Connection {
                 return Ok(Some(line));
             }
             let left = self.answer_by.map(|by| by.saturating_duration_since(Instant::now()));
-            // Whoever sends on and on without an end has not answered in time either.
+            // An endless line without a newline also runs into the timeout.
             let read = match left {
                 Some(Duration::ZERO) => Err(IoErrorKind::TimedOut.into()),
                 left => self.read(left),
@@ -98,12 +97,12 @@ impl Connection {
         other.receive().map(drop)
     }
 
-    /// From now on what comes may take as long as it likes.
+    /// From now on there is no timeout.
     pub(super) fn take_time(&mut self) {
         self.answer_by = None;
     }
 
-    /// Waits until something comes, but not for longer. Whether the init is still there.
+    /// Waits for input, at most this time. Returns whether the connection is still open.
     pub(super) fn fill(&mut self, at_the_most: Duration) -> Result<bool, Error> {
         match self.read(Some(at_the_most)) {
             Ok(count) => Ok(count > 0),
@@ -114,7 +113,7 @@ impl Connection {
         }
     }
 
-    /// The lines that have come already.
+    /// The lines that have arrived.
     pub(super) fn lines(&mut self) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.line()).collect()
     }
@@ -153,8 +152,7 @@ impl Connection {
     }
 }
 
-/// A Unix socket whose backlog is full lets connect(2) wait for as long as sending may take,
-/// socket(7).
+/// If the backlog of a Unix socket is full, connect(2) blocks for the timeout of sending, socket(7).
 fn open(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -163,8 +161,8 @@ fn open(path: &Path, limit: Duration) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// At the usual places the init is PID 1. Containers of one pod may share such a place; the init
-/// of another one has no pid here, or another one.
+/// At the default paths the init is PID 1. Containers of one pod may share such a path; the init of
+/// another container has no pid here, or another one.
 fn open_usual_place(limit: Duration) -> Result<UnixStream, Error> {
     let mut refusal = None;
     for socket in DEFAULT_SOCKETS.map(PathBuf::from) {

@@ -1,31 +1,31 @@
-//! Why a client has no answer. Pure.
+//! Errors of the client. Pure.
 
 use std::fmt;
 
-/// Why there is no answer, or not the one that was hoped for.
+/// Why there is no answer, or not a success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
 }
 
-/// What kind of error it is.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// No init listens there.
     NoInit,
-    /// The socket is for root and the user that the init runs as.
+    /// The socket allows only root and the init's own user.
     NotAllowed,
-    /// The init does not answer in time: it is stopped, or held up.
+    /// The init does not answer in time: it is stopped or blocked.
     NoAnswer,
-    /// The init has closed the connection without an answer, as it does when it ends.
+    /// The init has closed the connection without an answer, as when it ends.
     Closed,
-    /// The connection broke, or what came was no answer.
+    /// The connection broke, or the answer was invalid.
     Lost,
-    /// The init said no; the error's text is what it said.
+    /// The init refused the request; the text has its reason.
     Refused,
-    /// The services were not there in time; the error's text says where they are.
+    /// The services did not reach the state in time; the text has their states.
     TimedOut,
 }
 
@@ -34,7 +34,7 @@ impl Error {
         Error { kind, message: message.into() }
     }
 
-    /// What kind of error it is.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }

@@ -1,4 +1,4 @@
-//! What the init answers, and what it tells of events. Pure.
+//! The answers of the init, and its events. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::event_kind::EventKind;
 use crate::signal::Signal;
 use crate::supervisor::StateKind;
 
-/// How the bundle and its services are.
+/// The state of the bundle and its services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -22,41 +22,41 @@ pub struct Status {
     /// How long the init has been running.
     #[serde(rename = "uptime_seconds", with = "seconds")]
     pub uptime: Duration,
-    /// Whether the bundle comes down.
+    /// Whether the bundle is shutting down.
     pub shutting_down: bool,
     /// Its services, in the file's order.
     pub services: Vec<ServiceStatus>,
 }
 
-/// How one service is.
+/// The state of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
-    /// Where it is in its life.
+    /// Its state.
     #[serde(with = "crate::words")]
     pub state: StateKind,
-    /// Its main process, while it has one.
+    /// The pid of its main process, if it has one.
     pub pid: Option<u32>,
-    /// How long this run of it has taken so far.
+    /// The length of its current run.
     #[serde(rename = "uptime_seconds", with = "seconds::optional")]
     pub uptime: Option<Duration>,
-    /// How often it was started again.
+    /// How often it was restarted.
     pub restarts: u32,
-    /// The exit code of its last run that has ended, if that was not ended by a signal.
+    /// The exit code of its last ended run, if no signal killed it.
     pub last_exit_code: Option<u8>,
-    /// The signal that ended its last run that has ended.
+    /// The signal that killed its last ended run.
     pub last_exit_signal: Option<Signal>,
-    /// What its main process holds.
+    /// The memory of its main process.
     pub memory_bytes: Option<u64>,
-    /// The processor time that its main process has used.
+    /// The CPU time of its main process.
     pub cpu_seconds: Option<f64>,
-    /// What is wrong with it, or why nobody can tell.
+    /// Its problem, or why its state is unknown.
     pub problem: Option<String>,
-    /// What it says that it is doing beside its service.
+    /// What it reports to do beside its service.
     pub doing: Option<String>,
-    /// What it says of itself, `STATUS=` of sd_notify(3).
+    /// Its status text, `STATUS=` of sd_notify(3).
     pub says: Option<String>,
 }
 
@@ -66,51 +66,51 @@ pub struct ServiceStatus {
 pub struct HealthReport {
     /// Whether there is no problem.
     pub healthy: bool,
-    /// What is wrong.
+    /// The problems.
     pub problems: Vec<Problem>,
 }
 
-/// What is wrong with a service.
+/// The problem of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Problem {
-    /// Which one.
+    /// The service.
     pub service: String,
-    /// What is wrong, for people.
+    /// The problem, for people.
     pub problem: String,
 }
 
-/// Who starts after whom.
+/// The dependencies between services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Graph {
-    /// No service says after whom it starts: they start one by one, in the file's order.
+    /// No service has `after` or `requires`: they start in the order of the file.
     pub in_file_order: bool,
     /// The services, in the file's order.
     pub services: Vec<GraphService>,
 }
 
-/// Whom a service comes after.
+/// The dependencies of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GraphService {
     /// Its name.
     pub name: String,
-    /// Those that it starts after.
+    /// The services that it starts after.
     pub after: Vec<String>,
-    /// Those among them without which it can't be.
+    /// Those of them that it requires.
     pub requires: Vec<String>,
 }
 
-/// What a reload has changed, by the names of services.
+/// The changes of a reload, by names of services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Reloaded {
-    /// New ones.
+    /// New services.
     pub started: Vec<String>,
-    /// Those of which something is different.
+    /// Changed services.
     pub restarted: Vec<String>,
-    /// Those that are not in the file any more.
+    /// Services that are no longer in the file.
     pub stopped: Vec<String>,
 }
 
@@ -118,7 +118,7 @@ pub struct Reloaded {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Timeline {
-    /// Now.
+    /// The current time.
     #[serde(rename = "uptime_seconds", with = "seconds")]
     pub uptime: Duration,
     /// The services, in the file's order.
@@ -139,21 +139,21 @@ pub struct TimelineService {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Run {
-    /// When its process was made.
+    /// When it was started.
     #[serde(rename = "started_seconds", with = "seconds")]
     pub started: Duration,
     /// When it was ready.
     #[serde(rename = "ready_seconds", with = "seconds::optional")]
     pub ready: Option<Duration>,
-    /// When it was asked to end.
+    /// When it got its stop signal.
     #[serde(rename = "asked_seconds", with = "seconds::optional")]
     pub asked: Option<Duration>,
-    /// When it was gone.
+    /// When it ended.
     #[serde(rename = "ended_seconds", with = "seconds::optional")]
     pub ended: Option<Duration>,
 }
 
-/// The figures of every service.
+/// The metrics of every service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -164,7 +164,7 @@ pub struct Metrics {
     pub services: Vec<ServiceMetrics>,
 }
 
-/// The figures of a service.
+/// The metrics of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ServiceMetrics {
@@ -174,32 +174,32 @@ pub struct ServiceMetrics {
     pub up: bool,
     /// Whether it is ready and live.
     pub healthy: bool,
-    /// How often it was started again.
+    /// How often it was restarted.
     pub restarts: u32,
-    /// What its main process holds.
+    /// The memory of its main process.
     pub memory_bytes: Option<u64>,
-    /// The processor time that its main process has used.
+    /// The CPU time of its main process.
     pub cpu_seconds: Option<f64>,
 }
 
-/// What a service has written.
+/// The output of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LogText {
-    /// Whole lines; bytes that are no UTF-8 are replaced.
+    /// Whole lines; invalid UTF-8 is replaced.
     pub text: String,
 }
 
-/// Something that has happened. `docs/control.md` says which kind has which fields.
+/// An event. `docs/control.md` lists the fields of each kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct BundleEvent {
-    /// When, as RFC 3339 writes it.
+    /// The time in RFC 3339.
     pub time: String,
-    /// What.
+    /// The kind.
     #[serde(rename = "event", with = "crate::words")]
     pub kind: EventKind,
-    /// To which service, if it is about one.
+    /// The service, if it concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// Its main process.
@@ -214,7 +214,7 @@ pub struct BundleEvent {
     /// Why it could not be started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How long it takes.
+    /// A delay.
     #[serde(
         rename = "seconds",
         with = "seconds::optional",
@@ -222,22 +222,22 @@ pub struct BundleEvent {
         skip_serializing_if = "Option::is_none"
     )]
     pub span: Option<Duration>,
-    /// Why the bundle comes down.
+    /// Why the bundle shuts down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// What a reload has started.
+    /// The services that a reload has started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Vec<String>>,
-    /// What a reload has restarted.
+    /// The services that a reload has restarted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restarted: Option<Vec<String>>,
-    /// What a reload has stopped.
+    /// The services that a reload has stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Vec<String>>,
 }
 
 impl BundleEvent {
-    /// One of which nothing else is known yet.
+    /// An event without further fields.
     pub(crate) fn new(kind: EventKind) -> BundleEvent {
         BundleEvent {
             time: String::new(),
@@ -256,12 +256,12 @@ impl BundleEvent {
     }
 }
 
-/// Why the init did not do what it was asked for.
+/// Why the init refused a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// In one sentence.
     pub(crate) error: String,
-    /// It was not there in time.
+    /// Whether it was a timeout.
     pub(crate) is_late: bool,
 }
 
@@ -271,20 +271,19 @@ impl From<String> for Refusal {
     }
 }
 
-/// As JSON.
 pub(crate) fn json(message: &impl Serialize) -> Value {
-    // Only a map whose keys are no texts can fail, of which there is none.
+    // Only a map with keys that are not strings can fail, and there is none.
     serde_json::to_value(message).unwrap_or_default()
 }
 
-/// What is sent if it went well.
+/// The message for a success.
 pub(crate) fn yes(answer: &impl Serialize) -> Value {
     let mut answer = json(answer);
     answer["ok"] = true.into();
     answer
 }
 
-/// What is sent if it did not.
+/// The message for a refusal.
 pub(crate) fn no(refusal: &Refusal) -> Value {
     let mut answer = serde_json::json!({"ok": false, "error": refusal.error});
     if refusal.is_late {
@@ -293,7 +292,7 @@ pub(crate) fn no(refusal: &Refusal) -> Value {
     answer
 }
 
-/// The answer, if it went well.
+/// The answer, or the refusal.
 pub(crate) fn accepted(answer: Value) -> Result<Value, Refusal> {
     if answer["ok"] == true {
         return Ok(answer);
@@ -302,7 +301,7 @@ pub(crate) fn accepted(answer: Value) -> Result<Value, Refusal> {
     Err(Refusal { error, is_late: answer["timeout"] == true })
 }
 
-/// The JSON that the init gives: `{}` on one line, `{:#}` on several.
+/// The JSON of an answer: `{}` on one line, `{:#}` on several.
 macro_rules! shown_as_json {
     ($($type:ident)*) => {$(
         impl fmt::Display for $type {

@@ -1,4 +1,4 @@
-//! Lengths of time as JSON: numbers of seconds, and null for one that is not known. Pure.
+//! Durations as JSON: numbers of seconds, and null for an unknown one. Pure.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)
 }
 
-/// The same where it may not be known.
+/// The same for durations that may be unknown.
 pub(super) mod optional {
     pub(in crate::protocol) use super::serialize;
     use super::*;

@@ -1,4 +1,4 @@
-//! From argv to what is asked for. Arguments of the command are data: kept byte for byte.
+//! Parses the command line. Arguments of the command are not changed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -26,7 +26,7 @@ const REMAP_VARIABLE: &str = "SIDECAR_INIT_REMAP";
 const CONFIG_VARIABLE: &str = "SIDECAR_INIT_CONFIG";
 const DEFAULT_FILE: &str = "/etc/sidecar-init/bundle.toml";
 
-/// What the user wants.
+/// A parsed command line.
 pub(crate) enum Request {
     Help,
     Version,
@@ -36,7 +36,7 @@ pub(crate) enum Request {
     Client(ClientRequest),
 }
 
-/// Options of both ways to run.
+/// Options for one command and for bundles.
 #[derive(Default)]
 pub(crate) struct Common {
     pub(crate) remap: Remap,
@@ -61,7 +61,7 @@ pub(crate) struct CheckRequest {
     pub(crate) json: bool,
 }
 
-/// The ways to call the program, which differ in the options they take.
+/// The forms of the command line, which accept different options.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Command,
@@ -69,7 +69,7 @@ enum Mode {
     Check,
 }
 
-/// Everything that options can say, whichever mode takes them.
+/// The values of all options of all forms.
 #[derive(Default)]
 struct Given {
     common: Common,
@@ -85,14 +85,14 @@ struct Given {
     command: Option<Vec<OsString>>,
 }
 
-/// Reads the arguments, the program's name first.
+/// Parses the arguments, with the program's name first.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
     let mut parser = Parser::from_iter(arguments);
     let mut mode = Mode::Command;
     let mut given = Given::default();
     let mut first = true;
     loop {
-        // Everything behind `--` belongs to the command.
+        // Everything after `--` belongs to the command.
         if parser.try_raw_args().is_some_and(|raw| raw.peek().is_some_and(|next| next == "--")) {
             given.command = Some(rest(&mut parser));
             break;
@@ -126,7 +126,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
     request(mode, given)
 }
 
-/// What an option asks for that takes no value.
+/// The request of an option without further arguments.
 fn alone(request: Request, parser: &mut Parser) -> Result<Request, String> {
     match parser.optional_value() {
         None => Ok(request),
@@ -290,7 +290,7 @@ fn log_mode(text: &str) -> Result<LogMode, String> {
 
 fn value(name: &str, parser: &mut Parser) -> Result<OsString, String> {
     let missing = || format!("{} needs a value", dashed(name));
-    // What comes after `--` is the command's.
+    // Everything after `--` belongs to the command.
     if parser.try_raw_args().is_some_and(|raw| raw.peek().is_some_and(|next| next == "--")) {
         return Err(missing());
     }
@@ -301,7 +301,7 @@ fn path(name: &str, parser: &mut Parser) -> Result<PathBuf, String> {
     absolute(&dashed(name), value(name, parser)?)
 }
 
-/// A place for later: the init leaves its working directory.
+/// An absolute path, because the init changes its working directory.
 fn absolute(source: &str, path: OsString) -> Result<PathBuf, String> {
     std::path::absolute(path).map_err(|error| format!("{source}: {error}"))
 }

@@ -1,4 +1,4 @@
-//! `sidecar-init check`: says what would be run, and runs nothing.
+//! `sidecar-init check`: prints what would be run, and runs nothing.
 
 use std::fmt::Write;
 
@@ -11,10 +11,10 @@ use crate::output::{complain, print};
 use crate::plan_json;
 use crate::run::refuse;
 
-/// What the table shows of each service, after its number and before its command.
+/// The columns of the table, after the number and before the command.
 const COLUMNS: [&str; 5] = ["name", "user", "stop_signal", "on_exit", "log"];
 
-/// Prints the plan of the bundle, or what is wrong with it.
+/// Prints the plan of the bundle, or its errors.
 pub(crate) fn check(request: &CheckRequest) -> u8 {
     let mut warnings = Vec::new();
     let plan = request.source.load(&mut warnings);
@@ -27,7 +27,7 @@ pub(crate) fn check(request: &CheckRequest) -> u8 {
     print(&text).err().unwrap_or(0)
 }
 
-/// A table of the services, what else is set of each, and the routes.
+/// A table of the services, their other settings, and the routes.
 fn text(plan: &Plan) -> String {
     let bundle = &plan.bundle;
     let grace = humantime::format_duration(bundle.grace);
@@ -73,7 +73,7 @@ fn table(services: &[Value]) -> String {
     text
 }
 
-/// What is not in the table, and not as it is for a service that only names its command.
+/// The settings that are not in the table, and not the defaults.
 fn settings(service: &Value, plain: &Value) -> String {
     let lines = service.as_object().into_iter().flatten().filter(|(key, value)| {
         *key != "command" && !COLUMNS.contains(&&***key) && **value != plain[key]

@@ -1,4 +1,4 @@
-//! Talks to a running init, and shows what it says.
+//! Controls a running init, and prints the answers.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal;
@@ -10,25 +10,25 @@ use sidecar_init::words::Words;
 
 use crate::output::{complain, print};
 
-/// The init said no; or it is not healthy.
+/// The init refused the request, or is not healthy.
 const REFUSED: u8 = 1;
-/// There is no init to talk to, or it does not answer (`EX_UNAVAILABLE` of sysexits(3)).
+/// No init answers (`EX_UNAVAILABLE` of sysexits(3)).
 const UNAVAILABLE: u8 = 69;
-/// How often a watched status is drawn anew when nothing happens.
+/// How often `status --watch` prints again without an event.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// What to ask the init, and how to show the answer; gives the code to exit with.
+/// Makes the requests and prints the answers; returns the exit code.
 pub(crate) type Action = Box<dyn FnOnce(&Client) -> Result<u8, Error>>;
 
-/// What a subcommand is to do with a running init.
+/// A subcommand for a running init.
 pub(crate) struct ClientRequest {
     pub(crate) client: Client,
     pub(crate) action: Action,
-    /// For a health check there is but one way to say no.
+    /// A health check has only one exit code for failures.
     pub(crate) is_health_check: bool,
 }
 
-/// Asks, shows the answer, and returns the code to exit with.
+/// Runs the subcommand, and returns the exit code.
 pub(crate) fn run(request: ClientRequest) -> u8 {
     (request.action)(&request.client).unwrap_or_else(|error| {
         let hint = match error.kind() {
@@ -44,7 +44,7 @@ pub(crate) fn run(request: ClientRequest) -> u8 {
     })
 }
 
-/// Nothing more is to be shown.
+/// Success without output.
 pub(crate) fn done((): ()) -> u8 {
     0
 }
@@ -83,7 +83,7 @@ pub(crate) fn health(client: &Client, json: bool) -> Result<u8, Error> {
     Ok(if health.healthy { printed.err().unwrap_or(0) } else { REFUSED })
 }
 
-/// Draws the table whenever something happens, and every second, until the init is gone.
+/// Prints the table at each event, and every second, until the init ends.
 pub(crate) fn watch(client: &Client) -> Result<u8, Error> {
     let mut events = client.events()?;
     loop {

@@ -1,4 +1,4 @@
-//! The arguments of the subcommands that talk to a running init.
+//! The arguments of the subcommands for a running init.
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -17,7 +17,7 @@ use crate::client::{
     Action, ClientRequest, changes, done, events, follow, graph, health, show, status, watch,
 };
 
-/// How long to wait for what was asked for, if nobody says.
+/// The default time to wait for services.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -33,7 +33,7 @@ struct Given {
     code: Option<u8>,
 }
 
-/// Reads what follows the subcommand.
+/// Parses the arguments after the subcommand.
 pub(crate) fn parse(subcommand: &str, parser: &mut Parser) -> Result<ClientRequest, String> {
     let mut given = Given::default();
     while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
@@ -150,7 +150,7 @@ fn action(subcommand: &str, given: Given) -> Result<Action, String> {
     })
 }
 
-/// Asks, and shows the answer in this way, or as it is.
+/// Makes a request, and prints the answer as text or as JSON.
 fn asking<T: Display + 'static>(
     ask: fn(&Client) -> Result<T, Error>,
     json: bool,

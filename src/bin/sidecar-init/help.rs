@@ -1,6 +1,5 @@
-//! What `--help` prints.
+//! The text of `--help`.
 
-/// The whole help text.
 pub(crate) const HELP: &str = "\
 sidecar-init: PID 1 for containers. Runs one command or a bundle of services,
 reaps, forwards signals, stops everything in order, and prints why it stopped.

@@ -1,4 +1,4 @@
-//! The command line of sidecar-init. Everything it does goes through the library's public API.
+//! The command line of sidecar-init; it uses only the library's public API.
 
 #![no_main]
 
@@ -20,7 +20,7 @@ sidecar_init::c_main!(run_arguments);
 fn run_arguments(arguments: Vec<OsString>, inherited: Vec<OwnedFd>) -> u8 {
     let request = arguments::parse(arguments);
     if !matches!(request, Ok(arguments::Request::Command(_) | arguments::Request::Bundle(_))) {
-        // An ordinary program: Ctrl-C ends it, and so does a pipe that nobody reads any more.
+        // An ordinary program: Ctrl-C ends it, and so does a pipe without a reader.
         sidecar_init::internal::signals::end_by_signals();
     }
     let printed = |text| output::print(text).err().unwrap_or(0);

@@ -8,7 +8,7 @@ use sidecar_init::internal::{error_text, write_in_time};
 /// Prints to stdout.
 ///
 /// # Errors
-/// The code to end with: nothing more can be printed. A reader that is gone is no failure of ours.
+/// The exit code, if nothing more can be printed. A closed pipe is no failure.
 pub(crate) fn print(text: &str) -> Result<(), u8> {
     let mut stdout = std::io::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -21,7 +21,7 @@ pub(crate) fn print(text: &str) -> Result<(), u8> {
     }
 }
 
-/// Says what is wrong, before there is an init that could.
+/// Prints an error before there is an init.
 pub(crate) fn complain(text: &str) {
     write_in_time(in_our_name(text).as_bytes());
 }

@@ -1,5 +1,5 @@
-//! The plan as JSON: everything that the file says and the machine has answered. Of variables only
-//! the names are shown, for their values may be secrets.
+//! The plan as JSON: the settings of the file and the values looked up on the machine. Of variables it
+//! has only the names, because their values may be secrets.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -18,7 +18,6 @@ use sidecar_init::words::Words;
 
 use crate::run::named_socket;
 
-/// The whole plan.
 pub(crate) fn plan(plan: &Plan) -> Value {
     let bundle = &plan.bundle;
     let services: Vec<Value> = bundle
@@ -46,7 +45,7 @@ pub(crate) fn plan(plan: &Plan) -> Value {
     })
 }
 
-/// One service, and who it runs as, if it is somebody else.
+/// One service, with its user if that is not the init's.
 pub(crate) fn service(
     service: &Service,
     who: Option<&Resolved>,

@@ -1,4 +1,4 @@
-//! Runs what was asked for.
+//! Runs one command or a bundle.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -15,20 +15,19 @@ use sidecar_init::source::Refusal;
 use crate::arguments::{BundleRequest, CommandRequest, Common};
 use crate::output::{complain, in_our_name};
 
-/// Runs one command, which inherits these.
+/// Runs one command, which inherits these descriptors.
 pub(crate) fn command(request: CommandRequest, inherited: Vec<OwnedFd>) -> u8 {
     start(Plan::command(request.command, &request.options), options(request.common), inherited)
 }
 
-/// Runs a bundle.
 pub(crate) fn bundle(request: BundleRequest, inherited: Vec<OwnedFd>) -> u8 {
-    // A pipe's reader would wait for us for ever (<https://github.com/openSUSE/catatonit/issues/12>).
+    // Otherwise the reader of a pipe waits for us (<https://github.com/openSUSE/catatonit/issues/12>).
     descriptors::close(inherited);
     let BundleRequest { common, source, ready_file } = request;
     let mut warnings = Vec::new();
     match source.load(&mut warnings) {
         Ok(plan) => {
-            // Reading the file took far more than what is kept of it.
+            // Parsing used much more memory than the plan needs.
             memory::give_back();
             let socket = socket(plan.bundle.socket.as_deref());
             let source = Some(source);
@@ -46,7 +45,7 @@ pub(crate) fn bundle(request: BundleRequest, inherited: Vec<OwnedFd>) -> u8 {
     }
 }
 
-/// Says why nothing is run, also where the closing record would be; returns the code to exit with.
+/// Reports why nothing is run, also in the termination log; returns the exit code.
 pub(crate) fn refuse(refusal: &Refusal, termination_log: Option<&Path>) -> u8 {
     complain(&refusal.reason);
     if let Some(file) = termination_log
@@ -58,8 +57,8 @@ pub(crate) fn refuse(refusal: &Refusal, termination_log: Option<&Path>) -> u8 {
     refusal.code
 }
 
-/// Where the control socket is to be: where the environment or the file says, or as PID 1 at one
-/// of its usual places. Elsewhere those may be another init's.
+/// The path of the control socket: from the environment or the file, or as PID 1 the default paths.
+/// Otherwise those may belong to another init.
 fn socket(in_file: Option<&str>) -> Option<Socket> {
     match named_socket(in_file) {
         Some(path) if path == NO_SOCKET => None,
@@ -72,7 +71,7 @@ fn socket(in_file: Option<&str>) -> Option<Socket> {
     }
 }
 
-/// What the environment says of the control socket, or else the file.
+/// The setting for the control socket: from the environment, or else from the file.
 pub(crate) fn named_socket(in_file: Option<&str>) -> Option<OsString> {
     let in_environment = std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
     in_environment.or_else(|| in_file.map(OsString::from))
@@ -87,7 +86,7 @@ fn options(common: Common) -> Options {
     options
 }
 
-/// The init does not stay where it was started.
+/// An absolute path, because the init changes its working directory.
 fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
