@@ -97,7 +97,8 @@ pub(crate) fn spell(
             of(spanning(EventKind::Backoff, *delay), *id, Weight::Always, text)
         }
         Announcement::GivenUp(id) => {
-            let text = "has ended more often than its `restart` allows: giving it up".to_owned();
+            let text =
+                "has ended more often than its `restart` allows: no more restarts".to_owned();
             of(plain(EventKind::GivenUp), *id, Weight::Always, text)
         }
         Announcement::Unready(id) => {
@@ -113,7 +114,7 @@ pub(crate) fn spell(
             of(plain(EventKind::RequirementGone), *id, Weight::Always, text)
         }
         Announcement::FailedAlone(id) => {
-            let text = "did not come up as it was asked to; the others go on".to_owned();
+            let text = "did not come up; the other services keep running".to_owned();
             of(None, *id, Weight::Always, text)
         }
         Announcement::Draining(id, span) => {
@@ -121,11 +122,11 @@ pub(crate) fn spell(
             of(spanning(EventKind::Draining, *span), *id, Weight::Routine, text)
         }
         Announcement::Stopping(id, signal) => {
-            let text = format!("is asked to end ({signal})");
+            let text = format!("is stopping ({signal})");
             of(Some(signalled(EventKind::Stopping, *signal)), *id, Weight::Routine, text)
         }
         Announcement::StopCommand(id) => {
-            let text = "is asked to end (stop-command)".to_owned();
+            let text = "is stopping (stop-command)".to_owned();
             of(plain(EventKind::Stopping), *id, Weight::Routine, text)
         }
         Announcement::Overran(id) => {
@@ -150,11 +151,12 @@ pub(crate) fn spell(
             of_bundle(event, Weight::Routine, text)
         }
         Announcement::GraceOver => {
-            let text = "the grace is over: killing all that is left".to_owned();
+            let text = "the grace is over: killing all remaining processes".to_owned();
             of_bundle(BundleEvent::new(EventKind::GraceOver), Weight::Always, text)
         }
         Announcement::Forced(signal) => {
-            let text = format!("second request to end ({signal}): killing all that is left");
+            let text =
+                format!("second shutdown request ({signal}): killing all remaining processes");
             of_bundle(signalled(EventKind::Forced, *signal), Weight::Always, text)
         }
         Announcement::Unrouted(signal) => {
@@ -175,7 +177,7 @@ pub(crate) fn cause_in_words(cause: Cause, name: impl Fn(ServiceId) -> String) -
         Cause::SpawnFailed(id, _) => of(id, "could not be started"),
         Cause::Unready(id) => of(id, "did not become ready in time"),
         Cause::Unhealthy(id) => of(id, "failed its liveness check"),
-        Cause::Commanded(_) => "an operator asked for it".to_owned(),
+        Cause::Commanded(_) => "requested by an operator".to_owned(),
         Cause::AllExited(_) => "every service has exited".to_owned(),
     }
 }

@@ -401,8 +401,8 @@ impl fmt::Display for Route {
                 write!(f, "to {} as {signal}", to.join(", "))
             }
             Route::Restart(services) => write!(f, "restarts {}", services.join(", ")),
-            Route::Reload => f.write_str("the bundle is read again"),
-            Route::Become(signal) => write!(f, "taken as {signal}: begins the shutdown"),
+            Route::Reload => f.write_str("reloads the bundle"),
+            Route::Become(signal) => write!(f, "handled as {signal}: begins the shutdown"),
             Route::Drop => f.write_str("dropped"),
         }
     }

@@ -19,7 +19,7 @@ pub fn parse(text: &str, longest: Duration) -> Result<Duration, String> {
             let hours = longest.as_secs() / 3600;
             Err(format!("\"{text}\" is too long; it is at most {hours}h"))
         }
-        Err(_) => Err(format!("\"{text}\" is no duration; write it like 8s, 500ms or 1m 30s")),
+        Err(_) => Err(format!("\"{text}\" is not a duration; write it like 8s, 500ms or 1m 30s")),
     }
 }
 
@@ -38,7 +38,7 @@ mod tests {
             assert_eq!(parse(text, LONGEST_GRACE), Err(error));
         }
         for text in ["", "soon", "8", "8 fortnights", "-1s"] {
-            assert!(parse(text, LONGEST).unwrap_err().contains("is no duration"), "{text}");
+            assert!(parse(text, LONGEST).unwrap_err().contains("is not a duration"), "{text}");
         }
     }
 

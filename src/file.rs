@@ -121,7 +121,7 @@ fn read(path: &Path, largest: u64) -> io::Result<Vec<u8>> {
     // Opening a FIFO without a writer would block, fifo(7).
     let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.file_type().is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     let mut bytes = Vec::new();
     Read::by_ref(&mut file).take(largest + 1).read_to_end(&mut bytes)?;
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(read(b"te\xff"), Err("it is not UTF-8 from byte 2 on".to_owned()));
         let large = read(&vec![b'x'; LARGEST as usize + 1]);
         assert_eq!(large, Err("it is larger than 1048576 bytes".to_owned()));
-        assert_eq!(read_text(directory.path()), Err("it is no regular file".to_owned()));
+        assert_eq!(read_text(directory.path()), Err("it is not a regular file".to_owned()));
         let missing = read_text(&directory.path().join("nosuch"));
         assert_eq!(missing, Err("No such file or directory".to_owned()));
     }
@@ -159,7 +159,7 @@ mod tests {
         let path = directory.path().join("fifo");
         let mode = rustix::fs::Mode::RWXU;
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        assert_eq!(read_text(&path), Err("it is no regular file".to_owned()));
+        assert_eq!(read_text(&path), Err("it is not a regular file".to_owned()));
     }
 
     #[test]
@@ -209,6 +209,6 @@ mod tests {
         assert_eq!(list(), Ok("caf\u{fffd}:x:1:1".to_owned()));
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert_eq!(list(), Err(format!("{}: it is no regular file", path.display())));
+        assert_eq!(list(), Err(format!("{}: it is not a regular file", path.display())));
     }
 }

@@ -71,8 +71,8 @@ use token::Source;
 use view::View;
 
 const SHUTTING_DOWN: &str = "the bundle is shutting down";
-const MORE_THREADS: &str = "the process has more than one thread, and an init forks; make it and run it \
-                            before any other thread is";
+const MORE_THREADS: &str = "the process has more than one thread, and an init forks; create and run it \
+                            before other threads";
 /// How often one turn polls at most, so that endless reports do not delay deadlines.
 const MOST_POLLS: usize = 256;
 /// How many zombies are reaped before signals and deadlines are handled. Very many orphans take several
@@ -141,8 +141,8 @@ impl Init {
         std::mem::take(&mut options.warnings).into_iter().for_each(|text| learnt.remark(text));
         if let Err(error) = become_reaper() {
             learnt.remark(format!(
-                "can't become the reaper of orphans: {}; what a service leaves behind goes to \
-                 another process, and may outlive the shutdown",
+                "can't become the reaper of orphans: {}; another process adopts the orphans \
+                 of services, and they may outlive the shutdown",
                 error_text(&error)
             ));
         }
@@ -225,7 +225,7 @@ impl Init {
         }
         for (path, error) in refusals.iter().filter(|_| socket.is_wanted) {
             let path = path.display();
-            self.say(&format!("can't open the control socket {path}: {error}; going without"));
+            self.say(&format!("can't open the control socket {path}: {error}; running without it"));
         }
     }
 
@@ -378,7 +378,7 @@ impl Init {
         if let Some(error) = self.event_loop.poll.take_refusal() {
             let error = error_text(&error);
             self.say(&format!(
-                "epoll_ctl(2): {error}; what the kernel can't watch is looked at ten times a second"
+                "epoll_ctl(2): {error}; polling what the kernel can't watch ten times a second"
             ));
         }
     }
@@ -510,7 +510,7 @@ impl Init {
                     && !self.options.quiet
                 {
                     let error = error_text(&error);
-                    self.say(&format!("pidfd_open(2): {error}; going by SIGCHLD instead"));
+                    self.say(&format!("pidfd_open(2): {error}; using SIGCHLD instead"));
                 }
             }
             Err(failure) => self.start_failed(id, failure),
@@ -849,7 +849,7 @@ impl Init {
         let failure = |id| self.health.last_failure(id).or_else(|| self.health.inconclusive(id));
         match announcement {
             Announcement::Unready(id) if self.children.is_starting(*id) => {
-                Some("its command has not begun to run".to_owned())
+                Some("its command is not executed yet".to_owned())
             }
             Announcement::Unready(id) | Announcement::Unhealthy(id) => {
                 failure(*id).map(str::to_owned)

@@ -43,7 +43,7 @@ impl Record {
             text.push_str(&format!(" (remapped from {})", self.outcome.code));
         }
         if let Some(signal) = self.outcome.forced {
-            text.push_str(&format!("; a second request, {signal}, cut the grace short"));
+            text.push_str(&format!("; a second request, {signal}, ended the grace early"));
         }
         let overran = self.overran();
         if !overran.is_empty() {
@@ -107,7 +107,7 @@ impl Record {
 
     fn cause(&self) -> String {
         match self.outcome.cause {
-            Cause::Requested(signal) => format!("{signal} asked for it after {}", span(self.ran)),
+            Cause::Requested(signal) => format!("{signal} received after {}", span(self.ran)),
             Cause::Exited(id, status) => {
                 let ran = self.service_ran.map(|ran| format!(" after {}", span(ran)));
                 format!("{} {status}{}", self.subject(id), ran.unwrap_or_default())
@@ -119,7 +119,7 @@ impl Record {
             }
             Cause::Unready(id) => format!("{} did not become ready in time", self.subject(id)),
             Cause::Unhealthy(id) => format!("{} failed its liveness check", self.subject(id)),
-            Cause::Commanded(_) => format!("an operator asked for it after {}", span(self.ran)),
+            Cause::Commanded(_) => format!("requested by an operator after {}", span(self.ran)),
             Cause::AllExited(None) => "every service has exited".to_owned(),
             Cause::AllExited(Some((id, status))) => {
                 format!(
@@ -215,7 +215,7 @@ mod tests {
         record.out_of_memory_kills = 1;
         assert_eq!(
             record.text(),
-            "ended: SIGTERM asked for it after 12s 345ms; exit code 0; overran the grace: redis, \
+            "ended: SIGTERM received after 12s 345ms; exit code 0; overran the grace: redis, \
              web, processes left behind; out-of-memory kill seen in the cgroup"
         );
     }

@@ -117,7 +117,7 @@ impl BundleSource {
             let unknown: Vec<&str> = selection.unknown.iter().map(String::as_str).collect();
             let unknown = listed(&unknown, ", ");
             warnings.push(format!(
-                "{source} names what the bundle does not have: {unknown}; it has {known}"
+                "{source} names unknown services: {unknown}; the bundle has {known}"
             ));
         }
         let refusal =

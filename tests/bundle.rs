@@ -54,9 +54,9 @@ fn the_first_death_ends_it_in_reverse_order_with_its_code() {
             &[
                 "service \"a\" started",
                 "service \"c\" exited with code 7",
-                "service \"b\" is asked to end (SIGTERM)",
+                "service \"b\" is stopping (SIGTERM)",
                 "service \"b\" exited with code 0",
-                "service \"a\" is asked to end (SIGTERM)",
+                "service \"a\" is stopping (SIGTERM)",
                 "service \"a\" exited with code 0",
                 "ended: service \"c\" exited with code 7 after ",
             ],
@@ -82,7 +82,7 @@ fn a_requested_shutdown_ends_with_0() {
         assert!(
             ended
                 .record()
-                .starts_with(&format!("sidecar-init: ended: SIG{signal} asked for it after "))
+                .starts_with(&format!("sidecar-init: ended: SIG{signal} received after "))
         );
     }
 }
@@ -140,7 +140,7 @@ fn a_service_that_cannot_start_takes_the_others_down() {
             &[
                 "service \"a\" started",
                 "service \"b\": command /nonexistent not found",
-                "service \"a\" is asked to end",
+                "service \"a\" is stopping",
                 "ended: service \"b\" could not be started: command /nonexistent not found; exit code 127",
             ],
         );
@@ -196,7 +196,7 @@ fn the_selection_starts_only_what_it_names() {
     assert_eq!((code, &*lines), (0, "[b] b"));
     assert!(
         stderr.starts_with(
-            "sidecar-init: PICK names what the bundle does not have: web; it has a, b, c\n"
+            "sidecar-init: PICK names unknown services: web; the bundle has a, b, c\n"
         ),
         "{stderr}"
     );
@@ -228,7 +228,7 @@ fn signals_are_routed_renamed_and_dropped() {
         assert_eq!(ended.code(), 0);
         assert!(ended.stderr.contains("SIGUSR2 received and dropped"), "{ended:?}");
         assert!(!ended.stderr.contains("SIGWINCH"), "{ended:?}");
-        assert!(ended.record().contains("SIGQUIT asked for it"), "{ended:?}");
+        assert!(ended.record().contains("SIGQUIT received"), "{ended:?}");
     }
 }
 
@@ -326,7 +326,7 @@ fn a_main_command_ends_the_bundle_with_its_code() {
             let mut command = bundle_command(position, &file);
             let ended = run(command.args(["--", "sh", "-c", &format!("cat; exit {code}")]));
             assert_eq!(ended.code(), code, "{ended:?}");
-            assert!(ended.stderr.contains("service \"a\" is asked to end"), "{ended:?}");
+            assert!(ended.stderr.contains("service \"a\" is stopping"), "{ended:?}");
         }
     }
 }

@@ -200,7 +200,7 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
         ),
         (
             &with("drop-capabilities = [\"NET\"]"),
-            "b.toml:4:22: \"NET\" is no capability; write a name such as NET_RAW, or ALL",
+            "b.toml:4:22: \"NET\" is not a capability; write a name such as NET_RAW, or ALL",
         ),
         (
             &with("success-codes = [256]"),
@@ -224,12 +224,12 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
         ),
         (
             &with("[signals]\nHUP = { restart = [\"a\"], drop = true }"),
-            "b.toml:5:7: `restart` stands alone in a route",
+            "b.toml:5:7: `restart` can't be combined with other keys",
         ),
         (&with("after = [\"b\"]"), "b.toml:4:10: there is no service \"b\"; the bundle has a"),
         (
             &with("requires = [\"a\"]"),
-            "b.toml:4:13: a cycle, in which none could start first: a after a; take one `after` or `requires` out",
+            "b.toml:4:13: a cycle: a after a; remove one `after` or `requires`",
         ),
         (
             &with("ready = { tcp = \"example.org:80\" }"),
@@ -265,7 +265,7 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
         ),
         (
             "[[service]]\nname = \"a b\"\ncommand = [\"x\"]",
-            "b.toml:2:8: \"a b\" is no name for a service; a letter or digit, then letters, digits, `.`, `_` and `-`, 64 in all at the most",
+            "b.toml:2:8: \"a b\" is not a name for a service; a letter or digit, then letters, digits, `.`, `_` and `-`, 64 in all at the most",
         ),
         (
             "[[service]]\nname = \"main\"\ncommand = [\"x\"]",
@@ -384,7 +384,7 @@ fn sockets_and_a_notification_have_descriptors_of_their_own() {
     let wrong = errors_of("listen = [\"tcp::80\", \"unix:/x\"]\nnotify = \"fd:4\"");
     assert!(wrong[0].ends_with("descriptors 3 to 4 are the sockets of `listen`; write \"fd:5\""));
     let wrong = errors_of("listen = [\"80\", \"tcp::80\", \"tcp::80\"]");
-    assert!(wrong[0].contains("\"80\" is nothing to listen on"), "{wrong:?}");
+    assert!(wrong[0].contains("\"80\" is not a socket address"), "{wrong:?}");
     assert!(wrong[1].ends_with("\"tcp::80\" is in the list already"), "{wrong:?}");
 }
 

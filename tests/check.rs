@@ -107,12 +107,12 @@ fn what_could_hold_up_whoever_reads_it_is_refused_at_once() {
         for file in [fifo, "/dev/zero"] {
             let ended = run(init(Position::Child).args([command, "-f", file]));
             assert_eq!(ended.code(), 78);
-            assert!(ended.stderr.contains("it is no regular file"), "{ended:?}");
+            assert!(ended.stderr.contains("it is not a regular file"), "{ended:?}");
         }
         let file = bundle(&service("a", "true", &format!("environment-file = \"{fifo}\"")));
         let ended = run(init(Position::Child).args([command, "-f", file.path().to_str().unwrap()]));
         assert_eq!(ended.code(), 78);
-        assert!(ended.stderr.contains("it is no regular file"), "{ended:?}");
+        assert!(ended.stderr.contains("it is not a regular file"), "{ended:?}");
     }
 }
 

@@ -166,7 +166,7 @@ fn what_is_wrong_is_said_and_changes_nothing() {
         ("signal web", 64, "signal takes services and a signal: signal web HUP"),
         ("signal web NOSUCH", 64, "NOSUCH"),
         ("wait web", 64, "wait takes --ready or --exited"),
-        ("shutdown --code 256", 64, "--code: \"256\" is no number from 0 to 255"),
+        ("shutdown --code 256", 64, "--code: \"256\" is not a number from 0 to 255"),
     ] {
         bundle.says(arguments).code(code).stdout("").stderr(contains(error));
     }

@@ -288,7 +288,7 @@ fn a_mob_can_not_hold_up_grow_or_end_the_init() {
         let ended = attacked.running.end();
         drop(mob);
         assert_eq!(ended.code(), 0, "{position:?} {}", ended.record());
-        assert!(ended.record().contains("SIGTERM asked for it"), "{}", ended.record());
+        assert!(ended.record().contains("SIGTERM received"), "{}", ended.record());
         assert!(!ended.record().contains("overran"), "{}", ended.record());
         let end = |name: &str| ended.stdout.find(&format!("[{name}] TERM\n")).unwrap();
         let ends = ["never", "chatty", "second", "first"].map(end);

@@ -39,7 +39,7 @@ fn what_is_odd_about_the_bundle_is_json_too() {
     let first = ended.stderr.lines().next().unwrap();
     let line: serde_json::Value = serde_json::from_str(first).unwrap();
     let message = line["message"].as_str().unwrap();
-    assert!(message.starts_with("--only names what the bundle does not have: web"), "{line}");
+    assert!(message.starts_with("--only names unknown services: web"), "{line}");
 }
 
 #[test]

@@ -241,7 +241,7 @@ wait()
         running.signal("TERM");
         let ended = running.end();
         assert_eq!(ended.code(), 0, "{ended:?}");
-        assert!(ended.stderr.contains("\"a\" is spoken for by process"), "{ended:?}");
+        assert!(ended.stderr.contains("\"a\" got a notification from process"), "{ended:?}");
     }
 }
 

@@ -355,9 +355,9 @@ fn wrong_usage_is_64_and_says_the_fix() {
     let cases: [(&[&str], &str); 18] = [
         (&[], "nothing to run: give a command after --"),
         (&["nginx"], "to run it: sidecar-init -- nginx"),
-        (&["statsu"], "'statsu' is no subcommand; did you mean 'status'?"),
+        (&["statsu"], "'statsu' is not a subcommand; did you mean 'status'?"),
         (&["--frobnicate", "--", "true"], "unknown option --frobnicate"),
-        (&["--grace", "soon", "--", "true"], "\"soon\" is no duration"),
+        (&["--grace", "soon", "--", "true"], "\"soon\" is not a duration"),
         (&["--grace", "300000000000years", "--", "true"], "is too long; it is at most 1h"),
         (&["--grace", "--", "true"], "--grace needs a value"),
         (&["-q", "run", "-f", "x"], "'run' comes first, and its options after it"),

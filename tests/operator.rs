@@ -69,7 +69,7 @@ fn what_a_reload_can_not_start_leaves_the_bundle_alone() {
         .says("start new")
         .code(1)
         .stderr(contains("could not be started: command /nosuch not found"));
-    let reason = "\"needy\" waits for what it requires: new is failed\n";
+    let reason = "\"needy\" waits for a required service: new is failed\n";
     until("it can't be started", || {
         let output = bundle.command("start needy").output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

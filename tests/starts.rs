@@ -140,7 +140,7 @@ fn a_start_that_takes_too_long_is_a_service_that_is_late() {
         &harness::bundle(&harness::with_witness(&text)),
     ));
     assert_eq!(ended.code(), 124, "{ended:?}");
-    let reason = "\"slow\" did not become ready in time: its command has not begun to run";
+    let reason = "\"slow\" did not become ready in time: its command is not executed yet";
     assert!(ended.stderr.contains(reason), "{ended:?}");
 }
 

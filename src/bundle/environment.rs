@@ -57,7 +57,7 @@ pub fn parse_file(file: &str, text: &str) -> Result<Variables, Vec<String>> {
         }
     }
     if more > 0 {
-        errors.push(format!("{file}: {more} more lines are no variables"));
+        errors.push(format!("{file}: {more} more lines are not variables"));
     }
     if errors.is_empty() { Ok(variables) } else { Err(errors) }
 }
@@ -120,6 +120,6 @@ mod tests {
         assert!(errors[1].starts_with("env:3: "), "{errors:?}");
         let errors = parse_file("env", &"x\n".repeat(MOST_SHOWN + 7)).unwrap_err();
         assert_eq!(errors.len(), MOST_SHOWN + 1);
-        assert_eq!(errors[MOST_SHOWN], "env: 7 more lines are no variables");
+        assert_eq!(errors[MOST_SHOWN], "env: 7 more lines are not variables");
     }
 }

@@ -38,8 +38,7 @@ pub(crate) fn verify(bundle: &Bundle) -> Vec<String> {
     if let Some(cycle) = cycle(&edges) {
         let names: Vec<&str> = cycle.iter().map(|index| &*services[*index].name).collect();
         let names = listed(&names, ", ");
-        wrong
-            .push(format!("a cycle of `after` and `requires`, in which none could start: {names}"));
+        wrong.push(format!("a cycle of `after` and `requires`: {names}"));
     }
     wrong
 }
@@ -90,7 +89,7 @@ mod tests {
                 "`start-timeout` of service \"one\" is too long; it is at most 8760h",
                 "there are two services \"two\"",
                 "service \"none\" has no command",
-                "a cycle of `after` and `requires`, in which none could start: one, two",
+                "a cycle of `after` and `requires`: one, two",
             ]
         );
     }

@@ -134,7 +134,7 @@ impl Connection {
 
     fn read(&mut self, at_the_most: Option<Duration>) -> io::Result<usize> {
         if self.input.len() > LONGEST_LINE {
-            return Err(io::Error::other("what comes is too long for an answer"));
+            return Err(io::Error::other("the answer is too long"));
         }
         self.stream.set_read_timeout(at_the_most.map(|span| span.max(SHORTEST)))?;
         let mut buffer = [0; 8192];
@@ -191,7 +191,7 @@ fn is_timeout(error: &io::Error) -> bool {
 
 fn no_answer(limit: Duration) -> Error {
     let limit = humantime::format_duration(limit);
-    let message = format!("sidecar-init does not answer within {limit}: it is stopped, or held up");
+    let message = format!("sidecar-init does not answer within {limit}: it is stopped or blocked");
     Error::new(ErrorKind::NoAnswer, message)
 }
 

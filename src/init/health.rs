@@ -259,8 +259,9 @@ impl Health {
             if !may_say(children, plan, id, (sender, belonging), &said) {
                 let pid = sender.pid.map(|pid| pid.to_string());
                 let pid = pid.unwrap_or_else(|| "without a number here".to_owned());
-                let text =
-                    format!("is spoken for by process {pid}, which is not known to be its own");
+                let text = format!(
+                    "got a notification from process {pid}, which is not known to be its own"
+                );
                 self.doubt(id, &text, learnt);
                 continue;
             }
@@ -315,7 +316,7 @@ impl Health {
             }
             Said::Extend(span) => learnt.facts.push(Event::Extended(id, span)),
             Said::Dead => {
-                self.checks.fail(id, "it says so itself".to_owned());
+                self.checks.fail(id, "it sent WATCHDOG=trigger".to_owned());
                 learnt.facts.push(Event::Unhealthy(id));
             }
             Said::Status(text) => report.status = Some(text),

@@ -145,8 +145,8 @@ impl Control {
         let (view, now) = (serving.view, serving.now);
         let ids = view.ids(&change.services)?;
         if ids.iter().any(|id| view.plan.foreground == Some(*id)) {
-            return Err("the main command ends the bundle with its end; it is not started, \
-                        stopped or restarted by itself"
+            return Err("the main command can't be started, stopped or restarted; its exit \
+                        ends the bundle"
                 .to_owned());
         }
         let events: Vec<Event> = ids.iter().map(|id| event(*id)).collect();
@@ -173,7 +173,9 @@ impl Control {
         let plan = serving.view.plan;
         if plan.bundle.services[id.0].log == LogMode::Inherit {
             let name = plan.name(id);
-            return Err(format!("service \"{name}\" writes for itself (log = \"inherit\")"));
+            return Err(format!(
+                "the init does not see the output of service \"{name}\" (log = \"inherit\")"
+            ));
         }
         let (bytes, next) = serving.logs.since(id, 0);
         let answer = yes(&LogText { text: String::from_utf8_lossy(&bytes).into_owned() });
@@ -232,7 +234,7 @@ impl View<'_> {
         let is_up = self.supervisor.shutdown_deadline().is_none();
         match waiting.awaited {
             Awaited::Shutdown(code) if self.supervisor.cause() != Some(Cause::Commanded(code)) => {
-                return refuse(&format!("{SHUTTING_DOWN} already; its exit code stays as it is"));
+                return refuse(&format!("{SHUTTING_DOWN} already; its exit code can't change"));
             }
             Awaited::Told | Awaited::Up if !is_up => return refuse(SHUTTING_DOWN),
             Awaited::Told | Awaited::Shutdown(_) => return Some(yes(&())),
@@ -291,9 +293,10 @@ impl View<'_> {
             State::Gone(End::Stopped) => never("is stopped"),
             State::Gone(_) => never("has ended"),
             State::Waiting if awaited == Awaited::Up => match self.supervisor.missing(id) {
-                Some(other) => {
-                    never(&format!("waits for what it requires: {}", self.where_they_are(&[other])))
-                }
+                Some(other) => never(&format!(
+                    "waits for a required service: {}",
+                    self.where_they_are(&[other])
+                )),
                 None => Ok(false),
             },
             _ => Ok(false),

@@ -297,7 +297,7 @@ pub(crate) fn accepted(answer: Value) -> Result<Value, Refusal> {
     if answer["ok"] == true {
         return Ok(answer);
     }
-    let error = answer["error"].as_str().unwrap_or("it did not say why").to_owned();
+    let error = answer["error"].as_str().unwrap_or("no reason given").to_owned();
     Err(Refusal { error, is_late: answer["timeout"] == true })
 }
 

@@ -63,6 +63,6 @@ fn all_works(calls: &[&str], errno: u32) {
         "{calls:?} {errno}: {}",
         container.record()
     );
-    let told = container.stderr().matches("going by SIGCHLD instead").count();
+    let told = container.stderr().matches("using SIGCHLD instead").count();
     assert_eq!(told, usize::from(calls.contains(&"pidfd_open")), "{calls:?} {errno}");
 }

@@ -91,9 +91,9 @@ fn one_dies_and_the_container_ends_in_order_with_its_code() {
     assert_eq!(servers.container.inspect(".State.ExitCode"), "137");
     servers.assert_order(&[
         "service \"redis\" was killed by SIGKILL (signal 9)",
-        "service \"git\" is asked to end (SIGTERM)",
+        "service \"git\" is stopping (SIGTERM)",
         "service \"git\" was killed by SIGTERM (signal 15)",
-        "service \"nginx\" is asked to end (SIGQUIT)",
+        "service \"nginx\" is stopping (SIGQUIT)",
         "service \"nginx\" exited with code 0",
         "ended: service \"redis\" was killed by SIGKILL (signal 9) after ",
     ]);
@@ -115,12 +115,12 @@ fn stop_ends_all_within_the_grace_with_0() {
     servers.answers("curl -fs http://127.0.0.1/");
     assert_eq!(servers.container.stop(), 0);
     servers.assert_order(&[
-        "service \"git\" is asked to end",
-        "service \"redis\" is asked to end",
+        "service \"git\" is stopping",
+        "service \"redis\" is stopping",
         "service \"redis\" exited with code 0",
-        "service \"nginx\" is asked to end (SIGQUIT)",
+        "service \"nginx\" is stopping (SIGQUIT)",
         "service \"nginx\" exited with code 0",
-        "ended: SIGTERM asked for it after ",
+        "ended: SIGTERM received after ",
     ]);
     assert!(!servers.container.record().contains("overran"), "{}", servers.container.record());
     assert!(servers.container.stdout().contains("[redis] "), "{}", servers.container.stdout());

@@ -40,7 +40,7 @@ fn stop_and_kill_reach_the_command() {
     container.wait_for("hup");
     assert_eq!(container.stop(), 3);
     assert_eq!(container.stdout(), "up\nhup\nterm\n");
-    assert!(container.record().starts_with("sidecar-init: ended: SIGTERM asked for it after "));
+    assert!(container.record().starts_with("sidecar-init: ended: SIGTERM received after "));
 }
 
 #[test]

@@ -18,8 +18,8 @@ pub fn crash_loop(home: Home, start: Start) {
     assert!(end.stdout.contains("Address already in use"), "{end:#?}");
     end.in_order(&[
         "service \"second\" exited with code 1",
-        "giving it up",
-        "service \"first\" is asked to end (SIGTERM)",
+        "no more restarts",
+        "service \"first\" is stopping (SIGTERM)",
         "service \"first\" exited with code 0",
     ]);
 }

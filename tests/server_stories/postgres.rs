@@ -38,7 +38,7 @@ pub fn postgres(home: Home, start: Start) {
         "service \"initdb\" exited with code 0",
         "service \"postgres\" started",
         "service \"question\" exited with code 0",
-        "service \"postgres\" is asked to end (SIGINT)",
+        "service \"postgres\" is stopping (SIGINT)",
         "service \"postgres\" exited with code 0",
     ]);
 }

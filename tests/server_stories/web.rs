@@ -39,9 +39,9 @@ pub fn readiness_gate(home: Home, start: Start) {
     end.in_order(&[
         "service \"backend\" started",
         "service \"front\" started",
-        "service \"front\" is asked to end (SIGQUIT)",
+        "service \"front\" is stopping (SIGQUIT)",
         "service \"front\" exited with code 0",
-        "service \"backend\" is asked to end (SIGQUIT)",
+        "service \"backend\" is stopping (SIGQUIT)",
         "service \"backend\" exited with code 0",
     ]);
 }

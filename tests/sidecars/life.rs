@@ -60,8 +60,8 @@ fn an_unknown_name_beside_a_known_one_is_a_warning() {
     let services = services(&sidecars);
     let names: BTreeSet<&str> = services.keys().map(String::as_str).collect();
     assert_eq!(names, BTreeSet::from(["git-gate", "volumes"]));
-    let warning = "sidecar-init: CLAUDE_BOTTLE_SIDECAR_DAEMONS names what the bundle does not \
-                   have: nosuch; it has ";
+    let warning = "sidecar-init: CLAUDE_BOTTLE_SIDECAR_DAEMONS names unknown services: nosuch; \
+                   the bundle has ";
     assert!(sidecars.stderr().starts_with(warning), "{}", sidecars.stderr());
 }
 
@@ -104,7 +104,7 @@ fn one_that_is_killed_brings_all_down_and_is_named() {
             line.unwrap_or_else(|| panic!("{culprit}: no {what:?} in\n{stderr}"))
         };
         for other in DAEMONS.iter().filter(|daemon| **daemon != culprit) {
-            let asked = place(&format!("sidecar-init: service \"{other}\" is asked to end"));
+            let asked = place(&format!("sidecar-init: service \"{other}\" is stopping"));
             let exited = place(&format!("sidecar-init: service \"{other}\" exited with code 0"));
             assert!(asked < exited, "{stderr}");
         }
@@ -112,7 +112,7 @@ fn one_that_is_killed_brings_all_down_and_is_named() {
             // Requests that egress has on their way are not cut off behind it.
             assert!(
                 place("sidecar-init: service \"egress\" exited")
-                    < place("sidecar-init: service \"pipelock\" is asked to end"),
+                    < place("sidecar-init: service \"pipelock\" is stopping"),
                 "{stderr}"
             );
         }

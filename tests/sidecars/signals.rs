@@ -162,7 +162,7 @@ fn stop_ends_all_within_the_grace_although_tunnels_are_open() {
     assert_eq!(world.sidecars.wait(), 0, "{}", world.sidecars.stderr());
     let stderr = world.sidecars.stderr();
     let record = world.sidecars.record();
-    assert!(record.starts_with("sidecar-init: ended: SIGTERM asked for it after "), "{record}");
+    assert!(record.starts_with("sidecar-init: ended: SIGTERM received after "), "{record}");
     // It would name those who overran the grace.
     assert!(record.ends_with("; exit code 0"), "{record}");
     assert!(!stderr.contains("SIGKILL"), "{stderr}");

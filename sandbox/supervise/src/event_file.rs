@@ -44,7 +44,7 @@ impl Follower {
         };
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+            return Err(io::Error::other("it is not a regular file"));
         }
         if metadata.ino() != self.inode || metadata.len() < self.offset {
             self.inode = metadata.ino();

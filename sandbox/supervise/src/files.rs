@@ -55,7 +55,7 @@ fn require_regular(file: &File) -> io::Result<()> {
     if file.metadata()?.is_file() {
         return Ok(());
     }
-    Err(io::Error::other("it is no regular file"))
+    Err(io::Error::other("it is not a regular file"))
 }
 
 /// Opens a log so that every write goes to its end, whoever else writes.

@@ -97,7 +97,7 @@ fn duration(get: &Get<'_>, name: &str, default: &str) -> Result<Duration, String
     // An hour at most: a client's connection does not live longer.
     parsed
         .filter(|duration| *duration <= Duration::from_secs(3600))
-        .ok_or_else(|| format!("{name}={text:?} is no duration up to 1h; write one such as 30s"))
+        .ok_or_else(|| format!("{name}={text:?} is not a duration up to 1h; write one such as 30s"))
 }
 
 fn address(get: &Get<'_>, name: &str, default: &str) -> Result<String, String> {

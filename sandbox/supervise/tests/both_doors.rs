@@ -231,7 +231,7 @@ fn a_file_of_pipelocks_that_is_not_understood_is_told() {
     }
     std::fs::remove_file(world.path("etc/pipelock.yaml")).unwrap();
     std::fs::create_dir(world.path("etc/pipelock.yaml")).unwrap();
-    refuses("no regular file");
+    refuses("not a regular file");
     assert_eq!(world.audited(), ["proposed"]);
 }
 

@@ -63,7 +63,7 @@ fn what_is_wrong_is_told_with_its_place_and_nothing_is_printed() {
     for (said, expected) in [
         (world.operator(&routes(&bad)), format!("{bad}: line 3: host \"*.com\": the wildcard")),
         (world.operator(&routes(&missing)), format!("{missing}: No such file or directory")),
-        (world.operator(&routes("/")), "/: it is no regular file".to_owned()),
+        (world.operator(&routes("/")), "/: it is not a regular file".to_owned()),
         (fed(&world, &routes("-"), "routes: [oops\n"), "stdin: line 2, column 1: ".to_owned()),
         (
             fed(&world, &routes("-"), "routes:\n- paths: [/]\n"),
@@ -103,7 +103,8 @@ fn one_that_is_open_is_refused_with_each_problem() {
              make one with supervise pipelock-config\n"
         )
     );
-    for (path, expected) in [("/", "/: it is no regular file"), ("/none", "/none: No such file")] {
+    for (path, expected) in [("/", "/: it is not a regular file"), ("/none", "/none: No such file")]
+    {
         let said = world.operator(&check(path));
         assert_eq!(said.code, 78, "{said:?}");
         assert!(said.stderr.starts_with(&format!("supervise: {expected}")), "{said:?}");

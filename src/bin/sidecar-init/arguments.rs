@@ -152,9 +152,9 @@ fn stray_word(word: &OsString, mode: Mode) -> String {
                 .chain(ClientCommand::COMMANDS.iter().copied())
                 .collect();
             match nearest(&word, &known) {
-                Some(near) => format!("'{word}' is no subcommand; did you mean '{near}'?"),
+                Some(near) => format!("'{word}' is not a subcommand; did you mean '{near}'?"),
                 None => {
-                    format!("'{word}' is no subcommand; to run it: sidecar-init -- {word} ...")
+                    format!("'{word}' is not a subcommand; to run it: sidecar-init -- {word} ...")
                 }
             }
         }
@@ -262,7 +262,7 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
 
 fn map(rule: &str, map: &mut BTreeMap<Signal, Option<Signal>>) -> Result<(), String> {
     let (from, to) = rule.split_once('=').ok_or_else(|| {
-        format!("--map: \"{rule}\" is no rule; write TERM=QUIT, or HUP= to drop HUP")
+        format!("--map: \"{rule}\" is not a rule; write TERM=QUIT, or HUP= to drop HUP")
     })?;
     let from = signal("--map", from)?;
     if matches!(from, Signal::KILL | Signal::STOP | Signal::CHLD) {
@@ -284,7 +284,7 @@ fn grace(source: &str, text: &str) -> Result<Duration, String> {
 }
 
 fn log_mode(text: &str) -> Result<LogMode, String> {
-    let wrong = || format!("--log: \"{text}\" is no mode; write {}", LogMode::one_of());
+    let wrong = || format!("--log: \"{text}\" is not a mode; write {}", LogMode::one_of());
     LogMode::from_word(text).ok_or_else(wrong)
 }
 

@@ -97,7 +97,7 @@ fn option(
         }
         _ => {
             let text = utf8(value()?)?;
-            let wrong = || format!("--code: \"{text}\" is no number from 0 to 255");
+            let wrong = || format!("--code: \"{text}\" is not a number from 0 to 255");
             given.code = Some(text.parse().map_err(|_| wrong())?);
         }
     }

@@ -83,7 +83,7 @@ fn listen(section: &mut Section, readiness: Option<&Readiness>) -> Vec<Listen> {
             None => section.report(
                 span,
                 format!(
-                    "\"{value}\" is nothing to listen on; write \"tcp:0.0.0.0:80\", \
+                    "\"{value}\" is not a socket address; write \"tcp:0.0.0.0:80\", \
                      \"tcp:[::]:80\" or \"unix:/run/web.sock\""
                 ),
             ),
@@ -179,7 +179,10 @@ fn ready(section: &mut Section, service: &Service) -> Option<Readiness> {
                 "in log mode \"inherit\" (`log`, or --log) the init does not see its lines";
             section.report(log.span, message);
         } else if log.value.is_empty() || PROBES.iter().any(|probe| section.get(probe).is_some()) {
-            section.report(log.span, "`log` is a part of a line, and stands alone");
+            section.report(
+                log.span,
+                "`log` is a part of a line, and can't be combined with other keys",
+            );
         }
         return Some(Readiness::Log(log.value.to_owned()));
     }

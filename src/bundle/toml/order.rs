@@ -35,10 +35,8 @@ pub(super) fn check(services: &[Service], named: &[Named], diagnostics: &mut Dia
         let next = cycle.get(1).unwrap_or(&cycle[0]);
         let place = edges[cycle[0]].iter().find(|(other, _)| other == next);
         let span = place.map(|(_, span)| span.clone()).unwrap_or_default();
-        let message = format!(
-            "a cycle, in which none could start first: {}; take one `after` or `requires` out",
-            listed(&walk, " after ")
-        );
+        let message =
+            format!("a cycle: {}; remove one `after` or `requires`", listed(&walk, " after "));
         diagnostics.add(span, message);
     }
 }

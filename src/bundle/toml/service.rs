@@ -135,7 +135,7 @@ fn name(section: &mut Section, span: Range<usize>) -> Option<String> {
     let fits = value.len() <= LONGEST_NAME && value.bytes().all(is_fine);
     if !fits || !value.starts_with(|first: char| first.is_ascii_alphanumeric()) {
         let message = format!(
-            "\"{value}\" is no name for a service; a letter or digit, then letters, digits, \
+            "\"{value}\" is not a name for a service; a letter or digit, then letters, digits, \
              `.`, `_` and `-`, {LONGEST_NAME} in all at the most"
         );
         section.report(span, message);
@@ -190,7 +190,7 @@ fn variables(section: &mut Section) -> Vec<(String, String)> {
     for (name, value) in table.iter() {
         let known = name.get_ref().as_ref();
         if known.is_empty() || known.contains(['=', '\0']) {
-            section.report(name.span(), format!("{known:?} is no name for a variable"));
+            section.report(name.span(), format!("{known:?} is not a name for a variable"));
         }
         match value.get_ref() {
             DeValue::String(text) if !text.contains('\0') => {
@@ -307,7 +307,7 @@ fn capabilities(section: &mut Section) -> u64 {
             Some(bits) => dropped |= bits,
             None => section.report(
                 span,
-                format!("\"{value}\" is no capability; write a name such as NET_RAW, or ALL"),
+                format!("\"{value}\" is not a capability; write a name such as NET_RAW, or ALL"),
             ),
         }
     }

@@ -56,7 +56,7 @@ fn not_routable(signal: Signal) -> Option<&'static str> {
     match signal {
         Signal::TERM | Signal::INT => Some("it begins the shutdown of the bundle"),
         Signal::KILL | Signal::STOP => Some("no process ever sees it"),
-        Signal::CHLD => Some("it is how the init learns of its children"),
+        Signal::CHLD => Some("the init needs it to reap its children"),
         _ => None,
     }
 }
@@ -68,14 +68,14 @@ fn route(section: &mut Section, span: std::ops::Range<usize>, services: &Known) 
     let is_more = to.is_some() || as_signal.is_some() || drop;
     if let Some(restart) = section.strings("restart") {
         if is_more {
-            section.report(span, "`restart` stands alone in a route");
+            section.report(span, "`restart` can't be combined with other keys");
             return None;
         }
         return Some(Route::Restart(targets(section, restart, &span, services)));
     }
     if section.boolean("reload").unwrap_or(false) {
         if is_more {
-            section.report(span, "reload = true stands alone in a route");
+            section.report(span, "reload = true can't be combined with other keys");
         }
         return Some(Route::Reload);
     }
@@ -87,7 +87,7 @@ fn route(section: &mut Section, span: std::ops::Range<usize>, services: &Known) 
         (None, Some(Placed { value, span }), false) => {
             if !matches!(value, Signal::TERM | Signal::INT) {
                 let message = format!(
-                    "who is to get {value}? add to = [\"web\"]; without it only TERM and INT mean something to the init"
+                    "no service gets {value}; add to = [\"web\"]; without it `as` is TERM or INT"
                 );
                 section.report(span, message);
             }
@@ -99,7 +99,7 @@ fn route(section: &mut Section, span: std::ops::Range<usize>, services: &Known) 
             None
         }
         _ => {
-            section.report(span, "drop = true stands alone: what is dropped goes nowhere");
+            section.report(span, "drop = true can't be combined with other keys");
             None
         }
     }

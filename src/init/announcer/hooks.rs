@@ -42,7 +42,7 @@ impl Hooks {
     pub(super) fn give_up(&mut self, learnt: &mut Learnt) {
         let lost = std::mem::take(&mut self.waiting).len();
         if lost > 0 {
-            let text = "events were not told to the command of `on-event` in time";
+            let text = "events did not reach the command of `on-event` in time";
             learnt.remark(format!("{lost} {text}"));
         }
     }

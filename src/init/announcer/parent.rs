@@ -117,7 +117,7 @@ impl Parent {
         self.tell(
             match is_ready {
                 true => "READY=1\nSTATUS=every service is ready",
-                false => "STATUS=not every service is ready and well",
+                false => "STATUS=not every service is ready and live",
             },
             now,
         );
@@ -284,9 +284,7 @@ impl Parent {
             let paths = self.paths();
             let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
             let paths = paths.join(", ");
-            learnt.remark(format!(
-                "can't tell whether all is ready: no answer from {paths}; trying again"
-            ));
+            learnt.remark(format!("can't report readiness: no answer from {paths}; trying again"));
         }
     }
 

@@ -393,7 +393,7 @@ fn could_not_check(
     learnt: &mut Learnt,
 ) {
     if let Some(reason) = reason {
-        let text = format!("could not be checked, which counts for nothing: {reason}");
+        let text = format!("could not be checked, which does not count as a failure: {reason}");
         learnt.remark_of(id, text);
     }
     let start_timeout = plan.policy.services[id.0].start_timeout.unwrap_or_default();

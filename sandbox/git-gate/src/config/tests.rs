@@ -95,7 +95,7 @@ fn everything_that_is_wrong_is_said_with_its_place() {
 fn a_wrong_value_is_named_and_a_misspelt_key_has_a_suggestion() {
     assert_eq!(
         errors("[gate]\nidle-timeout = \"1ms\"\nmax-memory = \"1GB\"\nrot = \"/git\"\n"),
-        "upstreams.toml:2:16: `idle-timeout`: \"1ms\" is no duration of at least 1s, like 30s or 10m\n\
+        "upstreams.toml:2:16: `idle-timeout`: \"1ms\" is not a duration of at least 1s, like 30s or 10m\n\
          upstreams.toml:3:14: `max-memory`: \"1GB\" is no size, like 100MiB or 2GiB\n\
          upstreams.toml:4:1: unknown key `rot` in [gate]; did you mean `root`?"
     );

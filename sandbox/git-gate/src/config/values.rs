@@ -27,7 +27,8 @@ pub(super) fn duration(section: &mut Section, key: &str) -> Option<Placed<Durati
     section.text_as(key, example, |text| {
         let duration = humantime::parse_duration(text).ok();
         let duration = duration.filter(|duration| *duration >= Duration::from_secs(1));
-        duration.ok_or_else(|| format!("\"{text}\" is no duration of at least 1s, like 30s or 10m"))
+        duration
+            .ok_or_else(|| format!("\"{text}\" is not a duration of at least 1s, like 30s or 10m"))
     })
 }
 
