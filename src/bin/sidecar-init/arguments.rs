@@ -11,15 +11,15 @@ use sidecar_init::bundle::toml::Overrides;
 use sidecar_init::exit::Remap;
 use sidecar_init::internal::duration::{self, LONGEST_GRACE};
 use sidecar_init::plan::CommandOptions;
-use sidecar_init::protocol::Request as ClientCommand;
 use sidecar_init::signal::Signal;
 use sidecar_init::source::BundleSource;
 use sidecar_init::supervisor::Target;
 use sidecar_init::words::Words;
-use strict_toml::nearest;
 
 use crate::client::ClientRequest;
-use crate::client_arguments;
+use crate::client_arguments::{self, Asked};
+use crate::command_line::{Setting, Subcommand};
+use crate::options::{Print, alone, dashed, no_subcommand, option_of};
 
 const GRACE_VARIABLE: &str = "SIDECAR_INIT_GRACE";
 const REMAP_VARIABLE: &str = "SIDECAR_INIT_REMAP";
@@ -28,8 +28,7 @@ const DEFAULT_FILE: &str = "/etc/sidecar-init/bundle.toml";
 
 /// A parsed command line.
 pub(crate) enum Request {
-    Help,
-    Version,
+    Print(Print),
     Command(CommandRequest),
     Bundle(BundleRequest),
     Check(CheckRequest),
@@ -61,14 +60,6 @@ pub(crate) struct CheckRequest {
     pub(crate) json: bool,
 }
 
-/// The forms of the command line, which accept different options.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Command,
-    Run,
-    Check,
-}
-
 /// The values of all options of all forms.
 #[derive(Default)]
 struct Given {
@@ -88,7 +79,7 @@ struct Given {
 /// Parses the arguments, with the program's name first.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
     let mut parser = Parser::from_iter(arguments);
-    let mut mode = Mode::Command;
+    let mut subcommand = Subcommand::Command;
     let mut given = Given::default();
     let mut first = true;
     loop {
@@ -97,69 +88,50 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Request, String> {
             given.command = Some(rest(&mut parser));
             break;
         }
-        match parser.next().map_err(|error| error.to_string())? {
+        let name = match parser.next().map_err(|error| error.to_string())? {
             None => break,
-            Some(Arg::Short('h') | Arg::Long("help")) => return alone(Request::Help, &mut parser),
-            Some(Arg::Short('V') | Arg::Long("version")) => {
-                return alone(Request::Version, &mut parser);
-            }
-            Some(Arg::Value(word)) if first && word == "run" => mode = Mode::Run,
-            Some(Arg::Value(word)) if first && word == "check" => mode = Mode::Check,
             Some(Arg::Value(word)) => {
-                let subcommand =
-                    word.to_str().filter(|word| first && ClientCommand::COMMANDS.contains(word));
-                return match subcommand {
-                    Some(subcommand) => {
-                        client_arguments::parse(subcommand, &mut parser).map(Request::Client)
+                let known = word.to_str().and_then(Subcommand::from_word).filter(|_| first);
+                first = false;
+                match known {
+                    Some(known @ (Subcommand::Run | Subcommand::Check)) => subcommand = known,
+                    Some(known) => {
+                        return Ok(match client_arguments::parse(known, &mut parser)? {
+                            Asked::Client(client) => Request::Client(client),
+                            Asked::Print(print) => Request::Print(print),
+                        });
                     }
-                    None => Err(stray_word(&word, mode)),
-                };
+                    None => return Err(stray_word(&word.to_string_lossy(), subcommand)),
+                }
+                continue;
             }
-            Some(Arg::Short(letter)) => option(&letter.to_string(), mode, &mut given, &mut parser)?,
-            Some(Arg::Long(name)) => {
-                let name = name.to_owned();
-                option(&name, mode, &mut given, &mut parser)?;
+            Some(Arg::Short(letter)) => letter.to_string(),
+            Some(Arg::Long(name)) => name.to_owned(),
+        };
+        match option_of(subcommand, &name)?.0 {
+            Setting::Help => {
+                return alone(Print::Help(subcommand), &mut parser).map(Request::Print);
             }
+            Setting::Version => return alone(Print::Version, &mut parser).map(Request::Print),
+            setting => option(setting, &name, &mut given, &mut parser)?,
         }
         first = false;
     }
-    request(mode, given)
-}
-
-/// The request of an option without further arguments.
-fn alone(request: Request, parser: &mut Parser) -> Result<Request, String> {
-    match parser.optional_value() {
-        None => Ok(request),
-        Some(value) => Err(format!("unexpected '{}'", value.to_string_lossy())),
-    }
+    request(subcommand, given)
 }
 
 fn rest(parser: &mut Parser) -> Vec<OsString> {
     parser.raw_args().map(|raw| raw.skip(1).collect()).unwrap_or_default()
 }
 
-fn stray_word(word: &OsString, mode: Mode) -> String {
-    let word = word.to_string_lossy();
-    let is_subcommand =
-        ["run", "check"].contains(&&*word) || ClientCommand::COMMANDS.contains(&&*word);
-    match mode {
-        Mode::Command if is_subcommand => {
+fn stray_word(word: &str, subcommand: Subcommand) -> String {
+    match subcommand {
+        Subcommand::Command if Subcommand::from_word(word).is_some() => {
             format!("'{word}' comes first, and its options after it: sidecar-init {word} ...")
         }
-        Mode::Command => {
-            let known: Vec<&str> = ["run", "check"]
-                .into_iter()
-                .chain(ClientCommand::COMMANDS.iter().copied())
-                .collect();
-            match nearest(&word, &known) {
-                Some(near) => format!("'{word}' is not a subcommand; did you mean '{near}'?"),
-                None => {
-                    format!("'{word}' is not a subcommand; to run it: sidecar-init -- {word} ...")
-                }
-            }
-        }
-        Mode::Run | Mode::Check => {
-            let subcommand = if mode == Mode::Run { "run" } else { "check" };
+        Subcommand::Command => no_subcommand(word),
+        _ => {
+            let subcommand = subcommand.form().word();
             format!(
                 "unexpected '{word}'; the bundle's file comes after -f: \
                  sidecar-init {subcommand} -f {word}; a main command after --: \
@@ -169,56 +141,37 @@ fn stray_word(word: &OsString, mode: Mode) -> String {
     }
 }
 
-fn option(name: &str, mode: Mode, given: &mut Given, parser: &mut Parser) -> Result<(), String> {
-    use Mode::{Check, Command, Run};
-    let fits = match name {
-        "grace" => true,
-        "remap" | "termination-log" | "q" | "quiet" => mode != Check,
-        "g" | "group" | "map" | "parent-death-signal" => mode == Command,
-        "f" | "file" | "only" | "log" => mode != Command,
-        "ready-file" => mode == Run,
-        "json" => mode == Check,
-        _ => return Err(format!("unknown option {}", dashed(name))),
-    };
-    if !fits {
-        return Err(format!("{} {}", dashed(name), misplaced(name)));
-    }
-    match name {
-        "q" | "quiet" => given.common.quiet = true,
-        "g" | "group" => given.group = true,
-        "json" => given.json = true,
-        "f" | "file" => given.file = Some(path(name, parser)?),
-        "termination-log" => given.common.termination_log = Some(path(name, parser)?),
-        "ready-file" => given.ready_file = Some(path(name, parser)?),
-        "only" => given.only = Some(text(name, parser)?),
-        "grace" => given.grace = Some(grace("--grace", &text(name, parser)?)?),
-        "remap" => {
+fn option(
+    setting: Setting,
+    name: &str,
+    given: &mut Given,
+    parser: &mut Parser,
+) -> Result<(), String> {
+    match setting {
+        Setting::Quiet => given.common.quiet = true,
+        Setting::Group => given.group = true,
+        Setting::Json => given.json = true,
+        Setting::File => given.file = Some(path(name, parser)?),
+        Setting::TerminationLog => given.common.termination_log = Some(path(name, parser)?),
+        Setting::ReadyFile => given.ready_file = Some(path(name, parser)?),
+        Setting::Only => given.only = Some(text(name, parser)?),
+        Setting::Grace => given.grace = Some(grace("--grace", &text(name, parser)?)?),
+        Setting::Remap => {
             let rules = text(name, parser)?;
             given.common.remap.add(&rules).map_err(|error| format!("--remap: {error}"))?;
         }
-        "map" => map(&text(name, parser)?, &mut given.map)?,
-        "parent-death-signal" => {
+        Setting::Map => map(&text(name, parser)?, &mut given.map)?,
+        Setting::ParentDeathSignal => {
             let signal = text(name, parser)?;
             given.parent_death_signal = Some(self::signal("--parent-death-signal", &signal)?);
         }
+        // The table has no other for these subcommands.
         _ => given.log = Some(log_mode(&text(name, parser)?)?),
     }
     Ok(())
 }
 
-fn misplaced(name: &str) -> &'static str {
-    match name {
-        "g" | "group" => "is for one command only",
-        "map" => "is for one command only; in a bundle, [signals] of its file routes signals",
-        "parent-death-signal" => "is for one command only; a service has the key of this name",
-        "f" | "file" | "only" | "log" => "goes with run or check: sidecar-init run -f FILE",
-        "ready-file" => "goes with run: sidecar-init run --ready-file FILE",
-        "json" => "goes with check: sidecar-init check --json",
-        _ => "does not go with check, which runs nothing",
-    }
-}
-
-fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
+fn request(subcommand: Subcommand, mut given: Given) -> Result<Request, String> {
     let empty = given
         .command
         .as_ref()
@@ -241,11 +194,11 @@ fn request(mode: Mode, mut given: Given) -> Result<Request, String> {
             variable(GRACE_VARIABLE)?.map(|text| self::grace(GRACE_VARIABLE, &text)).transpose()?
         }
     };
-    if mode != Mode::Command {
+    if subcommand != Subcommand::Command {
         let Given { common, only, log, ready_file, json, command: main, .. } = given;
         let source = BundleSource { file, only, overrides: Overrides { grace, log }, main };
-        return Ok(match mode {
-            Mode::Check => Request::Check(CheckRequest { source, json }),
+        return Ok(match subcommand {
+            Subcommand::Check => Request::Check(CheckRequest { source, json }),
             _ => Request::Bundle(BundleRequest { common, source, ready_file }),
         });
     }
@@ -308,10 +261,6 @@ fn absolute(source: &str, path: OsString) -> Result<PathBuf, String> {
 
 fn text(name: &str, parser: &mut Parser) -> Result<String, String> {
     value(name, parser)?.string().map_err(|error| format!("{}: {error}", dashed(name)))
-}
-
-fn dashed(name: &str) -> String {
-    if name.chars().count() == 1 { format!("-{name}") } else { format!("--{name}") }
 }
 
 /// A variable of the environment; an empty one counts as unset.

@@ -6,13 +6,17 @@ mod arguments;
 mod check;
 mod client;
 mod client_arguments;
+mod command_line;
 mod help;
+mod options;
 mod output;
 mod plan_json;
 mod run;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+
+use options::Print;
 
 sidecar_init::c_main!(run_arguments);
 
@@ -23,10 +27,10 @@ fn run_arguments(arguments: Vec<OsString>, inherited: Vec<OwnedFd>) -> u8 {
         // An ordinary program: Ctrl-C ends it, and so does a pipe without a reader.
         sidecar_init::internal::signals::end_by_signals();
     }
-    let printed = |text| output::print(text).err().unwrap_or(0);
+    let printed = |text: &str| output::print(text).err().unwrap_or(0);
     match request {
-        Ok(arguments::Request::Help) => printed(help::HELP),
-        Ok(arguments::Request::Version) => {
+        Ok(arguments::Request::Print(Print::Help(subcommand))) => printed(&help::text(subcommand)),
+        Ok(arguments::Request::Print(Print::Version)) => {
             printed(concat!("sidecar-init ", env!("CARGO_PKG_VERSION"), "\n"))
         }
         Ok(arguments::Request::Command(command)) => run::command(command, inherited),
