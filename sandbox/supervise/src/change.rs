@@ -14,7 +14,7 @@ use crate::yaml::{Item, append_item, list};
 pub const PIPELOCK_KEY: &str = "api_allowlist";
 const ROUTES_KEY: &str = "routes";
 
-/// The file's new text; none if it says so already.
+/// The file's new text; none if it has this already.
 pub fn new_text(request: &Request, text: &str) -> Result<Option<String>, String> {
     match request {
         Request::EgressRoute { route } => add_route(route, text),

@@ -92,7 +92,7 @@ impl ConfigFile {
 fn problem(path: &Path, error: &io::Error) -> String {
     let fix = match error.kind() {
         io::ErrorKind::PermissionDenied if rustix::process::geteuid().is_root() => {
-            "; here root is held to modes: chown it to root where it comes from, or chgrp 0 and \
+            "; file modes apply to root here: chown it to root where it comes from, or chgrp 0 and \
              chmod g+rw it"
         }
         io::ErrorKind::PermissionDenied => "; run this as root",

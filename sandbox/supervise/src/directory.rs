@@ -64,7 +64,7 @@ impl Directory {
             }
             if names.len() == max {
                 return Err(io::Error::other(format!(
-                    "more than {max} files are in it; nothing is taken or decided until the \
+                    "more than {max} files are in it; no proposal or decision is accepted until the \
                      operator has removed those that do not belong there"
                 )));
             }

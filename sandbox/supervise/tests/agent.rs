@@ -339,7 +339,7 @@ fn a_queue_with_more_files_than_there_can_be_is_refused_to_both() {
         .unwrap();
     std::fs::rename(world.path("run/queue"), world.path("run/before")).unwrap();
     std::fs::rename(world.path("run/full"), world.path("run/queue")).unwrap();
-    let told = "/run/queue/: more than 4096 files are in it; nothing is taken or decided until the \
+    let told = "/run/queue/: more than 4096 files are in it; no proposal or decision is accepted until the \
                 operator has removed those that do not belong there";
     let arguments = json!({"host": "late.example.com", "justification": "x", "wait_seconds": 0});
     let error = server.client().refusal("propose_egress_route", arguments);

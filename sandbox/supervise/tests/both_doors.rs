@@ -71,7 +71,7 @@ fn what_pipelock_allows_already_stays_as_it_is() {
         let (world, id) = proposed("api.example.com", &pipelock);
         let said = world.operator(&["approve", &id, "--yes"]);
         assert_eq!(said.code, 0, "{said:?}");
-        assert!(said.stdout.contains("/etc/pipelock.yaml says so already\n"), "{said:?}");
+        assert!(said.stdout.contains("/etc/pipelock.yaml has this already\n"), "{said:?}");
         assert_eq!(world.read("etc/pipelock.yaml"), pipelock);
         assert_eq!(world.read("etc/routes.yaml"), format!("{ROUTES}{ROUTE}"));
         // An approval before this one may have been killed between file and reload.
@@ -198,7 +198,7 @@ fn an_approval_that_was_killed_can_be_given_again() {
     assert_eq!(world.read("etc/routes.yaml"), format!("{ROUTES}{ROUTE}"));
     let said = world.operator(&["approve", &id, "--yes"]);
     assert_eq!(said.code, 0, "{said:?}");
-    assert_eq!(said.stdout.matches(" says so already\n").count(), 2, "{said:?}");
+    assert_eq!(said.stdout.matches(" has this already\n").count(), 2, "{said:?}");
     assert_eq!(world.proxies.ask_as_agent("api.example.com"), 200);
 }
 

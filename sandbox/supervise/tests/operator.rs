@@ -109,9 +109,9 @@ fn what_nobody_can_be_asked_about_is_not_approved() {
     for (arguments, expected) in [
         (
             &["approve", &id][..],
-            "without a terminal nobody can be asked; use docker exec -it, or --yes",
+            "there is no terminal for a confirmation; use docker exec -it, or --yes",
         ),
-        (&["approve", &id, "--json"], "with --json nobody is asked; give --yes, too"),
+        (&["approve", &id, "--json"], "--json does not ask; give --yes"),
     ] {
         let said = world.operator(arguments);
         assert_eq!((said.code, &*said.stdout), (64, ""), "{said:?}");
@@ -330,7 +330,7 @@ fn what_the_file_says_already_is_only_reloaded() {
     world.write("etc/routes.yaml", by_hand);
     let said = world.operator(&["approve", &id, "--yes"]);
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(said.stdout.contains("says so already"), "{said:?}");
+    assert!(said.stdout.contains("has this already"), "{said:?}");
     assert_eq!(world.read("etc/routes.yaml"), by_hand);
 }
 

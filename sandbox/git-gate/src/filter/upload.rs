@@ -78,7 +78,11 @@ fn want(packet: &Packet) -> Result<Option<String>, Option<String>> {
     let Some(rest) = packet.contents().strip_prefix(b"want ") else { return Ok(None) };
     let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
     let id = String::from_utf8_lossy(&rest[..end]).to_lowercase();
-    if is_id(&id) { Ok(Some(id)) } else { Err(Some("it asks for what is no object".to_owned())) }
+    if is_id(&id) {
+        Ok(Some(id))
+    } else {
+        Err(Some("it requests an id that is not an object".to_owned()))
+    }
 }
 
 /// One of these objects that no ref reaches, if there is one.
@@ -156,6 +160,6 @@ mod tests {
         assert!(reason.unwrap().starts_with("no ref reaches object bbbb"));
         let capabilities = bad.trim().to_owned() + " multi_ack";
         assert!(passed(&[&capabilities, ""]).1.is_some());
-        assert!(passed(&["want HEAD", ""]).1.unwrap().contains("no object"));
+        assert!(passed(&["want HEAD", ""]).1.unwrap().contains("not an object"));
     }
 }

@@ -21,10 +21,10 @@ pub(crate) fn require_consent(choice: &Choice) -> Result<(), &'static str> {
     if choice.yes {
         Ok(())
     } else if choice.json {
-        Err("nothing was done: with --json nobody is asked; give --yes, too")
+        Err("nothing was done: --json does not ask; give --yes")
     } else if !is_terminal {
         Err(
-            "nothing was done: without a terminal nobody can be asked; use docker exec -it, or --yes",
+            "nothing was done: there is no terminal for a confirmation; use docker exec -it, or --yes",
         )
     } else {
         Ok(())

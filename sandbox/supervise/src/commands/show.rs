@@ -115,7 +115,7 @@ impl Page {
         for change in &plan.changes {
             if change.diff.is_empty() {
                 let path = change.file.path().to_string_lossy();
-                text.push_str(&format!("\n{} says so already\n", one_line(&path)));
+                text.push_str(&format!("\n{} has this already\n", one_line(&path)));
             } else {
                 text.push_str(&format!("\n{}", coloured(&change.diff, self.paint, self.width)));
             }

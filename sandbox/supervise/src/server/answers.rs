@@ -64,7 +64,7 @@ pub(super) struct AllowedAnswer {
     pub(super) egress_source: String,
     /// The hosts that pipelock lets through.
     pub(super) pipelock_hosts: Vec<String>,
-    /// The findings that the git gate takes for false ones: repository and fingerprint.
+    /// The findings that the git gate has approved as false positives: repository and fingerprint.
     pub(super) gitleaks_exceptions: Vec<String>,
     /// What could not be found out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
