@@ -1,5 +1,5 @@
-//! Drives a running init from a program that uses tokio: `drive SOCKET SERVICE` restarts the service,
-//! prints what happens meanwhile, and ends the bundle.
+//! Controls a running init from a program that uses tokio: `drive SOCKET SERVICE` restarts the service,
+//! prints the events meanwhile, and shuts the bundle down.
 
 use std::error::Error;
 use std::io::{Write, stdout};
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let client = Client::at(socket);
 
-    // The client blocks, so each call has a thread; a stream has one for as long as it lasts.
+    // The client blocks, so each call uses a thread; a stream uses one until it ends.
     let (sender, mut events) = mpsc::channel(16);
     let mut stream = {
         let client = client.clone();
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         spawn_blocking(move || client.restart([name], Some(Duration::from_secs(30))))
     };
     let (mut restarted, mut is_ready) = (None, false);
-    // If it was refused there is nothing to be told of.
+    // If the restart was refused there are no events.
     while !matches!(restarted, Some(Err(_))) && (restarted.is_none() || !is_ready) {
         tokio::select! {
             done = &mut restart, if restarted.is_none() => restarted = Some(done?),

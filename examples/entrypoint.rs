@@ -1,7 +1,7 @@
-//! An entrypoint of one's own: builds its bundle in code, and runs it as this process.
+//! An entrypoint that builds its bundle in code, and runs it in this process.
 //!
-//! `entrypoint SOCKET JOURNAL` opens a control socket, for `drive` beside it, and writes down how the
-//! bundle has ended.
+//! `entrypoint SOCKET JOURNAL` opens a control socket, for `drive` beside it, and writes the result of
+//! the bundle to a file.
 
 use std::error::Error;
 use std::fs::File;
@@ -17,7 +17,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (Some(socket), Some(journal)) = (arguments.next(), arguments.next()) else {
         return Err("entrypoint SOCKET JOURNAL".into());
     };
-    // What the program holds stays open, and no service inherits it.
+    // The program's descriptors stay open, and no service inherits them.
     let mut journal = File::create(journal)?;
 
     let mut bundle = Bundle::new("example");

@@ -1,42 +1,40 @@
-//! What is wrong with a configuration, all of it at once, each error at its place.
+//! The errors of a configuration, each with its position.
 
 use std::fmt;
 use std::ops::Range;
 
-/// More than this is not shown, only counted: a file that is no bundle at all is wrong at every
-/// line.
+/// Further errors are only counted: a file of another kind has an error in every line.
 pub const MOST_SHOWN: usize = 50;
 
-/// Where something stands in the file.
+/// A position in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// From 1; 0: it stands in no file.
+    /// From 1; 0: not in a file.
     pub line: usize,
     /// In characters, from 1.
     pub column: usize,
 }
 
-/// Everything that is wrong, in the order of the file; never empty. Of very much only a part is
-/// here.
+/// All errors, in the order of the file; at least one. Of very many only the first are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors {
     file: String,
     errors: Vec<ConfigError>,
-    /// How many more there are, and where one of them is.
+    /// The number of the others, and the position of one of them.
     more: Option<(usize, Place)>,
 }
 
-/// One thing that is wrong.
+/// An error.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigError {
-    /// Where it stands.
+    /// Its position.
     pub place: Place,
     /// What is wrong, and the fix.
     pub message: String,
 }
 
 impl ConfigErrors {
-    /// What is wrong with the file of this name, of which there is something.
+    /// The errors of the file with this name; at least one.
     pub fn new(file: &str, mut errors: Vec<ConfigError>) -> ConfigErrors {
         errors.sort();
         errors.dedup();
@@ -46,7 +44,7 @@ impl ConfigErrors {
         ConfigErrors { file: file.to_owned(), errors, more }
     }
 
-    /// Those that are shown.
+    /// The errors that are shown.
     pub fn all(&self) -> &[ConfigError] {
         &self.errors
     }
@@ -59,7 +57,7 @@ impl fmt::Display for ConfigErrors {
             let newline = if index == 0 { "" } else { "\n" };
             let ConfigError { place: Place { line, column }, message } = error;
             match line {
-                // It stands in no file.
+                // It is not in a file.
                 0 => write!(f, "{newline}{}: {message}", self.file)?,
                 _ => write!(f, "{newline}{}:{line}:{column}: {message}", self.file)?,
             }
@@ -74,7 +72,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// Collects what is wrong while a file is read.
+/// Collects errors while a file is parsed.
 #[derive(Debug)]
 pub struct Diagnostics<'text> {
     lines: Lines<'text>,
@@ -83,17 +81,17 @@ pub struct Diagnostics<'text> {
 }
 
 impl<'text> Diagnostics<'text> {
-    /// Nothing is wrong with the text so far.
+    /// No errors yet.
     pub fn new(text: &'text str) -> Diagnostics<'text> {
         Diagnostics { lines: Lines::of(text), found: Vec::new(), more: None }
     }
 
-    /// Something is wrong at this place of the text.
+    /// Adds an error at this position.
     pub fn add(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.add_with(span, || message.into());
     }
 
-    /// The same with a message that takes some work, which is saved if it is not shown.
+    /// Adds an error whose message is built only if it is shown.
     pub fn add_with(&mut self, span: Range<usize>, message: impl FnOnce() -> String) {
         if self.found.len() < MOST_SHOWN {
             let place = self.place(&span);
@@ -106,12 +104,12 @@ impl<'text> Diagnostics<'text> {
         }
     }
 
-    /// Where this part of the text begins.
+    /// The position where this part of the text begins.
     pub fn place(&self, span: &Range<usize>) -> Place {
         self.lines.place(span.start)
     }
 
-    /// What is wrong so far.
+    /// The errors so far.
     pub fn verdict(&mut self, file: &str) -> Result<(), ConfigErrors> {
         if self.found.is_empty() {
             return Ok(());
@@ -121,17 +119,17 @@ impl<'text> Diagnostics<'text> {
     }
 }
 
-/// Finds the lines and columns of a text without going through all of it for each.
+/// Finds lines and columns without scanning the whole text each time.
 #[derive(Debug)]
 struct Lines<'text> {
     text: &'text [u8],
-    /// Where each line begins.
+    /// The start of each line.
     starts: Vec<usize>,
-    /// How many characters there are before each block.
+    /// The number of characters before each block.
     characters: Vec<usize>,
 }
 
-/// How many bytes are counted through for a column at the most; a line may be as long as the file.
+/// How many bytes are counted for a column at most; a line may be as long as the file.
 const BLOCK: usize = 1024;
 
 impl<'text> Lines<'text> {
@@ -155,7 +153,7 @@ impl<'text> Lines<'text> {
         Place { line, column }
     }
 
-    /// How many characters there are before this byte.
+    /// The number of characters before this byte.
     fn before(&self, at: usize) -> usize {
         let block = (at / BLOCK).min(self.characters.len().saturating_sub(1));
         let rest = self.text.get(block * BLOCK..at).map_or(0, count);
@@ -163,7 +161,7 @@ impl<'text> Lines<'text> {
     }
 }
 
-/// How many characters of UTF-8 begin in these bytes.
+/// The number of UTF-8 characters that begin in these bytes.
 fn count(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count()
 }

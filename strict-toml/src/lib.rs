@@ -1,5 +1,5 @@
-//! Reads a configuration in TOML strictly: a key that nobody knows is an error, and everything that
-//! is wrong is said at once, each error with its line, its column and the fix. Pure.
+//! Parses TOML configurations strictly: an unknown key is an error, and all errors are reported at
+//! once, each with its line, its column and the fix. Pure.
 //!
 //! ```
 //! use strict_toml::{Section, read};
@@ -23,11 +23,11 @@ pub use section::{Placed, Section, integer_in};
 pub use toml::Spanned;
 pub use toml::de::{DeTable, DeValue};
 
-/// Reads `text`; `file` is its name in messages. What `configuration` makes of it counts only if it
-/// has found nothing wrong.
+/// Parses `text`; `file` is its name in messages. The result of `configuration` is returned only if it
+/// has reported no errors.
 ///
 /// # Errors
-/// Everything that is wrong with the text.
+/// All errors in the text.
 pub fn read<T>(
     file: &str,
     text: &str,
@@ -40,14 +40,14 @@ pub fn read<T>(
         let hint = syntax_hint(text, span.start, error.message());
         diagnostics.add(span, format!("{}{hint}", error.message()));
     }
-    // What else is wrong may follow from a broken line, and would only hide it.
+    // Further errors may be consequences of the syntax error.
     diagnostics.verdict(file)?;
     let configuration = configuration(table.get_ref(), &mut diagnostics);
     diagnostics.verdict(file)?;
     Ok(configuration)
 }
 
-/// The parser takes a bare word for a number or a date, and says so.
+/// The parser reports an unquoted word as a wrong number or date.
 fn syntax_hint(text: &str, place: usize, message: &str) -> &'static str {
     let rest = text.get(place..).unwrap_or_default();
     if message == "duplicate key" {

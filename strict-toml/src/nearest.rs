@@ -1,15 +1,14 @@
-//! Which of many words are worth showing: what somebody may have meant who has misspelt one, and
-//! the first few of a long list. Pure.
+//! Selects words for messages: suggestions for misspelt ones, and the start of long lists. Pure.
 
-/// How many names a message lists.
+/// The most names in a message.
 const MOST_LISTED: usize = 50;
 
-/// The known word that is at most a few letters away.
+/// The known word that differs by at most a few letters.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.replace('_', "-").to_ascii_lowercase();
     let length = word.chars().count();
     let limit = |candidate: &str| candidate.len().min(9) / 3;
-    // A word of another length is further away, and may be as long as the file.
+    // A word of another length differs more, and may be as long as the file.
     let is_near =
         |candidate: &&&str| candidate.chars().count().abs_diff(length) <= limit(candidate);
     let near = known
@@ -20,8 +19,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     (near.0 <= limit(near.1)).then_some(near.1)
 }
 
-/// The names with `separator` between them; of very many only the first, and how many more
-/// there are.
+/// The names with `separator` between them; of very many only the first, with the number of the others.
 pub fn listed(names: &[&str], separator: &str) -> String {
     match names.get(..MOST_LISTED) {
         Some(first) if names.len() > MOST_LISTED => {
@@ -31,7 +29,7 @@ pub fn listed(names: &[&str], separator: &str) -> String {
     }
 }
 
-/// How many letters have to be added, left out or replaced (Levenshtein).
+/// The number of letters to add, remove or replace (Levenshtein).
 fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.chars().count()).collect();
     for (index, a) in left.chars().enumerate() {

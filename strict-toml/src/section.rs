@@ -1,4 +1,4 @@
-//! Reads one table of the file: each value by its key and kind, every wrong one a diagnostic.
+//! Parses one table of the file: each value by its key and type; errors go to the diagnostics.
 
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
@@ -11,30 +11,30 @@ use toml::de::{DeTable, DeValue};
 use crate::diagnostics::{Diagnostics, Place};
 use crate::nearest::nearest;
 
-/// What a value takes beside its text.
+/// The memory of a value besides its text.
 const VALUE_BYTES: usize = 32;
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed<T> {
-    /// What it says.
+    /// The value.
     pub value: T,
     /// Its bytes in the text.
     pub span: Range<usize>,
 }
 
-/// A table, and the list that diagnostics go to.
+/// A table, and the list of errors.
 #[derive(Debug)]
 pub struct Section<'a, 'c, 'text> {
     table: &'a DeTable<'text>,
-    /// What people call it: `[bundle]`.
+    /// Its name in messages: `[bundle]`.
     title: &'a str,
-    /// What is wrong so far.
+    /// The errors so far.
     pub diagnostics: &'c mut Diagnostics<'text>,
 }
 
 impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
-    /// The table, by the title that people have for it.
+    /// The table, with its name in messages.
     pub fn new(
         table: &'a DeTable<'text>,
         title: &'a str,
@@ -43,7 +43,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         Section { table, title, diagnostics }
     }
 
-    /// Refuses every key that is not in `known`; `hints` are for those that other programs have.
+    /// Reports every key that is not in `known`; `hints` are for keys of other programs.
     pub fn only(&mut self, known: &[&str], hints: &[(&str, &str)]) {
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
@@ -68,17 +68,17 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         self.table.get(key)
     }
 
-    /// About how much memory it takes what the table says.
+    /// About how much memory the values of the table need.
     pub fn bytes(&self) -> usize {
         bytes_of(self.table)
     }
 
-    /// Something is wrong at this place of the text.
+    /// Adds an error at this position.
     pub fn report(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.diagnostics.add(span, message);
     }
 
-    /// Where this part of the text begins.
+    /// The position where this part of the text begins.
     pub fn place(&self, span: &Range<usize>) -> Place {
         self.diagnostics.place(span)
     }
@@ -132,7 +132,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         }
     }
 
-    /// A text of which the type itself says whether it is right.
+    /// A string that the type itself parses.
     pub fn parsed<T: FromStr<Err: Display>>(&mut self, key: &str) -> Option<Placed<T>> {
         let text = self.string(key)?;
         match text.value.parse() {
@@ -144,7 +144,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         }
     }
 
-    /// A text that `read` understands; `example` is one, for those who write something else.
+    /// A string that `read` parses; `example` is shown in errors.
     pub fn text_as<T>(
         &mut self,
         key: &str,
@@ -162,7 +162,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         }
     }
 
-    /// One of a few words, by the value that each stands for.
+    /// One of a few words, as the value of the word.
     pub fn word<T: Copy>(&mut self, key: &str, words: &[(T, &str)]) -> Option<T> {
         let text = self.string(key)?;
         let found = words.iter().find(|(_, word)| *word == text.value);
@@ -174,7 +174,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         found.map(|(value, _)| *value)
     }
 
-    /// A text that `read` understands; `expected` says what it takes.
+    /// A string that `read` parses; `expected` is shown in errors.
     pub fn text_like<T>(
         &mut self,
         key: &str,
@@ -185,7 +185,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         value.get_ref().as_str().and_then(read).or_else(|| self.wrong(value, key, expected))
     }
 
-    /// A list of texts. What is wrong with one of them does not hide the others.
+    /// A list of strings. An error in one of them does not hide the others.
     pub fn strings(&mut self, key: &str) -> Option<Vec<Placed<&'a str>>> {
         let value = self.get(key)?;
         let expected = "a list of texts, like [\"one\", \"two\"]";
@@ -211,7 +211,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         self.table_like(key, &format!("a table: [{key}]"))
     }
 
-    /// The table of this key; `expected` is what it is to be.
+    /// The table of this key; `expected` is shown in errors.
     pub fn table_like(&mut self, key: &str, expected: &str) -> Option<&'a DeTable<'text>> {
         let value = self.get(key)?;
         match value.get_ref() {
@@ -220,7 +220,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         }
     }
 
-    /// The tables of this key, like `[[service]]`, and where each of them stands.
+    /// The tables of this key, like `[[service]]`, and their positions.
     pub fn tables(&mut self, key: &str) -> Vec<(&'a DeTable<'text>, Range<usize>)> {
         let Some(value) = self.get(key) else { return Vec::new() };
         let expected = format!("double brackets for each one: [[{key}]]");
@@ -237,7 +237,7 @@ impl<'a, 'c, 'text> Section<'a, 'c, 'text> {
         found
     }
 
-    /// Says what a value takes, and that this is not it.
+    /// Reports which value is expected.
     pub fn wrong<T>(&mut self, value: &Spanned<DeValue>, key: &str, expected: &str) -> Option<T> {
         self.report(value.span(), format!("`{key}` takes {expected}"));
         None
@@ -257,7 +257,7 @@ fn bytes_of(table: &DeTable) -> usize {
     table.iter().map(|(key, value)| key.get_ref().len() + of(value.get_ref())).sum()
 }
 
-/// The whole number that the value is.
+/// The value as a whole number.
 pub fn integer_in(value: &DeValue) -> Option<i64> {
     let integer = value.as_integer()?;
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()

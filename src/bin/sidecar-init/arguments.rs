@@ -165,7 +165,7 @@ fn option(
             let signal = text(name, parser)?;
             given.parent_death_signal = Some(self::signal("--parent-death-signal", &signal)?);
         }
-        // The table has no other for these subcommands.
+        // These subcommands have no other option in the table.
         _ => given.log = Some(log_mode(&text(name, parser)?)?),
     }
     Ok(())

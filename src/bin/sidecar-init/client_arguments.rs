@@ -21,7 +21,7 @@ use crate::options::{Print, alone, dashed, no_subcommand, option_of};
 /// The default time to wait for services.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 
-/// What the arguments ask for.
+/// The meaning of the arguments.
 pub(crate) enum Asked {
     Client(ClientRequest),
     Print(Print),
@@ -107,7 +107,7 @@ fn option(
             let span = duration::parse(&utf8(value()?)?, LONGEST);
             given.timeout = Some(span.map_err(|error| format!("--timeout: {error}"))?);
         }
-        // The table has no other for these subcommands.
+        // These subcommands have no other option in the table.
         _ => {
             let text = utf8(value()?)?;
             let wrong = || format!("--code: \"{text}\" is not a number from 0 to 255");

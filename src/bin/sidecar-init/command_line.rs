@@ -1,14 +1,14 @@
-//! The command line as tables, for the parser, `--help` and the completions of shells.
+//! The command line as tables, for the parser, `--help` and shell completion.
 
 use self::Subcommand::{
     Check, Command, Events, Graph, Health, Help, Logs, Metrics, Reload, Restart, Run, Shutdown,
     Signal, Start, Status, Stop, Timeline, Wait,
 };
 
-/// What the first word asks for.
+/// The meaning of the first word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subcommand {
-    /// There is no such word: one command is run.
+    /// Not a subcommand: one command is run.
     Command,
     Run,
     Check,
@@ -29,7 +29,7 @@ pub(crate) enum Subcommand {
     Help,
 }
 
-/// What an option sets.
+/// The setting of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Setting {
     Grace,
@@ -56,11 +56,11 @@ pub(crate) enum Setting {
     Version,
 }
 
-/// A subcommand as it is written, `wait NAME`, and what it does.
+/// A subcommand in the help, `wait NAME`, and its description.
 pub(crate) struct Form(pub(crate) Subcommand, pub(crate) &'static str, pub(crate) &'static str);
 
-/// An option as it is written, `-f, --file FILE`; whose it is; what it does. A subcommand takes the
-/// first that fits.
+/// An option in the help, `-f, --file FILE`; its subcommands; its description. A subcommand uses the
+/// first entry that matches.
 pub(crate) struct Entry(
     pub(crate) Setting,
     pub(crate) &'static str,
@@ -68,7 +68,8 @@ pub(crate) struct Entry(
     pub(crate) &'static str,
 );
 
-/// Options under a title of `--help`. Those that are not of all of these subcommands say whose they are.
+/// Options under a title of `--help`. Options that do not apply to all of these subcommands list
+/// theirs.
 pub(crate) struct Group {
     pub(crate) title: &'static str,
     pub(crate) of: &'static [Subcommand],
@@ -81,12 +82,11 @@ impl Subcommand {
         FORMS[1..].iter().find(|form| form.word() == word).map(|form| form.0)
     }
 
-    /// How it is called.
     pub(crate) fn form(self) -> &'static Form {
         FORMS.iter().find(|form| form.0 == self).unwrap_or(&FORMS[0])
     }
 
-    /// Its options, each once.
+    /// Its options, without duplicates.
     pub(crate) fn entries(self) -> impl Iterator<Item = &'static Entry> {
         let mut seen = Vec::new();
         entries().filter(move |Entry(setting, _, of, _)| {
@@ -98,7 +98,7 @@ impl Subcommand {
 }
 
 impl Form {
-    /// The word for it; for one command there is none.
+    /// Its word; one command has none.
     pub(crate) fn word(&self) -> &'static str {
         match self.0 {
             Command => "",
@@ -119,7 +119,7 @@ impl Entry {
         name.split(' ').next().unwrap_or_default()
     }
 
-    /// Whether it has this letter or this name.
+    /// Whether it has this letter or name.
     pub(crate) fn is(&self, name: &str) -> bool {
         self.long() == name || self.short().is_some_and(|short| name.chars().eq([short]))
     }
@@ -130,7 +130,7 @@ pub(crate) fn entries() -> impl Iterator<Item = &'static Entry> {
     GROUPS.iter().flat_map(|group| group.entries)
 }
 
-/// In the order of `--help`; the first is the form without a word.
+/// In the order of `--help`; the first is the form without a subcommand.
 pub(crate) const FORMS: &[Form] = &[
     Form(Command, "-- COMMAND [ARG]...", "Run one command."),
     Form(
@@ -170,9 +170,9 @@ const ALL: &[Subcommand] = &[
     Command, Run, Check, Status, Health, Start, Stop, Restart, Signal, Reload, Wait, Logs, Events,
     Graph, Timeline, Metrics, Shutdown, Help,
 ];
-/// Those that run something, or would.
+/// The forms that run something, or check it.
 pub(crate) const RUNNERS: &[Subcommand] = &[Command, Run, Check];
-/// Those that talk to a running init.
+/// The subcommands for a running init.
 pub(crate) const REQUESTS: &[Subcommand] = &[
     Status, Health, Start, Stop, Restart, Signal, Reload, Wait, Logs, Events, Graph, Timeline,
     Metrics, Shutdown,

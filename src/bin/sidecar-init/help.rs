@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::command_line::{Entry, FORMS, Form, GROUPS, REQUESTS, Subcommand};
 
-/// The column at which explanations begin, and the one that no line goes beyond.
+/// The column at which descriptions begin, and the last column.
 const EXPLANATION: usize = 28;
 const WIDTH: usize = 86;
 
@@ -37,7 +37,7 @@ Exit codes of requests to a running bundle: 0; 1 if the init refuses or is not
 healthy; 64 wrong usage; 69 if no init answers.
 ";
 
-/// The help text of a subcommand; of one command it is that of everything.
+/// The help text of a subcommand; for one command, the whole help.
 pub(crate) fn text(subcommand: Subcommand) -> String {
     match subcommand {
         Subcommand::Command => of_all(),
@@ -80,7 +80,6 @@ fn of_one(subcommand: Subcommand) -> String {
     }
 }
 
-/// Subcommands in a list for people.
 pub(crate) fn names(of: &[Subcommand]) -> String {
     let name = |subcommand: &Subcommand| match subcommand {
         Subcommand::Command => "one command",
@@ -89,7 +88,7 @@ pub(crate) fn names(of: &[Subcommand]) -> String {
     of.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// What is written, and what it does, in two columns.
+/// A row with two columns.
 fn row(text: &mut String, written: &str, about: &str) {
     // Options without a letter line up with the others.
     let indent = if written.starts_with("--") { 6 } else { 2 };
@@ -103,7 +102,7 @@ fn row(text: &mut String, written: &str, about: &str) {
     fill(text, EXPLANATION, about);
 }
 
-/// Adds the words in lines that begin at this column; the first one is there already up to it.
+/// Adds words in lines that begin at this column; the first line is filled up to it already.
 fn fill(text: &mut String, column: usize, words: &str) {
     let mut length = column;
     for word in words.split(' ') {

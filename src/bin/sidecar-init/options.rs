@@ -1,17 +1,17 @@
-//! Finds options and subcommands in the tables, and says what is meant by those that are not there.
+//! Finds options and subcommands in the tables, with suggestions for unknown ones.
 
 use lexopt::Parser;
 use strict_toml::nearest;
 
 use crate::command_line::{Entry, FORMS, Form, REQUESTS, RUNNERS, Setting, Subcommand, entries};
 
-/// What is printed in place of anything else.
+/// What is printed instead of running anything.
 pub(crate) enum Print {
     Help(Subcommand),
     Version,
 }
 
-/// The option that asks for it takes no value.
+/// The request of an option without further arguments.
 pub(crate) fn alone(print: Print, parser: &mut Parser) -> Result<Print, String> {
     match parser.optional_value() {
         None => Ok(print),
@@ -19,7 +19,7 @@ pub(crate) fn alone(print: Print, parser: &mut Parser) -> Result<Print, String> 
     }
 }
 
-/// Says that this is not a subcommand, and what to write.
+/// The error for an unknown subcommand.
 pub(crate) fn no_subcommand(word: &str) -> String {
     let known: Vec<&str> = FORMS[1..].iter().map(Form::word).collect();
     match nearest(word, &known) {
@@ -68,7 +68,7 @@ pub(crate) fn option_of(subcommand: Subcommand, name: &str) -> Result<&'static E
     Err(format!("{dashed} {reason}"))
 }
 
-/// An option as it is written.
+/// An option with its dashes.
 pub(crate) fn dashed(name: &str) -> String {
     if name.chars().count() == 1 { format!("-{name}") } else { format!("--{name}") }
 }
