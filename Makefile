@@ -27,7 +27,7 @@ ONLY ?=
 # Which faults `make faults` tries: those with this in their names, such as "clone ENOMEM" or Pid1.
 FAULTS ?=
 
-.PHONY: help build run test faults fuzz lint spelling licences oldest advisories miri bench image sidecars
+.PHONY: help build run test generated faults fuzz lint spelling licences oldest advisories miri bench image sidecars
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ run: build ## a bundle of small services, as PID 1 of a new PID namespace; end i
 # The tests in containers run the static binary.
 test: $(if $(filter-out containers sidecars,$(TEST)),,build) ## every test; TEST=control ONLY=a_reload for some of them
 	tests/run $(addprefix --test ,$(TEST)) $(if $(ONLY),-- $(ONLY))
+
+generated: ## write again what is made from tables: the completions
+	WRITE_GENERATED=1 cargo test --quiet --test interface generated
 
 faults: ## the long form of a test: each system call fails in each way, about half an hour
 	FAULTS="$(FAULTS)" tests/run --test fault_matrix -- a_failing_call

@@ -5,6 +5,12 @@
 #[allow(dead_code)] // What only the parser asks for.
 #[path = "../src/bin/sidecar-init/command_line.rs"]
 mod command_line;
+#[path = "interface/completions.rs"]
+mod completions;
+#[path = "interface/generated.rs"]
+mod generated;
+#[path = "interface/shells.rs"]
+mod shells;
 
 use assert_cmd::Command;
 use command_line::{Entry, FORMS, Form, REQUESTS, RUNNERS, Subcommand, entries};
@@ -37,7 +43,7 @@ fn every_subcommand_has_a_help_of_its_own() {
         assert!(all.contains(&format!("\n  {written}")), "{written}");
         for Entry(_, written, of, _) in entries() {
             let is_there = help.lines().any(|line| line.trim().split("  ").next() == Some(written));
-            let is_own = subcommand.entries().any(|entry| entry.1 == *written);
+            let is_own = subcommand.entries().iter().any(|entry| entry.1 == *written);
             assert_eq!(is_there, is_own, "{word} {written} of {of:?}: {help}");
             assert!(all.contains(&format!("  {written}")), "{written}");
         }
@@ -59,7 +65,7 @@ fn the_requests_of_the_protocol_are_subcommands() {
 fn an_option_is_taken_where_the_table_says_and_nowhere_else() {
     for Form(subcommand, ..) in FORMS {
         for entry in entries() {
-            let own = subcommand.entries().find(|own| own.long() == entry.long());
+            let own = subcommand.entries().into_iter().find(|own| own.long() == entry.long());
             let named = format!("--{}", entry.long());
             let mut command = sidecar_init();
             command.args(Some(subcommand.form().word()).filter(|word| !word.is_empty()));

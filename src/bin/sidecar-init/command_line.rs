@@ -87,13 +87,14 @@ impl Subcommand {
     }
 
     /// Its options, without duplicates.
-    pub(crate) fn entries(self) -> impl Iterator<Item = &'static Entry> {
-        let mut seen = Vec::new();
-        entries().filter(move |Entry(setting, _, of, _)| {
-            let is_first = of.contains(&self) && !seen.contains(setting);
-            seen.extend(is_first.then_some(*setting));
-            is_first
-        })
+    pub(crate) fn entries(self) -> Vec<&'static Entry> {
+        let mut entries = Vec::<&Entry>::new();
+        for entry in GROUPS.iter().flat_map(|group| group.entries) {
+            if entry.2.contains(&self) && entries.iter().all(|other| other.0 != entry.0) {
+                entries.push(entry);
+            }
+        }
+        entries
     }
 }
 
@@ -115,8 +116,7 @@ impl Entry {
 
     /// Its name without the dashes.
     pub(crate) fn long(&self) -> &'static str {
-        let name = self.1.split_once("--").map_or("", |(_, name)| name);
-        name.split(' ').next().unwrap_or_default()
+        self.1.split(' ').find_map(|word| word.strip_prefix("--")).unwrap_or_default()
     }
 
     /// Whether it has this letter or name.
@@ -126,8 +126,8 @@ impl Entry {
 }
 
 /// Every option.
-pub(crate) fn entries() -> impl Iterator<Item = &'static Entry> {
-    GROUPS.iter().flat_map(|group| group.entries)
+pub(crate) fn entries() -> Vec<&'static Entry> {
+    GROUPS.iter().flat_map(|group| group.entries).collect()
 }
 
 /// In the order of `--help`; the first is the form without a subcommand.

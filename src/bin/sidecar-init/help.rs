@@ -89,6 +89,7 @@ pub(crate) fn names(of: &[Subcommand]) -> String {
 }
 
 /// A row with two columns.
+#[inline(never)] // So that it is in the binary once.
 fn row(text: &mut String, written: &str, about: &str) {
     // Options without a letter line up with the others.
     let indent = if written.starts_with("--") { 6 } else { 2 };

@@ -31,12 +31,13 @@ pub(crate) fn no_subcommand(word: &str) -> String {
 /// The option with this letter or name.
 pub(crate) fn option_of(subcommand: Subcommand, name: &str) -> Result<&'static Entry, String> {
     let dashed = dashed(name);
-    let has_name = |entry: &&Entry| entry.is(name);
-    if let Some(entry) = subcommand.entries().find(has_name) {
+    let own = subcommand.entries();
+    if let Some(entry) = own.iter().find(|entry| entry.is(name)) {
         return Ok(entry);
     }
-    let Some(Entry(setting, written, of, _)) = entries().find(has_name) else {
-        let known: Vec<&str> = subcommand.entries().map(Entry::long).collect();
+    let all = entries();
+    let Some(Entry(setting, written, of, _)) = all.iter().find(|entry| entry.is(name)) else {
+        let known: Vec<&str> = own.iter().map(|entry| entry.long()).collect();
         let hint = nearest(name, &known).map(|near| format!("; did you mean --{near}?"));
         return Err(format!("unknown option {dashed}{}", hint.unwrap_or_default()));
     };
@@ -61,7 +62,7 @@ pub(crate) fn option_of(subcommand: Subcommand, name: &str) -> Result<&'static E
                 true => "requests to a running bundle".to_owned(),
                 false => words.join(" or "),
             };
-            let whole = &written[written.find("--").unwrap_or_default()..];
+            let whole = written.split_once(", ").map_or(*written, |(_, whole)| whole);
             format!("goes with {whose}: sidecar-init {} {whole}", words[0])
         }
     };
