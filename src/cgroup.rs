@@ -2,10 +2,12 @@
 //! kernel's admin-guide/cgroup-v2.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::signal::Signal;
@@ -57,11 +59,19 @@ fn kills_in(file: &Path) -> Option<u64> {
     oom_kill_in(&read(file)?)
 }
 
-/// With one read: the kernel generates such a file for each read, and the first command waits for it.
+/// With as few system calls as possible, because the first command waits for it.
 fn read(file: &Path) -> Option<String> {
-    let mut text = String::with_capacity(4096);
-    fs::File::open(file).ok()?.read_to_string(&mut text).ok()?;
-    Some(text)
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(file, flags, Mode::empty()).ok()?;
+    let (mut text, mut chunk) = (Vec::new(), [0; 1024]);
+    loop {
+        match rustix::io::read(&file, &mut chunk) {
+            Ok(0) => return String::from_utf8(text).ok(),
+            Ok(count) => text.extend_from_slice(&chunk[..count]),
+            Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Kills every process in the init's control group, if that certainly belongs to the container: we must

@@ -23,6 +23,7 @@ use crate::error_text::error_text;
 use crate::exit::{ExitStatus, INIT_FAILED};
 use crate::file::Files;
 use crate::log::{Channel, Logs, TimeStamp, Voice};
+use crate::plain_command::{Begun, HandOver};
 use crate::plan::Plan;
 use crate::probe;
 use crate::protocol::{Reloaded, json, no, yes};
@@ -102,6 +103,10 @@ pub struct Init {
     refusals: BTreeMap<ServiceId, String>,
     /// The descriptors that the one command inherits, until it runs.
     inherited: Vec<OwnedFd>,
+    /// The one command, if the short way has started it.
+    begun: Option<Begun>,
+    /// A signal that the short way has sent it, so that the core's action for it is skipped.
+    was_forwarded: Option<Signal>,
 }
 
 /// Work that was interrupted so that other work is not delayed.
@@ -173,6 +178,8 @@ impl Init {
             out_of_memory: OutOfMemory::default(),
             refusals: BTreeMap::new(),
             inherited: Vec::new(),
+            begun: None,
+            was_forwarded: None,
         })
     }
 
@@ -189,6 +196,13 @@ impl Init {
         Ok(())
     }
 
+    /// Takes over a command from the short way.
+    #[doc(hidden)]
+    pub fn take_over(&mut self, state: HandOver) {
+        self.begun = state.begun;
+        self.started = self.begun.as_ref().map_or(self.started, |begun| begun.started);
+    }
+
     /// Runs the bundle to its end, and returns the exit code; runs nothing if the process has another
     /// thread now. From here on nothing may fail: when PID 1 exits, the kernel kills the container
     /// (pid_namespaces(7)).
@@ -199,9 +213,15 @@ impl Init {
         }
         self.handle_remarks_and_requests();
         self.open_control();
+        let received = self.begun.as_ref().and_then(|begun| begun.received);
         // Before the first start: with too little memory a command may be killed at once.
-        self.out_of_memory = OutOfMemory::watch();
+        self.out_of_memory = match &mut self.begun {
+            Some(begun) => std::mem::take(&mut begun.out_of_memory),
+            None => OutOfMemory::watch(),
+        };
         self.decide(&[], Instant::now());
+        self.decide(received.as_slice(), Instant::now());
+        self.was_forwarded = None;
         let mut events = EventLoop::room();
         while self.supervisor.outcome().is_none() {
             self.turn(&mut events);
@@ -499,10 +519,16 @@ impl Init {
     }
 
     fn signal(&mut self, id: ServiceId, signal: Signal, target: Target) {
+        if self.was_forwarded.take_if(|forwarded| *forwarded == signal).is_some() {
+            return;
+        }
         self.children.signal_or_say(&self.plan, (id, signal, target), &mut self.learnt);
     }
 
     fn spawn(&mut self, id: ServiceId) {
+        if let Some(begun) = self.begun.take() {
+            return self.adopt(id, begun);
+        }
         match self.try_spawn(id) {
             Ok(pid) => {
                 self.launcher.started(&self.plan, id, pid);
@@ -515,6 +541,25 @@ impl Init {
             }
             Err(failure) => self.start_failed(id, failure),
         }
+    }
+
+    /// Enters the command that the short way has started.
+    fn adopt(&mut self, id: ServiceId, begun: Begun) {
+        let Begun { pid, paths, report, status, received, was_forwarded, .. } = begun;
+        let (program, is_under_way) =
+            (&self.plan.bundle.services[id.0].command[0], report.is_some());
+        let registry = self.event_loop.registry();
+        self.children.adopt(id, program, (pid, paths, report), registry);
+        self.children.runs(&self.plan, id);
+        self.was_forwarded = received.filter(|_| was_forwarded);
+        if !is_under_way {
+            self.exec_succeeded(id, pid);
+        }
+        if let Some(status) = status {
+            let ended = self.children.reaped(pid, status);
+            self.child_ended(ended);
+        }
+        self.unfinished.reaping = true;
     }
 
     fn try_spawn(&mut self, id: ServiceId) -> Result<Pid, StartFailure> {

@@ -75,11 +75,13 @@ mod identity;
 pub mod init;
 mod log;
 mod metrics;
+mod plain_command;
 pub mod plan;
 mod poll;
 mod privileges;
 mod probe;
 mod process_tree;
+mod program;
 pub mod protocol;
 mod record;
 pub mod signal;
@@ -104,6 +106,7 @@ pub mod internal {
     pub use crate::identity::Resolved;
     pub use crate::init::{Said, parse_notification};
     pub use crate::log::write_in_time;
+    pub use crate::plain_command::{HandOver, run as run_plain_command};
     pub use crate::probe::status as http_status;
     pub use crate::sys::{descriptors, entry, memory, signals};
 }

@@ -117,6 +117,16 @@ impl Registry {
     }
 }
 
+/// Waits until one of these has an event.
+pub(crate) fn wait_for_any(polled: &mut [PollFd]) -> rustix::io::Result<()> {
+    loop {
+        match rustix::event::poll(polled, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            done => return done.map(drop),
+        }
+    }
+}
+
 /// The current events of the descriptor, without waiting.
 pub(crate) fn look(fd: &impl AsFd, asked: PollFlags) -> rustix::io::Result<PollFlags> {
     look_for(fd, asked, Duration::ZERO)

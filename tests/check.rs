@@ -243,8 +243,10 @@ fn a_signal_ends_what_nobody_reads() {
         let mut child = command.spawn().unwrap();
         drop(command);
         let pid = match position {
-            Position::Pid1 => harness::children(i32::try_from(child.id()).unwrap())[0],
-            Position::Child => i32::try_from(child.id()).unwrap(),
+            Position::Pid1 | Position::Pid1ByInit => {
+                harness::children(i32::try_from(child.id()).unwrap())[0]
+            }
+            Position::Child | Position::ChildByInit => i32::try_from(child.id()).unwrap(),
         };
         let call = format!("/proc/{pid}/syscall");
         // write(2) to descriptor 1, on x86-64 and on ARM.
@@ -255,8 +257,8 @@ fn a_signal_ends_what_nobody_reads() {
         harness::kill(pid, "TERM");
         let status = until("it ends", || child.try_wait().unwrap());
         match position {
-            Position::Pid1 => assert_eq!(status.code(), Some(128 + 15)),
-            Position::Child => assert_eq!(status.signal(), Some(15)),
+            Position::Pid1 | Position::Pid1ByInit => assert_eq!(status.code(), Some(128 + 15)),
+            Position::Child | Position::ChildByInit => assert_eq!(status.signal(), Some(15)),
         }
         drop(reader);
     }

@@ -7,7 +7,7 @@ mod harness;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use harness::{init, is_ours, positions, run, run_command, run_script, start_script};
+use harness::{init, is_ours, run, run_command, run_script, start_script, ways};
 use test_support::until;
 
 /// Reports every signal.
@@ -15,7 +15,7 @@ const REPORTER: &str = "exec WITNESS ready ALL";
 
 #[test]
 fn every_exit_code_is_kept() {
-    for position in positions() {
+    for position in ways() {
         for code in 0..=255 {
             let ended = run_script(position, &[], &format!("exit {code}"));
             assert_eq!(ended.code(), code, "{position:?}");
@@ -25,7 +25,7 @@ fn every_exit_code_is_kept() {
 
 #[test]
 fn death_by_a_signal_is_128_and_its_number() {
-    for position in positions() {
+    for position in ways() {
         for signal in (1..=64).filter(|n| ![17, 18, 19, 20, 21, 22, 23, 28, 32, 33].contains(n)) {
             let ended = run_script(position, &[], &format!("ulimit -c 0; kill -{signal} $$"));
             assert_eq!(ended.code(), 128 + signal, "{position:?} {ended:?}");
@@ -35,7 +35,7 @@ fn death_by_a_signal_is_128_and_its_number() {
 
 #[test]
 fn every_signal_is_forwarded_once() {
-    for position in positions() {
+    for position in ways() {
         let mut running = start_script(position, &[], REPORTER);
         running.wait_for("ready");
         for signal in (1..=64).filter(|n| ![2, 9, 15, 17, 19, 32, 33].contains(n)) {
@@ -47,7 +47,7 @@ fn every_signal_is_forwarded_once() {
 
 #[test]
 fn term_is_passed_on_and_continues_what_is_stopped() {
-    for position in positions() {
+    for position in ways() {
         let mut running = start_script(position, &[], "exec WITNESS ready TERM=term!3");
         running.wait_for("ready");
         harness::kill(running.command_pid(), "STOP");
@@ -62,7 +62,7 @@ fn a_second_request_kills_at_once() {
     if !is_ours("a second TERM kills") {
         return;
     }
-    for position in positions() {
+    for position in ways() {
         let mut running =
             start_script(position, &["--grace", "1h"], "exec WITNESS ready TERM=term");
         running.wait_for("ready");
@@ -80,7 +80,7 @@ fn what_overruns_the_grace_is_killed_and_named() {
     if !is_ours("grace") {
         return;
     }
-    for position in positions() {
+    for position in ways() {
         let script = "exec WITNESS ready";
         let mut running = start_script(position, &["--grace", "200ms"], script);
         running.wait_for("ready");
@@ -96,7 +96,7 @@ fn no_grace_is_no_reproach() {
     if !is_ours("grace") {
         return;
     }
-    for position in positions() {
+    for position in ways() {
         let ended = run_command(position, &["--grace", "0s"], &["true"]);
         assert_eq!((ended.code(), &*ended.stderr), (0, ""), "{position:?}");
     }
@@ -107,7 +107,7 @@ fn what_is_left_behind_is_asked_and_then_killed() {
     if !is_ours("draining") {
         return;
     }
-    for position in positions() {
+    for position in ways() {
         let polite = "setsid WITNESS up TERM=asked!0";
         let script = format!("{polite} & read line; exit 5");
         let mut running = start_script(position, &[], &script);
@@ -127,7 +127,7 @@ fn what_is_left_behind_is_asked_and_then_killed() {
 
 #[test]
 fn mask_and_dispositions_are_clean_whatever_was_inherited() {
-    for position in positions() {
+    for position in ways() {
         let script = "trap '' HUP INT PIPE CHLD USR1; exec \"$@\"";
         let under = ["sh", "-c", script, "sh"].map(str::to_owned);
         let mut command = std::process::Command::new(&under[0]);
@@ -144,7 +144,7 @@ fn mask_and_dispositions_are_clean_whatever_was_inherited() {
 
 #[test]
 fn the_command_leads_its_own_process_group() {
-    for position in positions() {
+    for position in ways() {
         let ended = run_command(
             position,
             &[],
@@ -157,7 +157,7 @@ fn the_command_leads_its_own_process_group() {
 
 #[test]
 fn arguments_and_environment_are_passed_byte_for_byte() {
-    for position in positions() {
+    for position in ways() {
         let odd = OsStr::from_bytes(b"\xff caf\xe9 ");
         let mut command = init(position);
         command.args(["--", "printf", "<%s>", "", " a  b ", "\"$x\"", "--", "-h"]).arg(odd);
@@ -171,7 +171,7 @@ fn arguments_and_environment_are_passed_byte_for_byte() {
 
 #[test]
 fn what_was_handed_over_is_the_commands_and_not_kept() {
-    for position in positions() {
+    for position in ways() {
         let inner = init(position);
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "exec 7</etc/passwd; exec \"$@\"", "sh"]);
@@ -248,7 +248,7 @@ fn sockets_handed_over_are_for_the_command() {
 
 #[test]
 fn a_failed_start_is_127_or_126_and_names_the_path() {
-    for position in positions() {
+    for position in ways() {
         let missing = run_command(position, &[], &["/nonexistent/program"]);
         assert_eq!(missing.code(), 127);
         assert!(missing.stderr.contains("/nonexistent/program"), "{missing:?}");
@@ -265,7 +265,7 @@ fn signals_are_rewritten_and_dropped_by_name() {
     if !is_ours("--map") {
         return;
     }
-    for position in positions() {
+    for position in ways() {
         let options = ["--map", "TERM=QUIT", "--map", "USR1=", "--map", "HUP=USR2"];
         let mut running = start_script(position, &options, REPORTER);
         running.wait_for("ready");
@@ -282,7 +282,7 @@ fn exit_codes_are_remapped_by_option_and_environment() {
     if !is_ours("--remap") {
         return;
     }
-    for position in positions() {
+    for position in ways() {
         assert_eq!(run_script(position, &["--remap", "143=0"], "kill -TERM $$").code(), 0);
         let mut command = init(position);
         let command = command.env("SIDECAR_INIT_REMAP", "3=4,5=6");
@@ -292,7 +292,7 @@ fn exit_codes_are_remapped_by_option_and_environment() {
 
 #[test]
 fn the_group_gets_signals_where_asked() {
-    for position in positions() {
+    for position in ways() {
         let script = "WITNESS inner USR1=both!0 & exec WITNESS outer USR1=both!0";
         let mut running = start_script(position, &["-g"], script);
         let mut both = [running.line(), running.line()];
@@ -305,7 +305,7 @@ fn the_group_gets_signals_where_asked() {
 
 #[test]
 fn orphans_are_reaped() {
-    for position in positions() {
+    for position in ways() {
         let script =
             "i=0; while [ $i -lt 500 ]; do (true &); i=$((i+1)); done; echo ready; read line";
         let mut running = start_script(position, &[], script);

@@ -2,12 +2,12 @@
 //! When a role ends, its processes end too.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid, waitpid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, wait, waitid, waitpid};
 
 use super::learnt::{Learnt, MessageKind, Scheduled};
 use crate::bundle::health_check::Purpose;
@@ -21,8 +21,8 @@ use crate::supervisor::{ServiceId, Target};
 use crate::sys::fork;
 use crate::sys::process_ids::session_of;
 use crate::sys::signals;
-use crate::sys::spawn::Launch;
-use crate::sys::wait::{Seen, ended_child};
+use crate::sys::spawn::{Launch, Report};
+use crate::sys::wait::{Seen, ended_child, exit_status};
 
 mod leftovers;
 mod main_processes;
@@ -79,7 +79,7 @@ pub(super) struct Ended {
 /// The next child to reap.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// This child was reaped.
+    /// Removes a reaped child from the tables.
     Ended(Box<Ended>),
     /// The main process of this service has ended; [`Children::reap_service`] reaps it.
     Service(ServiceId),
@@ -129,6 +129,20 @@ impl Children {
         self.services.insert(id, pid, registry);
         self.starts.watch(pid, start, registry);
         Ok(pid)
+    }
+
+    /// Adds the command that the short way has started.
+    pub(super) fn adopt(
+        &mut self,
+        id: ServiceId,
+        program: &OsStr,
+        (pid, paths, report): (Pid, Vec<CString>, Option<Report>),
+        registry: &Registry,
+    ) {
+        self.services.insert(id, pid, registry);
+        if let Some(report) = report {
+            self.starts.watch(pid, starts::adopted(program, paths, report), registry);
+        }
     }
 
     /// Forks a child that executes this.
@@ -359,7 +373,8 @@ impl Children {
         }
     }
 
-    fn reaped(&mut self, pid: Pid, status: ExitStatus) -> Ended {
+    /// This child was reaped.
+    pub(super) fn reaped(&mut self, pid: Pid, status: ExitStatus) -> Ended {
         let had_started = self.services.service(pid).is_some() && self.starts.has_executed(pid);
         let failure = self.starts.ended(pid);
         let owner = match self.services.remove(pid) {
@@ -480,15 +495,6 @@ pub(super) fn lives(pid: Pid) -> bool {
 fn is_zombie(pid: Pid) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     matches!(waitid(WaitId::Pid(pid), look), Ok(Some(_)))
-}
-
-fn exit_status(status: WaitStatus) -> ExitStatus {
-    let signal = status.terminating_signal().and_then(Signal::from_number);
-    match signal {
-        Some(signal) => ExitStatus::Signal(signal),
-        // wait(2) returns the low eight bits of the exit code.
-        None => ExitStatus::Code(status.exit_status().unwrap_or(0) as u8),
-    }
 }
 
 fn own_pid() -> i32 {

@@ -1,7 +1,7 @@
 //! Descriptors that the init has inherited.
 
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -36,14 +36,47 @@ pub(crate) fn empty_input_and_output() {
     }
 }
 
-/// Takes every descriptor from 3 on.
-///
-/// # Safety
-/// No value may own or borrow one of them: call it once, before the program has opened any.
-pub unsafe fn take_inherited() -> Vec<OwnedFd> {
-    let inherited = open_descriptors().into_iter().filter(|fd| is_open(*fd));
-    // SAFETY: they are open, and the caller promises that no value owns them.
-    inherited.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
+/// The inherited descriptors from 3 on. They survived an execve(2), so none of them is close-on-exec;
+/// all that the process has opened since is.
+#[derive(Debug)]
+pub struct Inherited(());
+
+impl Inherited {
+    /// Those of this process.
+    ///
+    /// # Safety
+    /// Call it once. No value may own one of these descriptors, and what the program opens before
+    /// [`take`](Inherited::take) or [`close`](Inherited::close) must be close-on-exec.
+    pub unsafe fn of_process() -> Inherited {
+        Inherited(())
+    }
+
+    /// Takes all of them.
+    pub fn take(self) -> Vec<OwnedFd> {
+        let is_inherited = |fd: &RawFd| {
+            // SAFETY: F_GETFD only reads a flag, and any number is allowed.
+            let flags = unsafe { libc::fcntl(*fd, libc::F_GETFD) };
+            flags != -1 && flags & libc::FD_CLOEXEC == 0
+        };
+        let inherited = open_descriptors().into_iter().filter(is_inherited);
+        // SAFETY: they are open, and `of_process` requires that no value owns them.
+        inherited.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
+    }
+
+    /// Closes all of them. `own` are the descriptors that the process has opened, in ascending order.
+    ///
+    /// # Errors
+    /// The kernel can't close a range: some are still open.
+    pub(crate) fn close(self, own: &[BorrowedFd]) -> Result<(), Inherited> {
+        let own: Vec<RawFd> = own.iter().map(AsRawFd::as_raw_fd).collect();
+        for (first, last) in gaps(&own) {
+            // SAFETY: `of_process` requires that no value owns a descriptor that is not in `own`.
+            if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+                return Err(self);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Closes them.

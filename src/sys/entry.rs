@@ -29,9 +29,9 @@ std::arch::global_asm!(
 #[cfg(target_arch = "aarch64")]
 std::arch::global_asm!(include_str!("entry/aarch64.s"));
 
-/// Defines the C `main` of a binary: blocks every signal, collects the arguments and the inherited
-/// descriptors from 3 on, calls `$run(Vec<OsString>, Vec<OwnedFd>) -> u8` and exits with its result. 0,
-/// 1 and 2 are open then.
+/// Defines the C `main` of a binary: blocks every signal, collects the arguments, calls
+/// `$run(Vec<OsString>, Inherited) -> u8` and exits with its result. 0, 1 and 2 are open then. The
+/// program must open every other descriptor close-on-exec.
 #[macro_export]
 macro_rules! c_main {
     ($run:path) => {
@@ -47,8 +47,9 @@ macro_rules! c_main {
             // process.
             let arguments = unsafe { $crate::internal::entry::arguments(argc, argv) };
             $crate::internal::descriptors::open_missing_standard();
-            // SAFETY: nothing in this process has opened a descriptor from 3 on.
-            let inherited = unsafe { $crate::internal::descriptors::take_inherited() };
+            // SAFETY: this process has not opened a descriptor from 3 on yet. std and mio open all
+            // close-on-exec, and so does this crate with rustix.
+            let inherited = unsafe { $crate::internal::descriptors::Inherited::of_process() };
             $crate::internal::entry::exit($run(arguments, inherited))
         }
     };

@@ -110,8 +110,25 @@ impl Signals {
         Ok(Signals(fd))
     }
 
-    /// Reads pending signals, at most one batch, into `received`. Returns whether more may be pending.
-    pub fn read(&self, received: &mut Vec<Received>) -> io::Result<bool> {
+    /// Reads one pending signal, the lowest number first.
+    pub(crate) fn next(&self) -> io::Result<Option<Received>> {
+        let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+        // SAFETY: the kernel writes at most the size of the variable into it.
+        let length =
+            unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size_of_val(&info)) };
+        if length <= 0 {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            };
+        }
+        // SAFETY: the kernel wrote a whole record, signalfd(2).
+        Ok(received(unsafe { info.assume_init_ref() }))
+    }
+
+    /// Reads pending signals, at most one batch. Returns whether more may be pending.
+    pub fn read(&self, into: &mut Vec<Received>) -> io::Result<bool> {
         let mut batch = [const { MaybeUninit::<libc::signalfd_siginfo>::uninit() }; BATCH];
         // SAFETY: the kernel writes at most the size of the array into it.
         let length = unsafe {
@@ -129,13 +146,15 @@ impl Signals {
         for info in &batch[..count] {
             // SAFETY: the kernel wrote `count` whole records, signalfd(2).
             let info = unsafe { info.assume_init_ref() };
-            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
-            if let Some(signal) = Signal::from_number(number) {
-                received.push(Received { signal, sender: info.ssi_pid });
-            }
+            into.extend(received(info));
         }
         Ok(count == BATCH)
     }
+}
+
+fn received(info: &libc::signalfd_siginfo) -> Option<Received> {
+    let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+    Some(Received { signal: Signal::from_number(number)?, sender: info.ssi_pid })
 }
 
 /// Owns the descriptor that a system call has returned.

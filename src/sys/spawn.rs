@@ -14,7 +14,7 @@ mod report;
 pub use report::{Progress, Report};
 
 use std::borrow::{Borrow, Cow};
-use std::ffi::{CStr, CString, NulError, OsString, c_int};
+use std::ffi::{CStr, CString, NulError, OsString, c_int, c_long};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
@@ -198,13 +198,28 @@ pub fn spawn(launch: &Launch) -> Result<Spawned, Failure> {
     // SAFETY: until exec the child makes only system calls, and takes no lock that a missing thread may
     // hold; it ends without returning. It unblocks signals right before exec; no handler can run then,
     // because all dispositions are the default or SIG_IGN (signals::reset_dispositions).
-    match unsafe { libc::fork() } {
+    match unsafe { fork() } {
         0 => run(&child),
         pid => match positive(pid) {
             Some(pid) => Ok(Spawned { pid, report }),
             None => Err(failed(io::Error::last_os_error())),
         },
     }
+}
+
+/// fork(2) without libc's part: that blocks signals and takes locks, for children that do more than
+/// ours.
+///
+/// # Safety
+/// The child must make system calls only until its exec, and not return.
+unsafe fn fork() -> c_int {
+    let (flags, nothing): (c_long, c_long) = (libc::SIGCHLD.into(), 0);
+    // Only the flags matter. On s390x they are the second argument, clone(2).
+    let (first, second) =
+        if cfg!(target_arch = "s390x") { (nothing, flags) } else { (flags, nothing) };
+    // SAFETY: without CLONE_VM the child has a copy of all memory, and the stack of its own copy.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, first, second, nothing, nothing, nothing) };
+    c_int::try_from(pid).unwrap_or(-1)
 }
 
 /// Runs in the child until exec.

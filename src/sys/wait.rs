@@ -2,9 +2,11 @@
 
 use std::mem::MaybeUninit;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, WaitStatus};
 
 use super::process_ids::positive;
+use crate::exit::ExitStatus;
+use crate::signal::Signal;
 
 /// The result for all children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,4 +34,14 @@ pub fn ended_child() -> Seen {
     // SAFETY: all zeroes are a valid siginfo_t, and so is what the kernel has written; its pid
     // is 0 if no child has ended, waitid(2).
     positive(unsafe { info.assume_init_ref().si_pid() }).map_or(Seen::NoneEnded, Seen::Ended)
+}
+
+/// The exit status of a reaped child.
+pub(crate) fn exit_status(status: WaitStatus) -> ExitStatus {
+    let signal = status.terminating_signal().and_then(Signal::from_number);
+    match signal {
+        Some(signal) => ExitStatus::Signal(signal),
+        // wait(2) returns the low eight bits of the exit code.
+        None => ExitStatus::Code(status.exit_status().unwrap_or(0) as u8),
+    }
 }

@@ -27,6 +27,9 @@ pub enum Position {
     Pid1,
     /// Some process, with its own parent.
     Child,
+    /// The same two, with an option, so that one command is not run by the short way.
+    Pid1ByInit,
+    ChildByInit,
 }
 
 /// Both positions, or where the machine forbids new PID namespaces the second, and a notice.
@@ -37,6 +40,18 @@ pub fn positions() -> Vec<Position> {
         return vec![Position::Pid1, Position::Child];
     }
     vec![Position::Child]
+}
+
+/// The same for one command, each by the short way and by the init.
+pub fn ways() -> Vec<Position> {
+    let by_init = |position: &Position| match position {
+        Position::Pid1 => Position::Pid1ByInit,
+        _ => Position::ChildByInit,
+    };
+    let positions = positions();
+    let is_ours = std::env::var_os("INIT_UNDER_TEST").is_none();
+    let by_init: Vec<Position> = positions.iter().filter(|_| is_ours).map(by_init).collect();
+    positions.into_iter().chain(by_init).collect()
 }
 
 /// The binary, or the one to compare with.
@@ -62,18 +77,22 @@ fn unshare() -> Command {
 
 /// The init in its position, still without arguments.
 pub fn init(position: Position) -> Command {
-    under(position, &binary())
+    let mut command = under(position, &binary());
+    if matches!(position, Position::Pid1ByInit | Position::ChildByInit) {
+        command.args(["--grace", "8s"]);
+    }
+    command
 }
 
 /// A program in the position, still without arguments.
 pub fn under(position: Position, program: &str) -> Command {
     match position {
-        Position::Pid1 => {
+        Position::Pid1 | Position::Pid1ByInit => {
             let mut command = unshare();
             command.arg(program);
             command
         }
-        Position::Child => Command::new(program),
+        Position::Child | Position::ChildByInit => Command::new(program),
     }
 }
 

@@ -14,14 +14,20 @@ mod plan_json;
 mod run;
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+
+use sidecar_init::internal::descriptors::Inherited;
+use sidecar_init::internal::run_plain_command;
 
 use options::Print;
 
 sidecar_init::c_main!(run_arguments);
 
 /// Runs the program with these arguments, the program's name first; returns the exit code.
-fn run_arguments(arguments: Vec<OsString>, inherited: Vec<OwnedFd>) -> u8 {
+fn run_arguments(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
+    let state = match run_plain_command(&arguments, inherited) {
+        Ok(code) => return code,
+        Err(state) => state,
+    };
     let request = arguments::parse(arguments);
     if !matches!(request, Ok(arguments::Request::Command(_) | arguments::Request::Bundle(_))) {
         // An ordinary program: Ctrl-C ends it, and so does a pipe without a reader.
@@ -33,8 +39,8 @@ fn run_arguments(arguments: Vec<OsString>, inherited: Vec<OwnedFd>) -> u8 {
         Ok(arguments::Request::Print(Print::Version)) => {
             printed(concat!("sidecar-init ", env!("CARGO_PKG_VERSION"), "\n"))
         }
-        Ok(arguments::Request::Command(command)) => run::command(command, inherited),
-        Ok(arguments::Request::Bundle(bundle)) => run::bundle(bundle, inherited),
+        Ok(arguments::Request::Command(command)) => run::command(command, state),
+        Ok(arguments::Request::Bundle(bundle)) => run::bundle(bundle, state),
         Ok(arguments::Request::Check(check)) => check::check(&check),
         Ok(arguments::Request::Client(client)) => client::run(client),
         Err(error) => {

@@ -1,13 +1,12 @@
 //! Runs one command or a bundle.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use sidecar_init::bundle::NO_SOCKET;
 use sidecar_init::exit::INIT_FAILED;
 use sidecar_init::init::{Init, Options, Socket};
-use sidecar_init::internal::{descriptors, error_text, memory, termination_log};
+use sidecar_init::internal::{HandOver, descriptors, error_text, memory, termination_log};
 use sidecar_init::plan::Plan;
 use sidecar_init::protocol::{DEFAULT_SOCKETS, SOCKET_VARIABLE};
 use sidecar_init::source::Refusal;
@@ -15,14 +14,14 @@ use sidecar_init::source::Refusal;
 use crate::arguments::{BundleRequest, CommandRequest, Common};
 use crate::output::{complain, in_our_name};
 
-/// Runs one command, which inherits these descriptors.
-pub(crate) fn command(request: CommandRequest, inherited: Vec<OwnedFd>) -> u8 {
-    start(Plan::command(request.command, &request.options), options(request.common), inherited)
+/// Runs one command, or takes it over from the short way.
+pub(crate) fn command(request: CommandRequest, state: HandOver) -> u8 {
+    start(Plan::command(request.command, &request.options), options(request.common), Some(state))
 }
 
-pub(crate) fn bundle(request: BundleRequest, inherited: Vec<OwnedFd>) -> u8 {
+pub(crate) fn bundle(request: BundleRequest, mut state: HandOver) -> u8 {
     // Otherwise the reader of a pipe waits for us (<https://github.com/openSUSE/catatonit/issues/12>).
-    descriptors::close(inherited);
+    descriptors::close(state.take_inherited());
     let BundleRequest { common, source, ready_file } = request;
     let mut warnings = Vec::new();
     match source.load(&mut warnings) {
@@ -36,7 +35,7 @@ pub(crate) fn bundle(request: BundleRequest, inherited: Vec<OwnedFd>) -> u8 {
             options.socket = socket;
             options.ready_file = ready_file;
             options.warnings = warnings;
-            start(plan, options, Vec::new())
+            start(plan, options, None)
         }
         Err(refusal) => {
             warnings.iter().for_each(|warning| complain(warning));
@@ -91,15 +90,22 @@ fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-fn start(plan: Plan, options: Options, inherited: Vec<OwnedFd>) -> u8 {
+fn start(plan: Plan, options: Options, mut state: Option<HandOver>) -> u8 {
     let termination_log = options.termination_log.clone();
+    let inherited = state.as_mut().map_or_else(Vec::new, HandOver::take_inherited);
     let init = Init::new(plan, options).and_then(|mut init| {
         init.pass_to_command(inherited)?;
+        if let Some(state) = state.take() {
+            init.take_over(state);
+        }
         Ok(init)
     });
     match init {
         Ok(init) => init.run(),
         Err(error) => {
+            if let Some(state) = state {
+                state.kill();
+            }
             let reason = format!("can't start: {}", error_text(&error));
             refuse(&Refusal { code: INIT_FAILED, reason }, termination_log.as_deref())
         }

@@ -2,7 +2,7 @@
 //! file system that does not answer may hang for ever, and nothing waits for it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::os::fd::{AsRawFd, RawFd};
 
 use rustix::process::Pid;
@@ -35,6 +35,12 @@ pub(super) fn start(mut launch: Launch, program: &OsStr) -> Result<(Pid, Start),
         Ok(Spawned { pid, report }) => Ok((pid, Start { report, attempt, failure: None })),
         Err(failure) => Err(attempt.explain(&failure)),
     }
+}
+
+/// A child that was made by somebody else, and is on its way.
+pub(super) fn adopted(program: &OsStr, paths: Vec<CString>, report: Report) -> Start {
+    let attempt = ExecAttempt { program: program.to_owned(), paths };
+    Start { report, attempt, failure: None }
 }
 
 impl Starts {

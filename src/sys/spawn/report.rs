@@ -4,9 +4,8 @@
 //! file. Three numbers in it report a failure.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::fs::OFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::child::Failed;
@@ -51,8 +50,8 @@ pub enum Progress {
 
 /// A pipe; the child's end has a number of at least `beyond`.
 pub(super) fn pipe(beyond: RawFd) -> io::Result<(Report, OwnedFd)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
-    rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK)?;
+    // What the child writes always fits into the pipe.
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let writer = match writer.as_raw_fd() < beyond {
         true => rustix::io::fcntl_dupfd_cloexec(&writer, beyond)?,
         false => writer,
@@ -73,6 +72,12 @@ impl Report {
                 Ok(_) | Err(_) => Progress::Executed,
             };
         }
+    }
+}
+
+impl AsFd for Report {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
