@@ -9,6 +9,10 @@ mod command_line;
 mod completions;
 #[path = "interface/generated.rs"]
 mod generated;
+#[path = "interface/manual.rs"]
+mod manual;
+#[path = "interface/manuals.rs"]
+mod manuals;
 #[path = "interface/shells.rs"]
 mod shells;
 

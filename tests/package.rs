@@ -29,6 +29,7 @@ fn the_package_holds_the_init_alone() {
         "docs/bundle.md",
         "docs/control.md",
         "docs/sidecar-init.8",
+        "docs/sidecar-init.toml.5",
         "examples/demo.toml",
     ];
     let is_example = |file: &str| file.starts_with("examples/") && file.ends_with(".rs");
