@@ -44,7 +44,7 @@ run: build ## a bundle of small services, as PID 1 of a new PID namespace; end i
 test: $(if $(filter-out containers sidecars,$(TEST)),,build) ## every test; TEST=control ONLY=a_reload for some of them
 	tests/run $(addprefix --test ,$(TEST)) $(if $(ONLY),-- $(ONLY))
 
-generated: ## write again what is made from tables: the completions, and the manual of the bundle's file
+generated: ## write again what is made from tables: completions, and the manual and the schema of the bundle's file
 	WRITE_GENERATED=1 cargo test --quiet --test interface generated
 
 faults: ## the long form of a test: each system call fails in each way, about half an hour

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sidecar_init::bundle::health_check::{Probe, Readiness};
-use sidecar_init::bundle::toml::{keys, parse};
+use sidecar_init::bundle::toml::{ConfigErrors, keys};
 use sidecar_init::bundle::{
-    Account, Environment, Identity, LogFull, LogMode, OnExit, Place, ResourceLimit, RestartWhen,
-    Route, ServiceType, WhenRequiredExits,
+    Account, Bundle, Environment, Identity, LogFull, LogMode, OnExit, Place, ResourceLimit,
+    RestartWhen, Route, ServiceType, WhenRequiredExits,
 };
 use sidecar_init::signal::Signal;
 use sidecar_init::words::Words;
@@ -34,6 +34,12 @@ on-exit = "shutdown"
 [signals]
 HUP = { to = ["egress"] }
 "#;
+
+/// Parses it, and keeps it for the schema's test.
+fn parse(file: &str, text: &str) -> Result<Bundle, ConfigErrors> {
+    test_support::bundles::keep(text);
+    sidecar_init::bundle::toml::parse(file, text)
+}
 
 fn errors(text: &str) -> Vec<String> {
     match parse("b.toml", text) {
@@ -226,6 +232,10 @@ fn each_mistake_is_named_with_its_place_and_the_fix() {
             &with("[signals]\nHUP = { restart = [\"a\"], drop = true }"),
             "b.toml:5:7: `restart` can't be combined with other keys",
         ),
+        (
+            &with("[signals]\nHUP = { restart = [\"a\"], reload = true }"),
+            "b.toml:5:7: `restart` can't be combined with other keys",
+        ),
         (&with("after = [\"b\"]"), "b.toml:4:10: there is no service \"b\"; the bundle has a"),
         (
             &with("requires = [\"a\"]"),
@@ -362,7 +372,7 @@ fn all_mistakes_come_at_once_in_the_files_order() {
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "[\\[\\]a-z\"=\\n.{}, 0-9#-]{0,200}") {
-        let _ = parse("b.toml", &text);
+        let _ = sidecar_init::bundle::toml::parse("b.toml", &text);
     }
 
     #[test]
@@ -370,8 +380,8 @@ proptest! {
         key in proptest::sample::select(keys().collect::<Vec<_>>()),
         value in "(\"[a-z0-9:=]{0,9}\"|-?[0-9]{1,20}|true|\\[\"[A-Z]{0,5}\", 1\\]|\\{ a = 1 \\}|1\\.5)",
     ) {
-        let _ = parse("b.toml", &with(&format!("{key} = {value}")));
-        let _ = parse("b.toml", &with(&format!("[signals]\nHUP = {{ {key} = {value} }}")));
+        let _ = sidecar_init::bundle::toml::parse("b.toml", &with(&format!("{key} = {value}")));
+        let _ = sidecar_init::bundle::toml::parse("b.toml", &with(&format!("[signals]\nHUP = {{ {key} = {value} }}")));
     }
 }
 

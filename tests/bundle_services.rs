@@ -7,8 +7,14 @@ use std::ffi::OsString;
 use sidecar_init::bundle::health_check::{Check, Probe, Readiness};
 use sidecar_init::bundle::instances::expand;
 use sidecar_init::bundle::selection::{Selection, drop_lost_routes, missing, narrow, select};
-use sidecar_init::bundle::toml::{ConfigError, parse};
+use sidecar_init::bundle::toml::{ConfigError, ConfigErrors};
 use sidecar_init::bundle::{Bundle, Place, Route};
+
+/// Parses it, and keeps it for the schema's test.
+fn parse(file: &str, text: &str) -> Result<Bundle, ConfigErrors> {
+    test_support::bundles::keep(text);
+    sidecar_init::bundle::toml::parse(file, text)
+}
 
 fn bundle() -> Bundle {
     let services: String = ["egress", "pipelock", "git-gate"]

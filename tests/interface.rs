@@ -13,6 +13,10 @@ mod generated;
 mod manual;
 #[path = "interface/manuals.rs"]
 mod manuals;
+#[path = "interface/schema.rs"]
+mod schema;
+#[path = "interface/schema_checks.rs"]
+mod schema_checks;
 #[path = "interface/shells.rs"]
 mod shells;
 

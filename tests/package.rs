@@ -27,6 +27,7 @@ fn the_package_holds_the_init_alone() {
         "completions/sidecar-init.bash",
         "completions/sidecar-init.fish",
         "docs/bundle.md",
+        "docs/bundle.schema.json",
         "docs/control.md",
         "docs/sidecar-init.8",
         "docs/sidecar-init.toml.5",

@@ -42,14 +42,23 @@ pub(super) struct Defaults {
     on_exit: OnExit,
 }
 
-/// Every key of every table, for the test that compares them with the documentation.
+/// The tables of the file and their keys, for the tests that compare them with the documentation and
+/// the schema.
+pub fn tables() -> [(&'static str, &'static [&'static str]); 7] {
+    [
+        ("bundle", &BUNDLE_KEYS),
+        ("on-event", &on_event::KEYS),
+        ("service", &service::KEYS),
+        ("ready", &life::READY_KEYS),
+        ("live", &life::LIVE_KEYS),
+        ("restart", &life::RESTART_KEYS),
+        ("signals", &signals::KEYS),
+    ]
+}
+
+/// Every key of every table.
 pub fn keys() -> impl Iterator<Item = &'static str> {
-    BUNDLE_KEYS
-        .into_iter()
-        .chain(on_event::KEYS)
-        .chain(service::KEYS)
-        .chain(life::keys())
-        .chain(signals::KEYS)
+    tables().into_iter().flat_map(|(_, keys)| keys.iter().copied())
 }
 
 /// Parses the bundle in `text`; `file` is its name in messages.

@@ -32,6 +32,7 @@ fn docker_sees_the_bundle_become_healthy_unhealthy_and_well_again() {
     }
     let directory = tempfile::tempdir().unwrap();
     std::fs::copy(binary(), directory.path().join("sidecar-init")).unwrap();
+    test_support::bundles::keep(BUNDLE);
     std::fs::write(directory.path().join("bundle.toml"), BUNDLE).unwrap();
     let dockerfile = format!("FROM {}\n{DOCKERFILE}", SERVERS.name);
     std::fs::write(directory.path().join("Dockerfile"), dockerfile).unwrap();

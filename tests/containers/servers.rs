@@ -36,6 +36,7 @@ struct Servers {
 
 fn start(options: &[&str]) -> Servers {
     let files = tempfile::tempdir().unwrap();
+    test_support::bundles::keep(BUNDLE);
     std::fs::write(files.path().join("bundle.toml"), BUNDLE).unwrap();
     let mount = format!("{}:/etc/sidecar-init:ro", files.path().display());
     let container = Container::start(&[&["-v", &mount], options].concat(), &["run"]);

@@ -348,6 +348,7 @@ pub fn with_witness(script: &str) -> String {
 
 /// A bundle's file.
 pub fn bundle(text: &str) -> tempfile::NamedTempFile {
+    test_support::bundles::keep(text);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     file

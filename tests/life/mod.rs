@@ -101,7 +101,9 @@ impl Life {
 
     /// Writes the bundle's file, or the changed one that is reloaded.
     fn rewrite(&self, is_changed: bool) {
-        std::fs::write(self.place("bundle.toml"), self.bundle(is_changed)).unwrap();
+        let text = self.bundle(is_changed);
+        test_support::bundles::keep(&text);
+        std::fs::write(self.place("bundle.toml"), text).unwrap();
     }
 
     fn bundle(&self, is_changed: bool) -> String {

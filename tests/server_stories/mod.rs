@@ -48,7 +48,9 @@ impl Home {
     /// Writes the bundle; `DIR` in it stands for the home.
     pub fn write_bundle(&self, services: &str) {
         let text = format!("[bundle]\nname = \"servers\"\nsocket = \"DIR/socket\"\n{services}");
-        self.write("bundle.toml", &self.filled(&text));
+        let text = self.filled(&text);
+        test_support::bundles::keep(&text);
+        self.write("bundle.toml", &text);
     }
 
     pub fn filled(&self, text: &str) -> String {

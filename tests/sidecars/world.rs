@@ -236,6 +236,7 @@ impl Setup {
 
     /// Another bundle.
     pub fn bundle(self, text: &str) -> Setup {
+        test_support::bundles::keep(text);
         self.write("bundle.toml", text);
         let file = self.path("bundle.toml");
         self.option(&format!("--volume={}:/etc/sidecar-init/bundle.toml:ro", file.display()))

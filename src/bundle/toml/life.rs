@@ -13,11 +13,11 @@ use crate::bundle::listen::{FIRST_SOCKET, Listen};
 use crate::bundle::{LogMode, RestartPolicy, RestartWhen, Service, ServiceType, WhenRequiredExits};
 use crate::words::Words;
 
-const RESTART_KEYS: [&str; 5] = ["policy", "max", "within", "delay", "max-delay"];
+pub(super) const RESTART_KEYS: [&str; 5] = ["policy", "max", "within", "delay", "max-delay"];
 const PROBES: [&str; 5] = ["tcp", "unix", "http", "exec", "file"];
-const READY_KEYS: [&str; 9] =
+pub(super) const READY_KEYS: [&str; 9] =
     ["tcp", "unix", "http", "exec", "file", "log", "status", "period", "timeout"];
-const LIVE_KEYS: [&str; 9] =
+pub(super) const LIVE_KEYS: [&str; 9] =
     ["tcp", "unix", "http", "exec", "file", "status", "period", "timeout", "failures"];
 
 /// The default `start-timeout` of a service with a readiness check.
@@ -29,11 +29,6 @@ const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 const LIVE_FAILURES: u32 = 3;
 /// 0 to 2 are the standard streams; the highest number is the usual limit of a process.
 const NOTIFY_DESCRIPTORS: std::ops::RangeInclusive<i32> = 3..=1023;
-
-/// Every key of the tables within a service, for the documentation's test.
-pub(super) fn keys() -> impl Iterator<Item = &'static str> {
-    READY_KEYS.into_iter().chain(LIVE_KEYS).chain(RESTART_KEYS)
-}
 
 /// References to other services, and their positions.
 pub(super) struct Named {

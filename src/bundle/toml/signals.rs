@@ -65,15 +65,16 @@ fn route(section: &mut Section, span: std::ops::Range<usize>, services: &Known) 
     let to = section.strings("to");
     let as_signal = section.parsed::<Signal>("as");
     let drop = section.boolean("drop").unwrap_or(false);
+    let reload = section.boolean("reload").unwrap_or(false);
     let is_more = to.is_some() || as_signal.is_some() || drop;
     if let Some(restart) = section.strings("restart") {
-        if is_more {
+        if is_more || reload {
             section.report(span, "`restart` can't be combined with other keys");
             return None;
         }
         return Some(Route::Restart(targets(section, restart, &span, services)));
     }
-    if section.boolean("reload").unwrap_or(false) {
+    if reload {
         if is_more {
             section.report(span, "reload = true can't be combined with other keys");
         }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in any test
 
+pub mod bundles;
 pub mod notices;
 pub mod programs;
 mod waiting;
