@@ -1,5 +1,5 @@
 //! The reactor: turns the kernel's reports into events for the core, and the core's actions into system
-//! calls. It blocks in one place only, the poll in `EventLoop::wait`.
+//! calls. It blocks only in the poll of its `EventLoop`.
 //!
 //! The components do not know [`Init`], and hardly each other. `Init` routes: each report goes to one
 //! component, the facts that it learns go to the core, and the core's actions go to the components that

@@ -1,5 +1,5 @@
-//! Every child of the init, and its role. The only place that creates, signals and reaps processes.
-//! When a role ends, its processes end too.
+//! Every child of the init, and its role. The only place that creates and reaps processes. When a role
+//! ends, its processes end too.
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};

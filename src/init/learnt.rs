@@ -21,7 +21,7 @@ pub(super) struct Learnt {
 /// What `Init` does for a check.
 #[derive(Debug)]
 pub(super) enum CheckRequest {
-    /// A child tries this probe; `Health::check_started` gets the result.
+    /// A child tries this probe; `Checks::child_was_made` gets the result.
     Run(ServiceId, Purpose, Probe),
     /// Extends the start timeout by this, if the service is starting.
     Extend(ServiceId, Duration),

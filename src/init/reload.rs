@@ -1,4 +1,4 @@
-//! Reads and applies a new bundle.
+//! Reads a new bundle, which `Init` then applies.
 //!
 //! A child reads and checks it: that takes time, and a file system that does not answer would block the
 //! init. The result is the files' content, or the errors.
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 
 use super::SHUTTING_DOWN;
-use super::children::{Children, Role};
+use super::children::{Children, Role, kill_session};
 use super::learnt::Scheduled;
 use super::own_file::look_at;
 use super::token::Source;
@@ -169,7 +169,7 @@ impl Reloads {
         if let Some(pid) = reading.and_then(|reading| reading.pid) {
             // It is not reaped yet, so its pid is still its own. If even KILL does not end it, the init
             // does not wait.
-            let _ = kill_process(pid, Signal::KILL);
+            kill_session(pid);
         }
         self.answer = Some(answer);
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
 
-/// A service, by its index in the bundle. It never changes while the service exists.
+/// A service, by its index in the bundle. It never changes while the service exists; a reload may give
+/// the id of a removed service to a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceId(pub usize);
 
@@ -16,9 +17,9 @@ pub enum Event {
     Spawned(ServiceId),
     /// It could not be started; the code says why (125, 126 or 127).
     SpawnFailed(ServiceId, u8),
-    /// Its readiness check has succeeded.
+    /// It is ready: its check has succeeded, or it said so.
     Ready(ServiceId),
-    /// Its liveness check has failed.
+    /// It is not live: its check has failed, its watchdog was not fed, or it said so.
     Unhealthy(ServiceId),
     /// It requested this much time, from now on, for its start or stop.
     Extended(ServiceId, Duration),

@@ -1,5 +1,6 @@
 //! Processes that a run of a service has left behind: in its session, which no other process can enter,
-//! and in its control group, if it has one. No run begins before they are gone.
+//! and in its control group, if it has one. No run begins before they are gone, or a
+//! second has passed.
 
 use std::collections::BTreeMap;
 use std::io;
