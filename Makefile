@@ -17,6 +17,11 @@ OLDEST := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 # What `make fuzz` gives each target, in seconds.
 SECONDS ?= 30
 
+# For which machines `make dist` is. What it makes is of this time, and is signed with this key of ssh-keygen.
+DIST ?= x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+SIGNING_KEY ?=
+
 # The sidecars' image.
 IMAGE ?= claude-bottle-sidecars
 
@@ -27,7 +32,7 @@ ONLY ?=
 # Which faults `make faults` tries: those with this in their names, such as "clone ENOMEM" or Pid1.
 FAULTS ?=
 
-.PHONY: help build run test generated faults fuzz lint spelling licences oldest advisories miri bench image sidecars
+.PHONY: help build run test generated faults fuzz lint spelling licences oldest advisories miri bench dist image sidecars
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -99,6 +104,11 @@ miri: ## undefined behaviour in what Miri can run; needs a nightly toolchain wit
 bench: build ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
 	cargo build --release -q -p git-gate
 	cargo run --release -q --manifest-path bench/Cargo.toml --target-dir target -- $(BENCH)
+
+dist: ## what users download, target/packages; SIGNING_KEY=file signs it; needs rustup's musl targets, python3 and dpkg-deb
+	dist/build $(DIST)
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) dist/pack $(DIST)
+	$(if $(SIGNING_KEY),ssh-keygen -q -Y sign -f $(SIGNING_KEY) -n file target/packages/SHA256SUMS)
 
 image: ## the sidecars' image; LOCAL_BASES=1 makes its bases first, where no registry answers
 	arguments="$(if $(LOCAL_BASES),$$(sandbox/image/local_bases.sh))" && \
