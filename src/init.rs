@@ -209,6 +209,7 @@ impl Init {
     pub fn run(mut self) -> u8 {
         if !threads::is_only_one() {
             self.say(MORE_THREADS);
+            self.logs.sinks.flush(self.event_loop.registry());
             return INIT_FAILED;
         }
         self.handle_remarks_and_requests();
@@ -251,6 +252,7 @@ impl Init {
 
     /// One turn: wait, learn, decide, act.
     fn turn(&mut self, events: &mut Events) {
+        self.logs.sinks.flush(self.event_loop.registry());
         // Before the first turn too: the start timeouts run already.
         let deadline = self.deadline();
         let has_work = self.has_work();

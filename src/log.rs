@@ -288,6 +288,7 @@ impl Logs {
                 Pumped::TurnOver => more = true,
             }
         }
+        self.sinks.flush(registry);
         // Later streams may have made room for blocked ones.
         more || is_held_up && self.sinks.is_flushed(&Channel::BOTH)
     }

@@ -33,6 +33,31 @@ fn lines_are_whole_and_keep_their_channel() {
 }
 
 #[test]
+fn all_messages_of_a_turn_are_written_at_once() {
+    if !has("strace") {
+        return;
+    }
+    let text: String = (0..30)
+        .map(|number| service(&format!("s{number}"), "echo up; exec sleep 9999", ""))
+        .collect();
+    let file = bundle(&text);
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-e", "trace=write", "-o"]).arg(trace.path());
+    let mut running = start(command.arg(harness::binary()).args(["run", "-f"]).arg(file.path()));
+    (0..30).for_each(|_| assert!(running.line().ends_with("] up")));
+    let init = harness::children(running.pid())[0];
+    harness::kill(init, "TERM");
+    let ended = running.end();
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    let trace = std::fs::read_to_string(trace.path()).unwrap();
+    let writes = trace.lines().filter(|line| line.contains("sidecar-init: ")).count();
+    let lines = ended.stderr.lines().count();
+    // Of a stop there are two lines in a turn: one service has ended, and the next is to.
+    assert!(lines > 60 && 4 * writes < 3 * lines, "{lines} lines in {writes} writes");
+}
+
+#[test]
 fn what_is_odd_about_the_bundle_is_json_too() {
     let file = bundle(&("[bundle]\nlog = \"json\"\n".to_owned() + &service("a", "true", "")));
     let ended = run(bundle_command(Position::Child, &file).args(["--only", "a,web"]));

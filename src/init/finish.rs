@@ -73,12 +73,14 @@ impl LastOutput<'_> {
     }
 
     pub(super) fn say(&mut self, text: &str) {
-        self.logs.sinks.say(text, self.event_loop.registry());
+        let registry = self.event_loop.registry();
+        self.logs.sinks.say(text, registry);
+        self.logs.sinks.flush(registry);
     }
 
     /// Writes the closing record to stderr and to the termination log.
     pub(super) fn write_record(&mut self, record: &Record, termination_log: Option<&Path>) {
-        let line = self.logs.sinks.voice_record(record);
+        let line = self.logs.sinks.format_record(record);
         if record.is_worth_a_line() {
             self.logs.sinks.say_as_is(&line, self.event_loop.registry());
             self.flush_words();
@@ -135,6 +137,7 @@ impl LastOutput<'_> {
 
     /// Writes the init's own messages.
     fn flush_words(&mut self) {
+        self.logs.sinks.flush(self.event_loop.registry());
         while !self.logs.sinks.is_flushed(&[Channel::Stderr]) && self.wait_for_readers(false) {}
     }
 

@@ -62,12 +62,12 @@ impl Sinks {
             say_into(&format!("{dropped} messages dropped, nobody read them"), json, out);
         }
         say_into(text, json, out);
-        sink.flush(registry);
+        sink.flush_if_full(registry);
         self.dropped = 0;
     }
 
     /// The closing record in the format of the init's messages.
-    pub fn voice_record(&self, record: &Record) -> String {
+    pub fn format_record(&self, record: &Record) -> String {
         if self.voice.json {
             record.json(TimeStamp::default().text())
         } else {
@@ -80,7 +80,11 @@ impl Sinks {
         let sink = self.sink(Channel::Stderr, registry);
         sink.buffer().extend_from_slice(line.as_bytes());
         sink.buffer().push(b'\n');
-        sink.flush(registry);
+    }
+
+    /// Writes what is buffered, as far as there is space. Once a turn of the loop, before it waits.
+    pub fn flush(&mut self, registry: &Registry) {
+        self.sinks.iter_mut().flatten().for_each(|sink| sink.flush(registry));
     }
 
     /// The descriptor of this channel, if it was ever used.
@@ -262,6 +266,13 @@ impl Sink {
     pub(super) fn writable(&mut self, registry: &Registry) {
         self.blocked = false;
         self.flush(registry);
+    }
+
+    /// Makes space for more, if there is little.
+    pub(super) fn flush_if_full(&mut self, registry: &Registry) {
+        if self.is_full() {
+            self.flush(registry);
+        }
     }
 
     /// Writes as much as possible without blocking.

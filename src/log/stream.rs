@@ -198,7 +198,7 @@ impl Stream {
         if self.heard {
             self.watched = None;
         }
-        sink.flush(registry);
+        sink.flush_if_full(registry);
     }
 
     fn report_dropped(&mut self, time: &TimeStamp, sink: &mut Sink) {
