@@ -1,6 +1,6 @@
-//! The command line is one table: the parser and the help have all of it.
+//! The command line is one table, and the keys of the file are another: all that is made of them.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[allow(dead_code)] // What only the parser asks for.
 #[path = "../src/bin/sidecar-init/command_line.rs"]

@@ -29,6 +29,7 @@ fn the_tarball_is_unpacked_and_run() {
         "README.md",
         "LICENSE",
         "LICENSES.txt",
+        "bundle.schema.json",
         "man/sidecar-init.8",
         "completions/sidecar-init.bash",
     ] {
@@ -79,6 +80,7 @@ fn the_debian_package_is_installed_in_an_empty_root_and_run() {
         "bash-completion/completions/sidecar-init",
         "fish/vendor_completions.d/sidecar-init.fish",
         "zsh/vendor-completions/_sidecar-init",
+        "sidecar-init/bundle.schema.json",
     ] {
         assert!(within("usr/share").join(file).is_file(), "{file}");
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 use sidecar_init::bundle::toml::keys;
 use test_support::notices::or_skip;
 
-use crate::command_line::{Entry, FORMS, entries};
+use crate::command_line::{Entry, FORMS, REQUESTS, entries};
 use crate::{generated, manual};
 
 const PROGRAM: &str = include_str!("../../docs/sidecar-init.8");
@@ -49,6 +49,27 @@ fn the_manual_of_the_program_has_every_subcommand_and_option() {
             .collect();
         let item = format!("\n.It Fl {names}-{name} {}", value.join(" Ns = Ns "));
         assert!(PROGRAM.contains(&format!("{}\n", item.trim_end())), "{item:?}");
+    }
+}
+
+#[test]
+fn the_document_of_the_control_socket_has_every_request_and_its_options() {
+    let text = include_str!("../../docs/control.md");
+    let (_, commands) = text.split_once("\n## The commands\n").unwrap();
+    let (table, rest) = commands.split_once("\n\nThe exit code").unwrap();
+    for request in REQUESTS {
+        let code = format!("`{}", request.form().word());
+        let row = table.lines().find(|line| line.contains(&code));
+        let row = row.unwrap_or_else(|| panic!("{code} is missing"));
+        for entry in request.entries() {
+            let long = format!("--{}", entry.long());
+            let short = entry.short().map_or(long.clone(), |letter| format!("-{letter}]"));
+            let is_of_all = ["socket", "help", "version"].contains(&entry.long());
+            let is_told = row.contains(&long) || row.contains(&short);
+            // How long the init may take to answer is said once for all.
+            let is_told = is_told || entry.long() == "timeout" && rest.contains(&long);
+            assert!(is_of_all || is_told, "{code} has no {long}: {row}");
+        }
     }
 }
 
