@@ -50,7 +50,7 @@ test: $(if $(filter-out containers sidecars,$(TEST)),,build) ## every test; TEST
 	tests/run $(addprefix --test ,$(TEST)) $(if $(ONLY),-- $(ONLY))
 
 generated: ## write again what is made from tables: completions, and the manual and the schema of the bundle's file
-	WRITE_GENERATED=1 cargo test --quiet --test interface generated
+	WRITE_GENERATED=1 cargo test --workspace --quiet --test interface generated
 
 faults: ## the long form of a test: each system call fails in each way, about half an hour
 	FAULTS="$(FAULTS)" tests/run --test fault_matrix -- a_failing_call
