@@ -194,23 +194,6 @@ impl Supervisor {
         self.services.get(id.0).map_or(0, |service| service.history.count)
     }
 
-    /// Whether to kill what the service's run leaves behind: if the service restarts, was stopped, or
-    /// is a daemon that ends without the bundle. Processes of a oneshot may run until the next run; and
-    /// the shutdown has its own grace.
-    pub fn ends_with_its_rest(&self, id: ServiceId) -> bool {
-        let service = self.services.get(id.0).zip(self.policy.services.get(id.0));
-        self.phase == Phase::Up
-            && service.is_some_and(|(service, policy)| {
-                let is_daemon = policy.kind == crate::bundle::ServiceType::Daemon;
-                policy.restart.when != crate::bundle::RestartWhen::Never
-                    || matches!(
-                        service.ending,
-                        Some(Ending::Stop | Ending::Restart | Ending::Requirement)
-                    )
-                    || is_daemon && policy.on_exit == crate::bundle::OnExit::Ignore
-            })
-    }
-
     fn code(&self, cause: Cause) -> u8 {
         if self.policy.code_of_first {
             return self.first_code.unwrap_or(match cause {

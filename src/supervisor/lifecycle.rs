@@ -165,6 +165,23 @@ impl Supervisor {
         self.stop_requirers_of_ended(id, ending);
     }
 
+    /// Whether to kill what the service's run leaves behind: if the service restarts, was stopped, or
+    /// is a daemon that ends without the bundle. Processes of a oneshot may run until the next run; and
+    /// the shutdown has its own grace.
+    pub fn ends_with_its_rest(&self, id: ServiceId) -> bool {
+        let service = self.services.get(id.0).zip(self.policy.services.get(id.0));
+        self.phase == Phase::Up
+            && service.is_some_and(|(service, policy)| {
+                let is_daemon = policy.kind == ServiceType::Daemon;
+                policy.restart.when != RestartWhen::Never
+                    || matches!(
+                        service.ending,
+                        Some(Ending::Stop | Ending::Restart | Ending::Requirement)
+                    )
+                    || is_daemon && policy.on_exit == OnExit::Ignore
+            })
+    }
+
     /// It has ended: the reason why it was stopped.
     fn take_ending(&mut self, id: ServiceId) -> Option<Ending> {
         self.failing.retain(|cause| cause.service() != Some(id));
