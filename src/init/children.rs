@@ -267,7 +267,7 @@ impl Children {
     ) -> Option<Ended> {
         let process = self.services.get(id)?;
         let (pid, group) = (process.pid, process.group());
-        if is_zombie(pid) {
+        if policy != LeftoverPolicy::Ignore && is_zombie(pid) {
             self.look_after_leftovers(&plan.name(id), pid, group, policy);
         }
         let process = self.services.get(id)?;
@@ -295,9 +295,6 @@ impl Children {
         group: Option<Pid>,
         policy: LeftoverPolicy,
     ) {
-        if policy == LeftoverPolicy::Ignore {
-            return;
-        }
         let kills = policy == LeftoverPolicy::Kill;
         if kills && let Some(group) = group {
             let _ = signals::kill(-raw(group), Signal::KILL);

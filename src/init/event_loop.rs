@@ -21,6 +21,7 @@ pub(super) struct EventLoop {
     pub(super) signals: Signals,
     pub(super) timer: Timer,
     suspension: SuspensionDetector,
+    own_pid: u32,
 }
 
 impl EventLoop {
@@ -32,6 +33,7 @@ impl EventLoop {
             signals,
             timer: Timer::default(),
             suspension: SuspensionDetector::new(now),
+            own_pid: std::process::id(),
         })
     }
 
@@ -96,9 +98,8 @@ impl EventLoop {
         });
         let is_child = |received: &Received| received.signal == Signal::CHLD;
         let has_child = received.iter().any(is_child);
-        let own = std::process::id();
         // Our own signals come from writes to a pipe without a reader, or from job control.
-        received.retain(|received| !is_child(received) && received.sender != own);
+        received.retain(|received| !is_child(received) && received.sender != self.own_pid);
         (received.into_iter().map(|received| received.signal).collect(), has_child, more)
     }
 }

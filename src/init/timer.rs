@@ -1,4 +1,4 @@
-//! The one timer: expires at the nearest deadline, and is disarmed without one.
+//! The one timer: expires at the nearest deadline or before it, and is disarmed without one.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,9 +25,12 @@ pub(super) struct Timer {
 }
 
 impl Timer {
-    /// Arms it for `deadline`.
+    /// Arms it for `deadline`. For a later one than before it stays as it is: it expires early once, and
+    /// a deadline that moves with each service that stops costs no system call.
     pub(super) fn set(&mut self, deadline: Option<Instant>, registry: &Registry, token: Token) {
-        if deadline == self.armed_for {
+        let armed_for = self.armed_for.filter(|_| !self.refused);
+        let is_earlier = armed_for.zip(deadline).is_some_and(|(armed, wanted)| armed <= wanted);
+        if deadline == self.armed_for || is_earlier {
             return;
         }
         self.armed_for = deadline;
