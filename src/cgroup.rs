@@ -2,7 +2,7 @@
 //! kernel's admin-guide/cgroup-v2.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -78,7 +78,12 @@ fn read(file: &Path) -> Option<String> {
 /// be PID 1, which this does not kill, and every member must be in our PID namespace. On a host the
 /// group also contains the user's shell.
 pub fn kill_all() -> io::Result<()> {
-    fs::write(OwnGroup::find()?.directory.join("cgroup.kill"), "1")
+    kill_at_once(&OwnGroup::find()?.directory)
+}
+
+/// Linux before 5.14 has no such file. `fs::write` would create it, which a cgroup answers with EACCES.
+fn kill_at_once(group: &Path) -> io::Result<()> {
+    fs::File::options().write(true).open(group.join("cgroup.kill"))?.write_all(b"1")
 }
 
 /// The init's own control group, if it is the container's.
@@ -157,8 +162,7 @@ impl ServiceGroup {
     }
 
     pub fn kill(&self) -> io::Result<()> {
-        match fs::write(self.directory.join("cgroup.kill"), "1") {
-            // Linux before 5.14.
+        match kill_at_once(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 kill_each(&self.directory, DEEPEST)
             }
@@ -314,7 +318,8 @@ mod tests {
         let mut children = [start(), start()];
         fs::write(group.path().join("cgroup.procs"), format!("{}\n", children[0].id())).unwrap();
         fs::write(below.join("cgroup.procs"), format!("{}\n", children[1].id())).unwrap();
-        kill_each(group.path(), DEEPEST).unwrap();
+        let of_service = ServiceGroup { directory: group.path().to_owned(), path: "/x".to_owned() };
+        of_service.kill().unwrap();
         for child in &mut children {
             let status = child.wait().unwrap();
             assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
