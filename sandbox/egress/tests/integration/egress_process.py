@@ -1,5 +1,6 @@
 """A real mitmdump, started by the entrypoint as the image starts it."""
 
+import functools
 import json
 import os
 import queue
@@ -14,9 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from websockets.sync.client import connect
+
 PROJECT = Path(__file__).parents[2]
 # Far more than any step takes; a hang is what it catches.
 DEADLINE = 60.0
+# By itself it gives up a handshake after 10 seconds, which a busy machine may take.
+websocket = functools.partial(connect, open_timeout=DEADLINE)
 
 
 def free_port() -> int:

@@ -6,9 +6,8 @@ import ssl
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect as websocket
 
-from tests.integration.egress_process import DEADLINE, EgressProcess
+from tests.integration.egress_process import DEADLINE, EgressProcess, websocket
 from tests.integration.raw_client import (
     connect,
     exchange,

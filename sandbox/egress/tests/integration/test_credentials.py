@@ -14,10 +14,9 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
-from websockets.sync.client import connect as websocket
 
 from tests.integration.conftest import Starter
-from tests.integration.egress_process import DEADLINE, EgressProcess
+from tests.integration.egress_process import DEADLINE, EgressProcess, websocket
 from tests.integration.http_client import http_client
 from tests.integration.raw_client import connect, exchange
 from tests.integration.stand_in_proxy import StandInProxy

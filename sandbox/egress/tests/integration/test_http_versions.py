@@ -4,10 +4,9 @@ import ssl
 
 import httpx
 import pytest
-from websockets.sync.client import connect as websocket
 
 from tests.integration.conftest import Starter
-from tests.integration.egress_process import DEADLINE, EgressProcess
+from tests.integration.egress_process import DEADLINE, EgressProcess, websocket
 from tests.integration.http_client import http_client
 from tests.integration.raw_client import exchange, read_all, status_of, tls_tunnel
 from tests.integration.stand_in_proxy import StandInProxy

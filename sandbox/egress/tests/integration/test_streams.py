@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect as websocket
 
 from tests.integration.conftest import TOKEN
-from tests.integration.egress_process import DEADLINE, EgressProcess
+from tests.integration.egress_process import DEADLINE, EgressProcess, websocket
 from tests.integration.raw_client import status_of, tls_tunnel
 from tests.integration.upstream import CHUNK, DOWNLOAD_CHUNKS, OLD, Upstream
 
