@@ -1,9 +1,11 @@
 //! Answers for clients of the control socket: requests become events for the core, and answers are made
 //! from the init's state. Some answers are deferred until the request has taken effect.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use strict_toml::listed;
 
 use super::SHUTTING_DOWN;
 use super::control::{Awaited, Control, Mode, PendingAnswer};
@@ -224,6 +226,46 @@ impl Control {
 }
 
 impl View<'_> {
+    /// The services with these names, without duplicates; the name of a service with instances means
+    /// all of them.
+    fn ids(&self, names: &[String]) -> Result<Vec<ServiceId>, String> {
+        let mut unknown: BTreeSet<&String> = names.iter().collect();
+        let wanted = unknown.clone();
+        let mut ids = Vec::new();
+        for id in self.plan.ids() {
+            let service = &self.plan.bundle.services[id.0];
+            let own_names = [Some(&service.name), service.instance_of.as_ref()];
+            let mut is_wanted = false;
+            for name in own_names.into_iter().flatten().filter(|name| wanted.contains(name)) {
+                unknown.remove(name);
+                is_wanted = true;
+            }
+            ids.extend(is_wanted.then_some(id));
+        }
+        let Some(name) = names.iter().find(|name| unknown.contains(name)) else { return Ok(ids) };
+        let known: Vec<String> = self.plan.ids().map(|id| self.plan.name(id)).collect();
+        let known = listed(&known.iter().map(String::as_str).collect::<Vec<_>>(), ", ");
+        Err(format!("there is no service \"{name}\"; there are {known}"))
+    }
+
+    /// The single service with this name.
+    fn id(&self, name: String) -> Result<ServiceId, String> {
+        match self.ids(&[name])?[..] {
+            [id] => Ok(id),
+            ref ids => {
+                let names: Vec<String> = ids.iter().map(|id| self.plan.name(*id)).collect();
+                Err(format!("there are several: {}; name one of them", names.join(", ")))
+            }
+        }
+    }
+
+    /// "web is ready, cache is stopped".
+    pub(super) fn where_they_are(&self, ids: &[ServiceId]) -> String {
+        let is = |id: &ServiceId| format!("{} is {}", self.plan.name(*id), view::state(self, *id));
+        let texts: Vec<String> = ids.iter().map(is).collect();
+        listed(&texts.iter().map(String::as_str).collect::<Vec<_>>(), ", ")
+    }
+
     /// The answer to a waiting client, if there is one already.
     pub(super) fn result_of(&self, waiting: &PendingAnswer, now: Instant) -> Option<Value> {
         // The core must know the request first.

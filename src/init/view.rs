@@ -1,10 +1,8 @@
 //! The state of the init, as clients of the control socket see it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
-
-use strict_toml::listed;
 
 use super::SHUTTING_DOWN;
 use super::children::{Children, raw};
@@ -39,46 +37,6 @@ pub(super) struct View<'a> {
 impl View<'_> {
     fn uptime(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
-    }
-
-    /// The services with these names, without duplicates; the name of a service with instances means
-    /// all of them.
-    pub(super) fn ids(&self, names: &[String]) -> Result<Vec<ServiceId>, String> {
-        let mut unknown: BTreeSet<&String> = names.iter().collect();
-        let wanted = unknown.clone();
-        let mut ids = Vec::new();
-        for id in self.plan.ids() {
-            let service = &self.plan.bundle.services[id.0];
-            let own_names = [Some(&service.name), service.instance_of.as_ref()];
-            let mut is_wanted = false;
-            for name in own_names.into_iter().flatten().filter(|name| wanted.contains(name)) {
-                unknown.remove(name);
-                is_wanted = true;
-            }
-            ids.extend(is_wanted.then_some(id));
-        }
-        let Some(name) = names.iter().find(|name| unknown.contains(name)) else { return Ok(ids) };
-        let known: Vec<String> = self.plan.ids().map(|id| self.plan.name(id)).collect();
-        let known = listed(&known.iter().map(String::as_str).collect::<Vec<_>>(), ", ");
-        Err(format!("there is no service \"{name}\"; there are {known}"))
-    }
-
-    /// The single service with this name.
-    pub(super) fn id(&self, name: String) -> Result<ServiceId, String> {
-        match self.ids(&[name])?[..] {
-            [id] => Ok(id),
-            ref ids => {
-                let names: Vec<String> = ids.iter().map(|id| self.plan.name(*id)).collect();
-                Err(format!("there are several: {}; name one of them", names.join(", ")))
-            }
-        }
-    }
-
-    /// "web is ready, cache is stopped".
-    pub(super) fn where_they_are(&self, ids: &[ServiceId]) -> String {
-        let is = |id: &ServiceId| format!("{} is {}", self.plan.name(*id), state(self, *id));
-        let texts: Vec<String> = ids.iter().map(is).collect();
-        listed(&texts.iter().map(String::as_str).collect::<Vec<_>>(), ", ")
     }
 
     pub(super) fn is_oneshot(&self, id: ServiceId) -> bool {
