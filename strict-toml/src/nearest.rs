@@ -1,5 +1,7 @@
 //! Selects words for messages: suggestions for misspelt ones, and the start of long lists. Pure.
 
+use strsim::osa_distance;
+
 /// The most names in a message.
 const MOST_LISTED: usize = 50;
 
@@ -14,7 +16,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let near = known
         .iter()
         .filter(is_near)
-        .map(|candidate| (distance(&word, candidate), *candidate))
+        .map(|candidate| (osa_distance(&word, candidate), *candidate))
         .min()?;
     (near.0 <= limit(near.1)).then_some(near.1)
 }
@@ -29,20 +31,6 @@ pub fn listed(names: &[&str], separator: &str) -> String {
     }
 }
 
-/// The number of letters to add, remove or replace (Levenshtein).
-fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
-    for (index, a) in left.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
-        for (column, b) in right.chars().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +41,7 @@ mod tests {
         assert_eq!(nearest("comand", &known), Some("command"));
         assert_eq!(nearest("LOG_FUL", &known), Some("log-full"));
         assert_eq!(nearest("logs", &known), Some("log"));
+        assert_eq!(nearest("lgo", &known), Some("log"), "two letters change places");
         assert_eq!(nearest("user", &known), None);
         assert_eq!(nearest(&"g".repeat(1_000_000), &known), None);
         assert_eq!(nearest("grace", &[]), None);
