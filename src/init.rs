@@ -32,6 +32,7 @@ use crate::signal::Signal;
 use crate::supervisor::{
     Action, Announcement, Cause, Changes, End, Event, ServiceId, State, Supervisor, Target,
 };
+use crate::sys::process::{become_reaper, leave_directory};
 use crate::sys::{descriptors, memory, signals, threads};
 
 mod announcer;
@@ -138,8 +139,8 @@ impl Init {
         descriptors::close_on_exec();
         if !plan.is_one_command {
             descriptors::raise_limit();
-            // So that we do not keep a file system busy; the plan has the working directory of
-            // services. One command starts in our directory, so we leave it later.
+            // The plan has the working directory of services. One command starts in our directory, so
+            // we leave it later.
             leave_directory();
         }
         let mut learnt = Learnt::default();
@@ -221,6 +222,8 @@ impl Init {
             None => OutOfMemory::watch(),
         };
         self.decide(&[], Instant::now());
+        // What has happened in the short way: an exit comes before a signal here, too.
+        self.reap();
         self.decide(received.as_slice(), Instant::now());
         self.was_forwarded = None;
         let mut events = EventLoop::room();
@@ -528,37 +531,32 @@ impl Init {
     }
 
     fn spawn(&mut self, id: ServiceId) {
-        if let Some(begun) = self.begun.take() {
-            return self.adopt(id, begun);
+        match self.begun.take() {
+            Some(begun) => self.adopt(id, begun),
+            None => match self.try_spawn(id) {
+                Ok(pid) => self.launcher.started(&self.plan, id, pid),
+                Err(failure) => self.start_failed(id, failure),
+            },
         }
-        match self.try_spawn(id) {
-            Ok(pid) => {
-                self.launcher.started(&self.plan, id, pid);
-                if let Some(error) = self.children.take_pidfd_refusal()
-                    && !self.options.quiet
-                {
-                    let error = error_text(&error);
-                    self.say(&format!("pidfd_open(2): {error}; using SIGCHLD instead"));
-                }
-            }
-            Err(failure) => self.start_failed(id, failure),
+        if let Some(error) = self.children.take_pidfd_refusal()
+            && !self.options.quiet
+        {
+            let error = error_text(&error);
+            self.say(&format!("pidfd_open(2): {error}; using SIGCHLD instead"));
         }
     }
 
     /// Enters the command that the short way has started.
     fn adopt(&mut self, id: ServiceId, begun: Begun) {
-        let Begun { pid, paths, report, status, received, was_forwarded, .. } = begun;
-        let (program, is_under_way) =
-            (&self.plan.bundle.services[id.0].command[0], report.is_some());
-        let registry = self.event_loop.registry();
-        self.children.adopt(id, program, (pid, paths, report), registry);
+        self.was_forwarded = begun.received.filter(|_| begun.was_forwarded);
+        let (pid, executed_at) = (begun.pid, begun.executed_at);
+        let program = &self.plan.bundle.services[id.0].command[0];
+        let ended = self.children.adopt(id, program, begun, self.event_loop.registry());
         self.children.runs(&self.plan, id);
-        self.was_forwarded = received.filter(|_| was_forwarded);
-        if !is_under_way {
-            self.exec_succeeded(id, pid);
+        if let Some(at) = executed_at {
+            self.exec_succeeded(id, pid, at);
         }
-        if let Some(status) = status {
-            let ended = self.children.reaped(pid, status);
+        if let Some(ended) = ended {
             self.child_ended(ended);
         }
         self.unfinished.reaping = true;
@@ -602,7 +600,7 @@ impl Init {
     /// The poll has reported progress of this start.
     fn start_progressed(&mut self, pid: Pid) {
         if let Some(id) = self.children.take_executed(pid) {
-            self.exec_succeeded(id, pid);
+            self.exec_succeeded(id, pid, Instant::now());
         }
     }
 
@@ -614,8 +612,8 @@ impl Init {
     }
 
     /// The service's program runs in this process.
-    fn exec_succeeded(&mut self, id: ServiceId, pid: Pid) {
-        self.announcer.history.started(id, Instant::now());
+    fn exec_succeeded(&mut self, id: ServiceId, pid: Pid, at: Instant) {
+        self.announcer.history.started(id, at);
         if self.plan.is_one_command {
             self.release_inherited();
         }
@@ -762,7 +760,7 @@ impl Init {
         match owner {
             Owner::Service(id) => {
                 if had_started {
-                    self.exec_succeeded(id, pid);
+                    self.exec_succeeded(id, pid, now);
                 }
                 self.service_ended(id, status, failure);
             }
@@ -1148,18 +1146,4 @@ impl Init {
         last.remove(own.into_iter().chain(self.launcher.sockets.take_files()).collect());
         code
     }
-}
-
-/// PID 1 reaps orphans anyway. Linux never refuses this, but gVisor and qemu's user mode do not know
-/// it; then the kernel's list of our children still contains all services.
-fn become_reaper() -> io::Result<()> {
-    if std::process::id() == 1 {
-        return Ok(());
-    }
-    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
-}
-
-/// A failure has no effect.
-fn leave_directory() {
-    let _ = std::env::set_current_dir("/");
 }

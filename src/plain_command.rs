@@ -12,7 +12,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, chdir, getpid, set_child_subreaper, wait};
+use rustix::process::{Pid, WaitOptions, wait};
 
 use crate::cgroup::OutOfMemory;
 use crate::exit::ExitStatus;
@@ -21,6 +21,7 @@ use crate::program;
 use crate::signal::Signal;
 use crate::sys::descriptors::{self, Inherited};
 use crate::sys::entry;
+use crate::sys::process::{become_reaper, leave_directory};
 use crate::sys::signals::{self, Signals};
 use crate::sys::spawn::{Report, Spawned, spawn};
 use crate::sys::wait::exit_status;
@@ -64,6 +65,8 @@ pub(crate) struct Begun {
     pub(crate) paths: Vec<CString>,
     /// Reports whether exec succeeded; `None`: it did.
     pub(crate) report: Option<Report>,
+    /// When exec succeeded.
+    pub(crate) executed_at: Option<Instant>,
     /// Its exit status, if it is reaped.
     pub(crate) status: Option<ExitStatus>,
     /// A signal that was read from the signalfd.
@@ -105,10 +108,9 @@ pub fn run(arguments: &[OsString], inherited: Inherited) -> Result<u8, HandOver>
 }
 
 fn command_of(arguments: &[OsString]) -> Option<&[OsString]> {
-    match arguments {
-        [_, dashes, command @ ..] if *dashes == "--" && !command.is_empty() => Some(command),
-        _ => None,
-    }
+    let (first, command) = arguments.get(1..)?.split_first()?;
+    let is_command = *first == "--" && command.first().is_some_and(|program| !program.is_empty());
+    is_command.then_some(command)
 }
 
 /// Without a controlling terminal open(2) fails with ENXIO, tty(4).
@@ -125,24 +127,21 @@ fn begin(command: &[OsString]) -> Option<(Begun, Signals)> {
         return None;
     }
     signals::reset_dispositions();
-    let own = getpid();
-    if own.as_raw_nonzero().get() != 1 {
-        set_child_subreaper(Some(own)).ok()?;
-    }
+    become_reaper().ok()?;
     let signals = Signals::open().ok()?;
     let mut launch = program::one_command(command, environment).ok()?;
     let out_of_memory = OutOfMemory::watch();
     let Spawned { pid, report } = spawn(&launch).ok()?;
     let paths = std::mem::take(&mut launch.paths);
-    let (report, status, received) = (Some(report), None, None);
     let begun = Begun {
         started,
         out_of_memory,
         pid,
         paths,
-        report,
-        status,
-        received,
+        report: Some(report),
+        executed_at: None,
+        status: None,
+        received: None,
         was_forwarded: false,
     };
     Some((begun, signals))
@@ -162,6 +161,7 @@ fn turn(begun: &mut Begun, signals: &Signals, inherited: &mut Option<Inherited>)
             return Turn::HandOver;
         }
         begun.report = None;
+        begun.executed_at = Some(Instant::now());
         if let Err(left) = release(inherited.take(), signals) {
             *inherited = Some(left);
             return Turn::HandOver;
@@ -188,8 +188,7 @@ fn turn(begun: &mut Begun, signals: &Signals, inherited: &mut Option<Inherited>)
 fn release(inherited: Option<Inherited>, signals: &Signals) -> Result<(), Inherited> {
     let done = inherited.map_or(Ok(()), |inherited| inherited.close(&[signals.as_fd()]));
     descriptors::empty_input_and_output();
-    // The root directory is always there; if not, nothing is lost.
-    let _ = chdir("/");
+    leave_directory();
     done
 }
 

@@ -14,6 +14,7 @@ pub mod fork;
 pub mod memory;
 pub mod peer;
 mod platform;
+pub mod process;
 pub mod process_ids;
 pub mod signals;
 pub mod spawn;

@@ -8,7 +8,7 @@ mod harness;
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use harness::{Ended, binary, positions, run, start, start_script, with_witness};
+use harness::{Ended, Position, binary, positions, run, start, start_script, with_witness};
 use test_support::programs::has;
 use test_support::until;
 
@@ -24,7 +24,7 @@ fn traced(rule: &[&str], script: &str) -> Command {
     command
 }
 
-/// The system calls of a run from `main` on, each with how often it came before, itself included.
+/// The system calls of the short way from `main` on, each with how often it came before, itself included.
 fn calls(script: &str) -> Vec<(String, usize)> {
     let trace = tempfile::NamedTempFile::new().unwrap();
     run(&mut traced(&["-o", trace.path().to_str().unwrap()], script));
@@ -39,9 +39,10 @@ fn calls(script: &str) -> Vec<(String, usize)> {
             (name, *count)
         })
         .collect();
-    // The first that `main` does is to block all signals.
-    let main = all.iter().rposition(|(name, _)| name == "rt_sigprocmask").unwrap();
-    all[main + 1..].to_vec()
+    // The first that `main` does is to block all signals, as the entry point did before. An init that
+    // takes over does it once more.
+    let place = |nth| all.iter().position(|call| *call == ("rt_sigprocmask".to_owned(), nth));
+    all[place(2).unwrap() + 1..place(3).unwrap_or(all.len())].to_vec()
 }
 
 /// Of the many that set dispositions some.
@@ -133,6 +134,51 @@ fn what_is_out_of_the_ordinary_is_handed_over() {
         assert_eq!(signalled.code(), 4);
         let terms = signalled.stdout.matches("term").count();
         assert_eq!(terms, 1, "once, not by both ways: {signalled:?}");
+    }
+}
+
+#[test]
+fn the_record_has_the_time_of_the_whole_run() {
+    let ended = harness::run_script(Position::Child, &[], "sleep 1; exit 3");
+    assert!(ended.record().contains("exited with code 3 after "), "{ended:?}");
+    assert!(!ended.record().contains("after 0s"), "{ended:?}");
+}
+
+#[test]
+fn a_death_before_a_signal_is_told_as_the_death() {
+    for position in [Position::Child, Position::ChildByInit] {
+        let mut running = start_script(position, &[], "echo up; read line; exit 3");
+        running.wait_for("up");
+        let (init, command) = (running.pid(), running.command_pid());
+        harness::kill(init, "STOP");
+        running.write("end\n");
+        until("the command is dead", || {
+            let stat = std::fs::read_to_string(format!("/proc/{command}/stat")).ok()?;
+            stat.contains(") Z ").then_some(())
+        });
+        harness::kill(init, "TERM");
+        harness::kill(init, "CONT");
+        let ended = running.end();
+        assert_eq!(ended.code(), 3);
+        assert!(ended.record().contains("exited with code 3"), "{position:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_kernel_without_pidfds_is_named_by_both_ways() {
+    if !has("strace") {
+        return;
+    }
+    for options in [&[][..], &["--grace", "8s"]] {
+        let mut command = Command::new("strace");
+        command.args(["-o", "/dev/null", "-e", "inject=pidfd_open:error=ENOSYS"]).arg(binary());
+        let script = with_witness("exec WITNESS up TERM=!3");
+        let mut running = start(command.args(options).args(["--", "sh", "-c", &script]));
+        running.wait_for("up");
+        harness::kill(harness::children(running.pid())[0], "TERM");
+        let ended = running.end();
+        assert_eq!(ended.code(), 3, "{ended:?}");
+        assert_eq!(ended.stderr.matches("using SIGCHLD").count(), 1, "{options:?}: {ended:?}");
     }
 }
 

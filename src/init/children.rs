@@ -2,7 +2,7 @@
 //! ends, its processes end too.
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use super::learnt::{Learnt, MessageKind, Scheduled};
 use crate::bundle::health_check::Purpose;
 use crate::error_text::error_text;
 use crate::exit::{ExitStatus, INIT_FAILED};
+use crate::plain_command::Begun;
 use crate::plan::Plan;
 use crate::poll::Registry;
 use crate::process_tree as tree;
@@ -21,7 +22,7 @@ use crate::supervisor::{ServiceId, Target};
 use crate::sys::fork;
 use crate::sys::process_ids::session_of;
 use crate::sys::signals;
-use crate::sys::spawn::{Launch, Report};
+use crate::sys::spawn::Launch;
 use crate::sys::wait::{Seen, ended_child, exit_status};
 
 mod leftovers;
@@ -131,18 +132,26 @@ impl Children {
         Ok(pid)
     }
 
-    /// Adds the command that the short way has started.
+    /// Adds the command that the short way has started. Returns its end, if it is reaped already.
     pub(super) fn adopt(
         &mut self,
         id: ServiceId,
         program: &OsStr,
-        (pid, paths, report): (Pid, Vec<CString>, Option<Report>),
+        Begun { pid, paths, report, status, .. }: Begun,
         registry: &Registry,
-    ) {
-        self.services.insert(id, pid, registry);
-        if let Some(report) = report {
-            self.starts.watch(pid, starts::adopted(program, paths, report), registry);
-        }
+    ) -> Option<Ended> {
+        let start = report.map(|report| starts::adopted(program, paths, report));
+        let Some(status) = status else {
+            self.services.insert(id, pid, registry);
+            if let Some(start) = start {
+                self.starts.watch(pid, start, registry);
+            }
+            return None;
+        };
+        start.into_iter().for_each(|start| self.starts.insert(pid, start));
+        let had_started = self.starts.has_executed(pid);
+        let failure = self.starts.ended(pid);
+        Some(Ended { pid, owner: Owner::Service(id), status, failure, had_started })
     }
 
     /// Forks a child that executes this.

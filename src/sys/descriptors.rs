@@ -45,8 +45,9 @@ impl Inherited {
     /// Those of this process.
     ///
     /// # Safety
-    /// Call it once. No value may own one of these descriptors, and what the program opens before
-    /// [`take`](Inherited::take) or [`close`](Inherited::close) must be close-on-exec.
+    /// Call it once. No value may own one of these descriptors. Before [`take`](Inherited::take) the
+    /// program may open only close-on-exec descriptors, and when it calls [`close`](Inherited::close)
+    /// it must own none from 3 on but those that it passes.
     pub unsafe fn of_process() -> Inherited {
         Inherited(())
     }
@@ -70,7 +71,7 @@ impl Inherited {
     pub(crate) fn close(self, own: &[BorrowedFd]) -> Result<(), Inherited> {
         let own: Vec<RawFd> = own.iter().map(AsRawFd::as_raw_fd).collect();
         for (first, last) in gaps(&own) {
-            // SAFETY: `of_process` requires that no value owns a descriptor that is not in `own`.
+            // SAFETY: `of_process` requires that no value owns another one than those in `own`.
             if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
                 return Err(self);
             }

@@ -48,7 +48,8 @@ macro_rules! c_main {
             let arguments = unsafe { $crate::internal::entry::arguments(argc, argv) };
             $crate::internal::descriptors::open_missing_standard();
             // SAFETY: this process has not opened a descriptor from 3 on yet. std and mio open all
-            // close-on-exec, and so does this crate with rustix.
+            // close-on-exec, and so does this crate with rustix. The short way, which alone closes the
+            // inherited ones, owns its signalfd and nothing else then.
             let inherited = unsafe { $crate::internal::descriptors::Inherited::of_process() };
             $crate::internal::entry::exit($run(arguments, inherited))
         }
@@ -79,8 +80,8 @@ unsafe extern "C" {
 /// strings stay where the kernel has put them, so that they are not copied for each child.
 pub(crate) fn environment() -> Vec<&'static CStr> {
     // SAFETY: libc sets `environ` before `main`. The strings live as long as they are not changed, and
-    // the result is dropped before `Init::run` returns: until then the process has one thread, and all
-    // code outside of `sys` is safe code, which can't change them.
+    // the result is dropped before `Init::run` or the short way returns: until then the process has one
+    // thread, and all code outside of `sys` is safe code, which can't change them.
     let mut next = unsafe { environ };
     let mut strings = Vec::new();
     // SAFETY: the array is null or ends with a null pointer, where the loop stops.
