@@ -144,6 +144,14 @@ pub(crate) fn spell(
             };
             of_bundle(event, Weight::Routine, text)
         }
+        Announcement::ReloadFailed(reason) => {
+            let text = format!("bundle not reloaded: {reason}");
+            let event = BundleEvent {
+                reason: Some(reason.clone()),
+                ..BundleEvent::new(EventKind::ReloadFailed)
+            };
+            of_bundle(event, Weight::Always, text)
+        }
         Announcement::ShutdownBegins(cause) => {
             let cause = cause_in_words(*cause, &name);
             let text = format!("shutting down: {cause}");

@@ -19,6 +19,7 @@ words! {
         Stopping => "stopping",
         Overran => "overran",
         Reloaded => "reloaded",
+        ReloadFailed => "reload-failed",
         Shutdown => "shutdown",
         GraceOver => "grace-over",
         Forced => "forced",

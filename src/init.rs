@@ -1039,7 +1039,7 @@ impl Init {
         }
     }
 
-    /// Sends the result to the clients, and logs an error.
+    /// Sends the result to the clients, and announces an error.
     fn reload_ended(
         &mut self,
         clients: &[usize],
@@ -1049,7 +1049,7 @@ impl Init {
         let answer = match reloaded {
             Ok(changes) => yes(changes),
             Err(reason) => {
-                self.say(&format!("bundle not reloaded: {reason}"));
+                self.announce(&Announcement::ReloadFailed(reason.clone()));
                 no(&reason.clone().into())
             }
         };

@@ -4,6 +4,8 @@
 
 mod harness;
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -238,6 +240,27 @@ fn where_no_process_can_be_made_a_reload_fails_and_the_bundle_goes_on() {
     let ended = bundle.running.end();
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert!(ended.stderr.contains(&format!("bundle not reloaded: {reason}")), "{ended:?}");
+}
+
+#[test]
+fn a_reload_by_signal_that_fails_is_an_event() {
+    let mut bundle = Bundle::new(Position::Child);
+    let mut events = BufReader::new(UnixStream::connect(bundle.socket()).unwrap());
+    events.get_mut().write_all(b"{\"command\": \"events\"}\n").unwrap();
+    let mut read = || {
+        let mut line = String::new();
+        events.read_line(&mut line).unwrap();
+        serde_json::from_str::<serde_json::Value>(&line).unwrap()
+    };
+    assert_eq!(read()["ok"], true);
+    bundle.rewrite("[[service]]\nnaem = \"web\"\n");
+    bundle.running.signal("USR1");
+    let event = read();
+    assert_eq!(event["event"], "reload-failed", "{event}");
+    assert!(event["reason"].as_str().unwrap().contains("naem"), "{event}");
+    bundle.goes_on();
+    bundle.running.signal("TERM");
+    assert_eq!(bundle.running.end().code(), 0);
 }
 
 #[test]

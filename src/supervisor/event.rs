@@ -106,7 +106,7 @@ impl Changes {
     }
 }
 
-/// Something that has happened to a service or to the bundle. The first three come from the reactor,
+/// Something that has happened to a service or to the bundle. The first four come from the reactor,
 /// with details that the core does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Announcement {
@@ -116,6 +116,8 @@ pub enum Announcement {
     StartFailed(ServiceId, u8, String),
     /// A new bundle applies.
     Reloaded(Changes),
+    /// The new bundle is refused or can't be read, for this reason; the old one applies.
+    ReloadFailed(String),
     /// The shutdown begins.
     ShutdownBegins(Cause),
     /// The service gets this stop signal.

@@ -359,10 +359,16 @@ impl Client {
         self.ask(&request).map(|_| ())
     }
 
-    /// Reads events up to this one.
-    fn read_until(&mut self, event: &str) -> Result<(), String> {
-        while self.read()?["event"] != event {}
-        Ok(())
+    /// Reads events up to this one, or to one that says that it does not come.
+    fn read_until(&mut self, wanted: &str) -> Result<(), String> {
+        loop {
+            let event = self.read()?;
+            match event["event"].as_str() {
+                Some("reload-failed" | "start-failed") => return Err(event.to_string()),
+                name if name == Some(wanted) => return Ok(()),
+                _ => {}
+            }
+        }
     }
 
     fn read(&mut self) -> Result<Value, String> {
