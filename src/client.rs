@@ -27,8 +27,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::protocol::{
-    BundleEvent, Change, Goal, Graph, HealthReport, LogText, Logs, Metrics, Reloaded, Request,
-    SOCKET_VARIABLE, SendSignal, Shutdown, Status, Timeline, Wait, accepted,
+    BundleEvent, Change, Goal, Graph, HealthReport, LogText, Logs, Metrics, Refusal, Reloaded,
+    Request, SOCKET_VARIABLE, SendSignal, Shutdown, Status, Timeline, Wait, accepted,
 };
 use crate::signal::Signal;
 
@@ -242,13 +242,7 @@ impl Client {
         let line = connection.receive()?.ok_or_else(|| {
             Error::new(ErrorKind::Closed, "sidecar-init closed the connection without an answer")
         })?;
-        match accepted(read(&line)?) {
-            Ok(answer) => Ok((connection, answer)),
-            Err(refusal) => {
-                let kind = if refusal.is_late { ErrorKind::TimedOut } else { ErrorKind::Refused };
-                Err(Error::new(kind, refusal.error))
-            }
-        }
+        Ok((connection, accepted(read(&line)?).map_err(refused)?))
     }
 }
 
@@ -265,7 +259,7 @@ impl Iterator for Follow {
     fn next(&mut self) -> Option<Result<String, Error>> {
         let log = match self.first.take() {
             Some(first) => Ok(first),
-            None => self.connection.receive().transpose()?.and_then(|line| read(&line)),
+            None => self.connection.receive().transpose()?.and_then(|line| streamed(&line)),
         };
         Some(log.and_then(decode).map(|log: LogText| log.text))
     }
@@ -291,7 +285,7 @@ impl Events {
             }
             lines = self.connection.lines();
         }
-        lines.iter().map(|line| decode(read(line)?)).collect::<Result<_, _>>().map(Some)
+        lines.iter().map(|line| decode(streamed(line)?)).collect::<Result<_, _>>().map(Some)
     }
 }
 
@@ -300,8 +294,18 @@ impl Iterator for Events {
 
     fn next(&mut self) -> Option<Result<BundleEvent, Error>> {
         let line = self.connection.receive().transpose()?;
-        Some(line.and_then(|line| decode(read(&line)?)))
+        Some(line.and_then(|line| decode(streamed(&line)?)))
     }
+}
+
+fn refused(Refusal { error, is_late }: Refusal) -> Error {
+    Error::new(if is_late { ErrorKind::TimedOut } else { ErrorKind::Refused }, error)
+}
+
+/// An item of a stream, which the init may end with a refusal.
+fn streamed(line: &[u8]) -> Result<Value, Error> {
+    let item = read(line)?;
+    if item["ok"] == false { accepted(item).map_err(refused) } else { Ok(item) }
 }
 
 fn read(line: &[u8]) -> Result<Value, Error> {

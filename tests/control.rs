@@ -75,6 +75,36 @@ fn a_log_is_followed_until_the_end() {
 }
 
 #[test]
+fn a_follower_that_is_replaced_is_told_so() {
+    let mut bundle = Controlled::new(Position::Child, &service("web", ""));
+    bundle.running.wait_for("[web] web");
+    let mut following = bundle.command("logs -f web");
+    let mut following = following
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(following.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    let others: Vec<UnixStream> = (0..32)
+        .map(|_| {
+            let mut other = UnixStream::connect(bundle.socket()).unwrap();
+            other.write_all(b"{\"command\": \"events\"}\n").unwrap();
+            let mut answer = String::new();
+            BufReader::new(&other).read_line(&mut answer).unwrap();
+            other
+        })
+        .collect();
+    let ended = following.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success(), "{ended:?}");
+    assert!(said.contains("another client has replaced this one"), "{said}");
+    drop(others);
+    bundle.says("shutdown").success();
+    bundle.ends_with(0);
+}
+
+#[test]
 fn events_are_a_stream_of_json() {
     let mut bundle = Controlled::new(Position::Child, &service("web", ""));
     // A signal before that would find no handler.

@@ -309,9 +309,7 @@ fn a_flood_of_questions_lets_signals_through() {
          [[service]]\nname = \"first\"\ncommand = [\"sh\", \"-c\", '''{script}''']\n",
         socket.display()
     );
-    for number in 0..150 {
-        text += &format!("[[service]]\nname = \"s{number}\"\ncommand = [\"sleep\", \"1000\"]\n");
-    }
+    text += &many_services();
     let mut running = start_bundle(Position::Child, &text);
     running.wait_for("[first] up");
     let questions = "{\"command\": \"status\"}\n".repeat(150);
@@ -353,4 +351,55 @@ fn a_flood_of_questions_lets_signals_through() {
     flood.join().unwrap();
     assert_eq!(ended.code(), 0, "{}", ended.record());
     assert!(!ended.record().contains("overran"), "{}", ended.record());
+}
+
+/// As many services as make an answer take a while.
+fn many_services() -> String {
+    let service =
+        |number| format!("[[service]]\nname = \"s{number}\"\ncommand = [\"sleep\", \"1000\"]\n");
+    (0..150).map(service).collect()
+}
+
+/// It sends its next hundred requests as soon as there is space for them, and reads all answers.
+#[test]
+fn a_client_that_asks_without_end_does_not_keep_another_one_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let text = format!("[bundle]\nsocket = \"{}\"\n{}", socket.display(), many_services());
+    let running = start_bundle(Position::Child, &text);
+    until("there is a socket", || UnixStream::connect(&socket).ok());
+    let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let flood = {
+        let (stop, answers, socket) = (stop.clone(), answers.clone(), socket.clone());
+        std::thread::spawn(move || {
+            let mut client = UnixStream::connect(&socket).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let questions = "{\"command\": \"status\"}\n".repeat(100);
+            let (mut buffer, mut sent) = (vec![0; 1 << 16], 0);
+            while !stop.load(Ordering::Relaxed) {
+                let count = client.write(&questions.as_bytes()[sent..]).unwrap_or(0);
+                sent = (sent + count) % questions.len();
+                let count = client.read(&mut buffer).unwrap_or(0);
+                let lines = buffer[..count].iter().filter(|byte| **byte == b'\n').count();
+                answers.fetch_add(lines, Ordering::Relaxed);
+            }
+        })
+    };
+    until("the flood rises", || (answers.load(Ordering::Relaxed) > 20).then_some(()));
+    for _ in 0..10 {
+        let before = answers.load(Ordering::Relaxed);
+        let mut client = UnixStream::connect(&socket).unwrap();
+        client.set_read_timeout(Some(HANG)).unwrap();
+        client.write_all(b"{\"command\": \"status\"}\n").unwrap();
+        let mut answer = String::new();
+        BufReader::new(client).read_line(&mut answer).unwrap();
+        assert!(answer.contains("\"ok\":true"), "{answer}");
+        // Some are given while this test does not run; without a turn for each it is thousands.
+        let meanwhile = answers.load(Ordering::Relaxed) - before;
+        assert!(meanwhile < 500, "{meanwhile} answers were given first");
+    }
+    stop.store(true, Ordering::Relaxed);
+    flood.join().unwrap();
+    running.signal("TERM");
+    assert_eq!(running.end().code(), 0);
 }

@@ -2,7 +2,7 @@
 //! the init block, grow or fail: the number of clients, the size of their requests and buffers, and
 //! their time are limited.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -16,7 +16,7 @@ use super::learnt::Scheduled;
 use super::own_file::OwnFile;
 use super::token::Source;
 use crate::poll::{Registry, look};
-use crate::protocol::{Goal, LONGEST_REQUEST};
+use crate::protocol::{Goal, LONGEST_REQUEST, no};
 use crate::supervisor::ServiceId;
 use crate::sys::{descriptors, peer};
 
@@ -108,6 +108,7 @@ pub(super) struct Client {
     /// When an idle client is disconnected.
     deadline: Option<Instant>,
     entered: Instant,
+    was_answered: bool,
     /// Its input is at end of file.
     input_ended: bool,
     /// It does not read answers any more. Its requests are still executed.
@@ -122,8 +123,8 @@ pub(super) struct Control {
     file: Option<OwnFile>,
     clients: BTreeMap<usize, Client>,
     next: usize,
-    /// Clients with input, or with space for output.
-    busy: Vec<usize>,
+    /// Clients with input, or with space for output, each once, in the order of their turns.
+    busy: VecDeque<usize>,
     /// Whether the backlog may have connections.
     has_visitors: bool,
 }
@@ -147,7 +148,7 @@ impl Control {
             file,
             clients: BTreeMap::new(),
             next: 0,
-            busy: Vec::new(),
+            busy: VecDeque::new(),
             has_visitors: false,
         })
     }
@@ -159,7 +160,9 @@ impl Control {
 
     /// The poll has reported input or space for output.
     pub(super) fn client_ready(&mut self, number: usize) {
-        self.busy.push(number);
+        if !self.busy.contains(&number) {
+            self.busy.push_back(number);
+        }
     }
 
     /// Whether there is work that needs no report.
@@ -194,9 +197,9 @@ impl Control {
         }
     }
 
-    /// The clients that were reported.
-    pub(super) fn take_busy(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.busy)
+    /// The client whose turn it is.
+    pub(super) fn next_ready(&mut self) -> Option<usize> {
+        self.busy.pop_front()
     }
 
     /// The socket's file, which the caller removes at the end.
@@ -207,18 +210,28 @@ impl Control {
     /// When there is room for another client; `None`: now.
     fn room_at(&self) -> Option<Instant> {
         let asking = || self.clients.values().filter(|client| client.asks());
-        let is_full = asking().count() >= self.most;
-        is_full.then(|| asking().map(|client| client.entered + TURN).min()).flatten()
+        if asking().count() < self.most || asking().any(Client::had_its_turn) {
+            return None;
+        }
+        asking().map(|client| client.entered + TURN).min()
     }
 
-    /// If more than `most` clients send requests (or do not), closes the oldest of them.
+    /// If more than `most` clients send requests (or do not), closes one of them: the oldest that was
+    /// answered, or else the oldest.
     fn make_room(&mut self, asks: bool, most: usize) {
         let same = || self.clients.iter().filter(|(_, client)| client.asks() == asks);
         if same().count() > most
-            && let Some((oldest, _)) = same().min_by_key(|(_, client)| client.entered)
+            && let Some((oldest, _)) =
+                same().min_by_key(|(_, client)| (!client.had_its_turn(), client.entered))
         {
             let oldest = *oldest;
-            self.clients.remove(&oldest);
+            let client = self.clients.remove(&oldest);
+            // It waits or follows, and must not take this for the end of the init. If this does not
+            // fit, the reader is slow anyway.
+            if let Some(mut client) = client.filter(|client| !asks && client.output.is_empty()) {
+                let reason = no(&"another client has replaced this one".to_owned().into());
+                let _ = client.stream.write(format!("{reason}\n").as_bytes());
+            }
         }
     }
 
@@ -237,6 +250,7 @@ impl Control {
                 waiting: None,
                 deadline: Some(now + PATIENCE),
                 entered: now,
+                was_answered: false,
                 input_ended: false,
                 is_gone: false,
             };
@@ -341,6 +355,7 @@ impl Control {
     /// disconnected.
     pub(super) fn give_bytes(&mut self, number: usize, bytes: &[u8], now: Instant) {
         let Some(client) = self.clients.get_mut(&number) else { return };
+        client.was_answered = true;
         if !client.is_gone {
             client.output.extend_from_slice(bytes);
         }
@@ -402,6 +417,11 @@ impl Client {
     /// Whether it gets nothing without a request.
     fn asks(&self) -> bool {
         self.mode == Mode::Asking && self.waiting.is_none()
+    }
+
+    /// Whether it has sent requests and got an answer, so that another client may replace it at once.
+    fn had_its_turn(&self) -> bool {
+        self.asks() && self.was_answered && self.output.is_empty()
     }
 
     fn fill(&mut self) {

@@ -20,10 +20,8 @@ use crate::protocol::{
 use crate::signal::Signal;
 use crate::supervisor::{Cause, End, Event, ServiceId, State};
 
-/// How many requests of one client are answered before other work.
-const BATCH: usize = 16;
 /// How long to answer before signals and exits are handled. A status of hundreds of services takes
-/// milliseconds, and 64 clients may want a batch of them.
+/// milliseconds, and each client may want very many.
 const SHARE: Duration = Duration::from_millis(10);
 
 /// Requests of clients that other components carry out.
@@ -57,9 +55,15 @@ impl Control {
         let mut serving = Serving { view, logs, now, requested: Requested::default() };
         self.accept(now, registry);
         let until = Instant::now() + SHARE;
-        for number in self.take_busy() {
+        // One request of each client in turn: a client that sends many does not delay the others.
+        while let Some(number) = self.next_ready() {
             self.handle_report(number, now);
-            self.answer_requests(number, until, &mut serving);
+            if self.answer_request(number, &mut serving) {
+                self.client_ready(number);
+            }
+            if Instant::now() >= until {
+                break;
+            }
         }
         serving.view.is_told &= serving.requested.facts.is_empty();
         self.answer_deferred(&serving);
@@ -67,22 +71,18 @@ impl Control {
         serving.requested
     }
 
-    fn answer_requests(&mut self, number: usize, until: Instant, serving: &mut Serving) {
-        for _ in 0..BATCH {
-            if Instant::now() >= until {
-                break;
-            }
-            let Some(request) = self.request(number, serving.now) else { return };
-            let answer = request
-                .and_then(|line| protocol::parse(&line))
-                .and_then(|request| self.carry_out(number, request, serving));
-            match answer {
-                Ok(Some(answer)) => self.give(number, &answer, serving.now),
-                Ok(None) => {}
-                Err(error) => self.give(number, &no(&error.into()), serving.now),
-            }
+    /// Whether there was a request.
+    fn answer_request(&mut self, number: usize, serving: &mut Serving) -> bool {
+        let Some(request) = self.request(number, serving.now) else { return false };
+        let answer = request
+            .and_then(|line| protocol::parse(&line))
+            .and_then(|request| self.carry_out(number, request, serving));
+        match answer {
+            Ok(Some(answer)) => self.give(number, &answer, serving.now),
+            Ok(None) => {}
+            Err(error) => self.give(number, &no(&error.into()), serving.now),
         }
-        self.client_ready(number);
+        true
     }
 
     /// The answer; `None` if it is deferred, or a stream.

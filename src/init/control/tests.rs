@@ -46,6 +46,9 @@ fn a_new_connection_waits_until_the_oldest_has_had_its_turn() {
     let later = now + TURN;
     assert_eq!(server.accept(later), [2, 3, 4, 5]);
     assert_eq!(server.control.deadline(), Some(now + PATIENCE), "the backlog is empty");
+
+    server.control.give_bytes(3, b"x\n", later);
+    assert_eq!(server.connect(1, later), [2, 4, 5, 6], "one that was answered has had its turn");
 }
 
 #[test]
