@@ -84,11 +84,17 @@ enum Turn {
 }
 
 /// Runs the command in these arguments, which begin with the program's name. Returns the exit code.
+/// `are_blocked`: whether all signals are. If not, the signalfd would report none.
 ///
 /// # Errors
 /// The init has to take over.
-pub fn run(arguments: &[OsString], inherited: Inherited) -> Result<u8, HandOver> {
-    let begun = command_of(arguments).filter(|_| !has_terminal()).and_then(begin);
+pub fn run(
+    arguments: &[OsString],
+    inherited: Inherited,
+    are_blocked: bool,
+) -> Result<u8, HandOver> {
+    let command = command_of(arguments).filter(|_| are_blocked && !has_terminal());
+    let begun = command.and_then(begin);
     let mut state = HandOver { inherited: Some(inherited), begun: None };
     let Some((mut begun, signals)) = begun else { return Err(state) };
     loop {

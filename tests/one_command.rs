@@ -261,6 +261,17 @@ fn a_failed_start_is_127_or_126_and_names_the_path() {
 }
 
 #[test]
+fn an_entry_of_path_that_is_too_long_is_skipped() {
+    for position in ways() {
+        let path = format!("{}:{}", "a".repeat(5000), std::env::var("PATH").unwrap());
+        let ended = run(init(position).args(["--", "sh", "-c", "exit 3"]).env("PATH", path));
+        assert_eq!(ended.code(), 3, "{position:?}: {ended:?}");
+        let ended = harness::run_command(position, &[], &[&"a".repeat(300)]);
+        assert_eq!(ended.code(), 127, "{position:?}: {ended:?}");
+    }
+}
+
+#[test]
 fn signals_are_rewritten_and_dropped_by_name() {
     if !is_ours("--map") {
         return;

@@ -183,6 +183,15 @@ fn a_kernel_without_pidfds_is_named_by_both_ways() {
 }
 
 #[test]
+fn signals_that_can_not_be_blocked_are_for_the_init() {
+    if !has("strace") {
+        return;
+    }
+    let rule = ["-o", "/dev/null", "-e", "inject=rt_sigprocmask:error=EPERM"];
+    assert_eq!(run(&mut traced(&rule, "exit 3")).code(), 3);
+}
+
+#[test]
 fn a_command_does_not_outlive_an_init_that_can_not_take_it_over() {
     if !has("strace") {
         return;

@@ -30,8 +30,8 @@ std::arch::global_asm!(
 std::arch::global_asm!(include_str!("entry/aarch64.s"));
 
 /// Defines the C `main` of a binary: blocks every signal, collects the arguments, calls
-/// `$run(Vec<OsString>, Inherited) -> u8` and exits with its result. 0, 1 and 2 are open then. The
-/// program must open every other descriptor close-on-exec.
+/// `$run(Vec<OsString>, Inherited, bool) -> u8` and exits with its result; the bool is whether the signals
+/// are blocked. 0, 1 and 2 are open then. The program must open every other descriptor close-on-exec.
 #[macro_export]
 macro_rules! c_main {
     ($run:path) => {
@@ -42,7 +42,7 @@ macro_rules! c_main {
             argc: ::std::ffi::c_int,
             argv: *const *const ::std::ffi::c_char,
         ) -> ::std::ffi::c_int {
-            $crate::internal::signals::block_all();
+            let are_blocked = $crate::internal::signals::block_all();
             // SAFETY: libc passes argc pointers to NUL-terminated strings that live as long as the
             // process.
             let arguments = unsafe { $crate::internal::entry::arguments(argc, argv) };
@@ -51,7 +51,7 @@ macro_rules! c_main {
             // close-on-exec, and so does this crate with rustix. The short way, which alone closes the
             // inherited ones, owns its signalfd and nothing else then.
             let inherited = unsafe { $crate::internal::descriptors::Inherited::of_process() };
-            $crate::internal::entry::exit($run(arguments, inherited))
+            $crate::internal::entry::exit($run(arguments, inherited, are_blocked))
         }
     };
 }

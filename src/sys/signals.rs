@@ -18,9 +18,9 @@ const EVERY_SIGNAL: u64 = u64::MAX;
 const BATCH: usize = 16;
 
 /// Blocks every signal, so that each stays pending for [`Signals::read`]. (KILL and STOP can't be
-/// blocked, sigprocmask(2).)
-pub fn block_all() {
-    set_mask(EVERY_SIGNAL);
+/// blocked, sigprocmask(2).) Returns whether it has worked: a seccomp filter may forbid it.
+pub fn block_all() -> bool {
+    set_mask(EVERY_SIGNAL)
 }
 
 /// Sets every signal to its default disposition.
@@ -68,18 +68,18 @@ extern "C" fn end_by_signal(signal: c_int) {
     unsafe { libc::_exit(128 + signal) }
 }
 
-fn set_mask(mask: u64) {
-    // SAFETY: the kernel reads 8 bytes from a live variable of that size and writes nothing. It
-    // can't fail with these arguments.
-    unsafe {
+fn set_mask(mask: u64) -> bool {
+    // SAFETY: the kernel reads 8 bytes from a live variable of that size and writes nothing.
+    let returned = unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
             &raw const mask,
             ptr::null_mut::<u64>(),
             SET_BYTES,
-        );
-    }
+        )
+    };
+    returned == 0
 }
 
 /// A signal and who sent it.

@@ -23,8 +23,9 @@ use options::Print;
 sidecar_init::c_main!(run_arguments);
 
 /// Runs the program with these arguments, the program's name first; returns the exit code.
-fn run_arguments(arguments: Vec<OsString>, inherited: Inherited) -> u8 {
-    let state = match run_plain_command(&arguments, inherited) {
+/// `are_blocked`: whether all signals are.
+fn run_arguments(arguments: Vec<OsString>, inherited: Inherited, are_blocked: bool) -> u8 {
+    let state = match run_plain_command(&arguments, inherited, are_blocked) {
         Ok(code) => return code,
         Err(state) => state,
     };

@@ -236,6 +236,8 @@ fn execute(child: &Child) -> Failed {
             (libc::EACCES, _) => failed = (Step::Execute(index), errno),
             (libc::ENOENT | libc::ENOTDIR, Some(_)) => return (Step::Interpreter(index), errno),
             (libc::ENOENT | libc::ENOTDIR, None) => {}
+            // In a search such an entry is skipped, as execvp(3) does.
+            (libc::ENAMETOOLONG, _) if child.launch.paths.len() > 1 => {}
             _ => return (Step::Execute(index), errno),
         }
     }
