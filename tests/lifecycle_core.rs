@@ -63,9 +63,9 @@ fn who_names_instances_waits_for_all_of_them_and_goes_with_any() {
     assert_eq!(story.tell(Event::Spawned(id(1))).actions(), ["spawn 2"]);
     assert_eq!(story.tell(Event::Spawned(id(2))).actions(), NOTHING);
     let actions = story.tell(Event::Stop(id(1))).actions();
-    assert_eq!(actions, ["SIGTERM 2", "SIGCONT 2"], "it needs both, and ends before");
+    assert_eq!(actions, ["SIGTERM 2"], "it needs both, and ends before");
     let actions = story.tell(Event::Exited(id(2), ExitStatus::Code(0))).actions();
-    assert_eq!(actions, ["SIGTERM 1", "SIGCONT 1"], "the other one goes on");
+    assert_eq!(actions, ["SIGTERM 1"], "the other one goes on");
     assert_eq!(story.tell(Event::Exited(id(1), ExitStatus::Code(0))).actions(), NOTHING);
     assert_eq!(story.tell(Event::Start(id(2))).actions(), ["spawn 1"], "and takes it along");
 }
@@ -117,12 +117,9 @@ fn a_service_waits_until_what_it_comes_after_is_ready() {
 #[test]
 fn what_is_independent_starts_and_stops_together() {
     let mut story = Story::up(graph(&[&[], &[0], &[0], &[]]));
-    assert_eq!(
-        story.signal(Signal::TERM).actions(),
-        ["SIGTERM 3", "SIGCONT 3", "SIGTERM 2", "SIGCONT 2", "SIGTERM 1", "SIGCONT 1"]
-    );
+    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 3", "SIGTERM 2", "SIGTERM 1"]);
     assert_eq!(story.exits(3, 0).exits(1, 0).actions(), NOTHING);
-    assert_eq!(story.exits(2, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(2, 0).actions(), ["SIGTERM 0"]);
 }
 
 #[test]
@@ -136,8 +133,8 @@ fn a_main_command_starts_whoever_was_the_last_to_be_ready() {
         assert_eq!(story.tell(Event::Ready(id(1 - last))).actions(), ["spawn 0", "spawn 1"]);
         assert_eq!(story.tell(Event::Ready(id(last))).actions(), ["spawn 2"], "{last}");
         story.tell(Event::Spawned(id(2)));
-        assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 2", "SIGCONT 2"]);
-        assert_eq!(story.exits(2, 0).actions(), ["SIGTERM 1", "SIGCONT 1"], "in the file's order");
+        assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 2"]);
+        assert_eq!(story.exits(2, 0).actions(), ["SIGTERM 1"], "in the file's order");
     }
 }
 
@@ -147,7 +144,7 @@ fn a_slow_dependent_holds_up_for_its_share_only() {
     story.signal(Signal::TERM).actions();
     // Two stages and the strays: a third of 8 s.
     assert_eq!(story.at(2666).actions(), NOTHING);
-    assert_eq!(story.at(2667).actions(), ["SIGCONT 1", "SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.at(2667).actions(), ["SIGTERM 0"]);
 }
 
 #[test]
@@ -159,7 +156,7 @@ fn a_oneshot_is_ready_when_it_has_succeeded() {
     assert_eq!(story.tell(Event::Spawned(id(0))).actions(), NOTHING);
     assert_eq!(story.exits(0, 0).actions(), ["spawn 1"]);
     story.tell(Event::Spawned(id(1)));
-    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 1"]);
 }
 
 #[test]
@@ -192,7 +189,7 @@ fn what_is_not_ready_in_time_is_stopped_and_ends_the_bundle() {
     assert_eq!(story.due_in(), Some(5000));
     assert_eq!(story.at(5000).actions(), NOTHING, "it may still be just about to be");
     assert_eq!(story.due_in(), Some(6000));
-    assert_eq!(story.at(6000).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.at(6000).actions(), ["SIGTERM 0"]);
     story.tell(Event::Ready(id(0)));
     assert_eq!(story.at(13_999).actions(), NOTHING);
     assert_eq!(story.at(14_000).actions(), ["kill 0"], "it has the bundle's grace");
@@ -226,13 +223,13 @@ fn a_gap_is_no_time_in_which_to_become_ready() {
     assert_eq!(story.at(63_000).actions(), NOTHING);
     assert_eq!(story.at_after_gap(80_000, 16_500).actions(), NOTHING);
     assert_eq!(story.due_in(), Some(81_000), "all of the confirmation");
-    assert_eq!(story.at(81_000).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.at(81_000).actions(), ["SIGTERM 0"]);
 }
 
 #[test]
 fn a_gap_is_no_time_in_which_to_end() {
     let mut story = Story::up(graph(&[&[]]));
-    assert_eq!(story.tell(Event::Stop(id(0))).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.tell(Event::Stop(id(0))).actions(), ["SIGTERM 0"]);
     assert_eq!(story.at_after_gap(60_000, 55_000).actions(), NOTHING);
     assert_eq!(story.at(62_999).actions(), NOTHING);
     assert_eq!(story.at(63_000).actions(), ["kill 0"]);
@@ -241,8 +238,8 @@ fn a_gap_is_no_time_in_which_to_end() {
 #[test]
 fn a_shutdown_takes_twice_its_time_at_the_most_whatever_gaps_there_are() {
     let mut story = Story::up(graph(&[&[]]));
-    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 0", "SIGCONT 0"]);
-    assert_eq!(story.at(4500).actions(), ["SIGCONT 0", "terminate rest"]);
+    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 0"]);
+    assert_eq!(story.at(4500).actions(), ["terminate rest"]);
     assert_eq!(story.at_after_gap(9500, 5000).actions(), NOTHING);
     assert_eq!(story.due_in(), Some(13_000));
     assert_eq!(story.at_after_gap(15_000, 5000).actions(), NOTHING);
@@ -265,7 +262,7 @@ fn a_failed_service_starts_again_until_it_is_enough() {
         assert_eq!(story.at(due + 1).actions(), ["spawn 0"]);
         story.tell(Event::Spawned(id(0)));
     }
-    assert_eq!(story.exits(0, 4).actions(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.exits(0, 4).actions(), ["SIGTERM 1"]);
     story.exits(1, 0).tell(Event::TreeEmpty);
     let outcome = story.outcome();
     assert_eq!(outcome.cause, Cause::Exited(id(0), ExitStatus::Code(4)));
@@ -290,7 +287,7 @@ fn nothing_restarts_once_the_shutdown_has_begun() {
     policy.services[0].restart = restarts(RestartWhen::Always);
     let mut story = Story::up(policy);
     story.exits(0, 1).actions();
-    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 1"]);
     assert_eq!(story.exits(1, 0).actions(), ["terminate rest"]);
     assert_eq!(story.at(5000).actions(), NOTHING);
 }
@@ -376,7 +373,7 @@ fn what_is_no_longer_well_is_restarted_or_ends_the_bundle() {
     let mut policy = graph(&[&[]]);
     policy.services[0].restart = restarts(RestartWhen::OnFailure);
     let mut story = Story::up(policy);
-    assert_eq!(story.tell(Event::Unhealthy(id(0))).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.tell(Event::Unhealthy(id(0))).actions(), ["SIGTERM 0"]);
     assert_eq!(story.exits(0, 0).actions(), NOTHING, "its own code does not matter");
     assert_eq!(story.at(1000).actions(), ["spawn 0"]);
 
@@ -405,8 +402,8 @@ fn what_requires_the_gone_is_not_started_but_what_only_comes_after_is() {
 fn dependents_are_kept_stopped_or_restarted_as_they_say() {
     for (when, actions, state) in [
         (WhenRequiredExits::Keep, &[][..], None),
-        (WhenRequiredExits::Stop, &["SIGTERM 1", "SIGCONT 1"][..], Some(State::Gone(End::Done))),
-        (WhenRequiredExits::Restart, &["SIGTERM 1", "SIGCONT 1"][..], Some(State::Waiting)),
+        (WhenRequiredExits::Stop, &["SIGTERM 1"][..], Some(State::Gone(End::Done))),
+        (WhenRequiredExits::Restart, &["SIGTERM 1"][..], Some(State::Waiting)),
     ] {
         let mut policy = requiring(&[&[], &[0]], when);
         policy.services[0].restart = restarts(RestartWhen::Always);
@@ -426,8 +423,8 @@ fn dependents_are_kept_stopped_or_restarted_as_they_say() {
 fn an_operator_stops_and_starts_and_the_bundle_stays_up() {
     let mut story = Story::up(requiring(&[&[], &[0]], WhenRequiredExits::Restart));
     // The one that requires it goes first.
-    assert_eq!(story.tell(Event::Stop(id(0))).actions(), ["SIGTERM 1", "SIGCONT 1"]);
-    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.tell(Event::Stop(id(0))).actions(), ["SIGTERM 1"]);
+    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0"]);
     assert_eq!(story.exits(0, 0).actions(), NOTHING);
     assert_eq!(story.core.state(id(0)), State::Gone(End::Stopped));
     assert_eq!(story.due_in(), None);
@@ -440,7 +437,7 @@ fn a_restart_asked_for_has_no_delay_and_does_not_count() {
     let mut policy = graph(&[&[], &[]]);
     policy.signals.insert(Signal::HUP, SignalRoute::Restart(vec![id(1)]));
     let mut story = Story::up(policy);
-    assert_eq!(story.signal(Signal::HUP).actions(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.signal(Signal::HUP).actions(), ["SIGTERM 1"]);
     assert_eq!(story.signal(Signal::HUP).actions(), NOTHING, "once is enough");
     assert_eq!(story.exits(1, 9).actions(), ["spawn 1"]);
     assert_eq!(story.core.restarts(id(1)), 0);
@@ -468,7 +465,7 @@ fn a_request_in_a_shutdown_changes_nothing() {
 #[test]
 fn an_operator_ends_the_bundle_with_a_code() {
     let mut story = Story::up(graph(&[&[]]));
-    assert_eq!(story.tell(Event::Shutdown(42)).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.tell(Event::Shutdown(42)).actions(), ["SIGTERM 0"]);
     story.exits(0, 0).tell(Event::TreeEmpty);
     assert_eq!((story.outcome().cause, story.outcome().code), (Cause::Commanded(42), 42));
 }
@@ -480,7 +477,7 @@ fn a_drain_holds_the_stop_signal_back() {
     let mut story = Story::up(policy);
     assert_eq!(story.signal(Signal::TERM).actions(), NOTHING);
     assert_eq!(story.due_in(), Some(2000));
-    assert_eq!(story.at(2000).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.at(2000).actions(), ["SIGTERM 0"]);
 }
 
 #[test]
@@ -490,7 +487,7 @@ fn a_stop_command_comes_in_place_of_the_signal_unless_it_fails() {
     let mut story = Story::up(policy);
     assert_eq!(story.signal(Signal::TERM).actions(), ["stop-command 0"]);
     let failed = Event::StopCommandFailed(id(0));
-    assert_eq!(story.tell(failed).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.tell(failed).actions(), ["SIGTERM 0"]);
 }
 
 #[test]
@@ -509,11 +506,11 @@ fn a_reload_starts_what_is_new_and_stops_what_is_gone() {
     policy.services[0].is_retired = true;
     policy.services[1].place = 1;
     let changes = Changes { started: vec![id(2)], stopped: vec![id(0)], ..Changes::default() };
-    assert_eq!(story.reload(policy, &changes).actions(), ["spawn 2", "SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.reload(policy, &changes).actions(), ["spawn 2", "SIGTERM 0"]);
     story.tell(Event::Spawned(id(2))).exits(0, 3).actions();
     assert_eq!(story.core.state(id(0)), State::Gone(End::Stopped));
-    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 1", "SIGCONT 1"]);
-    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 2", "SIGCONT 2"]);
+    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 1"]);
+    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 2"]);
 }
 
 #[test]
@@ -534,10 +531,10 @@ fn a_changed_service_is_asked_in_the_old_way_and_starts_in_the_new() {
     let mut story = Story::up(policy.clone());
     policy.services[0].stop_signal = Some(signal("QUIT"));
     let changes = Changes { restarted: vec![id(0)], ..Changes::default() };
-    assert_eq!(story.reload(policy, &changes).actions(), ["SIGUSR1 0", "SIGCONT 0"]);
+    assert_eq!(story.reload(policy, &changes).actions(), ["SIGUSR1 0"]);
     assert_eq!(story.exits(0, 0).actions(), ["spawn 0"]);
     story.tell(Event::Spawned(id(0)));
-    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGQUIT 0", "SIGCONT 0"]);
+    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGQUIT 0"]);
 }
 
 #[test]

@@ -215,13 +215,13 @@ fn a_stop_or_restart_is_not_forgotten_for_a_start() {
         story.tell(event(id(0))).tell(Event::Start(id(0))).actions();
         assert!(story.core.is_to_end(id(0)));
         assert_eq!(story.core.up_at(id(0)), None);
-        assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+        assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0"]);
         assert_eq!(story.exits(0, 0).actions(), ["spawn 0"]);
     }
     // What came last counts in the end.
     let mut story = Story::up(bundle(1));
     story.tell_all(&[Event::Start(id(0)), Event::Restart(id(0)), Event::Stop(id(0))]);
-    assert_eq!(story.exits(0, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(0, 0).actions(), ["SIGTERM 0"]);
     assert_eq!(story.core.state(id(0)), State::Gone(End::Stopped));
     assert_eq!(story.tell(Event::Stop(id(0))).actions(), NOTHING);
 }

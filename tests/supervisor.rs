@@ -13,7 +13,7 @@ use sidecar_init::supervisor::{
     Action, Cause, Event, Otherwise, Policy, ServicePolicy, SignalRoute, Target,
 };
 
-use story::{NOTHING, Story, id};
+use story::{NOBODY, NOTHING, Story, id};
 
 fn policy(services: usize) -> Policy {
     Policy {
@@ -46,9 +46,9 @@ fn not_all_of_very_many_are_on_their_way_at_once() {
 #[test]
 fn they_stop_in_reverse_and_each_is_awaited() {
     let mut story = Story::up(policy(3));
-    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 2", "SIGCONT 2"]);
-    assert_eq!(story.exits(2, 0).actions(), ["SIGTERM 1", "SIGCONT 1"]);
-    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 2"]);
+    assert_eq!(story.exits(2, 0).actions(), ["SIGTERM 1"]);
+    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0"]);
     assert_eq!(story.exits(0, 0).actions(), ["terminate rest"]);
     assert_eq!(story.core.outcome(), None);
     let outcome = story.tell(Event::TreeEmpty).outcome();
@@ -58,7 +58,7 @@ fn they_stop_in_reverse_and_each_is_awaited() {
 #[test]
 fn the_first_exit_is_the_cause_and_the_code() {
     let mut story = Story::up(policy(3));
-    assert_eq!(story.exits(1, 3).actions(), ["SIGTERM 2", "SIGCONT 2"]);
+    assert_eq!(story.exits(1, 3).actions(), ["SIGTERM 2"]);
     story.exits(0, 4).exits(2, 5).tell(Event::TreeEmpty);
     let outcome = story.outcome();
     assert_eq!((outcome.cause, outcome.code), (Cause::Exited(id(1), ExitStatus::Code(3)), 3));
@@ -68,17 +68,20 @@ fn the_first_exit_is_the_cause_and_the_code() {
 fn a_slow_service_holds_the_next_up_for_its_share_only() {
     let mut story = Story::up(policy(3));
     story.signal(Signal::TERM).actions();
+    assert_eq!(story.at(10).continued(), [2]);
     // Three services and what is left behind: a quarter of 8 s each.
     assert_eq!(story.due_in(), Some(2000));
     assert_eq!(story.at(1999).actions(), NOTHING);
     // Somebody may have stopped the slow one meanwhile.
-    assert_eq!(story.at(2000).actions(), ["SIGCONT 2", "SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.at(2000).continued(), [2]);
+    assert_eq!(story.actions(), ["SIGTERM 1"]);
     // It ended at once, so the next share is larger: a half of what is left.
-    assert_eq!(story.exits(1, 0).actions(), ["SIGCONT 2", "SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0"]);
+    assert_eq!(story.at(2010).continued(), [0]);
     assert_eq!(story.due_in(), Some(5000));
     // The late one ends; that moves nothing, for it is not awaited any more.
     assert_eq!(story.exits(2, 0).actions(), NOTHING);
-    assert_eq!(story.at(5000).actions(), ["SIGCONT 0", "terminate rest"]);
+    assert_eq!(story.at(5000).actions(), ["terminate rest"]);
     assert_eq!(story.due_in(), Some(8000));
     assert_eq!(story.at(8000).actions(), ["kill all"]);
     story.exits(0, 0).tell(Event::TreeEmpty);
@@ -86,11 +89,33 @@ fn a_slow_service_holds_the_next_up_for_its_share_only() {
 }
 
 #[test]
+fn a_service_that_has_not_ended_at_once_is_continued_once() {
+    let mut story = Story::up(policy(3));
+    story.signal(Signal::TERM);
+    story.at(4).exits(2, 0);
+    assert_eq!(story.actions(), ["SIGTERM 2", "SIGTERM 1"]);
+    assert_eq!(story.at(13).continued(), NOBODY);
+    assert_eq!(story.due_in(), Some(14), "one has ended before");
+    assert_eq!(story.at(14).continued(), [1]);
+    story.actions();
+    assert_eq!(story.at(1000).continued(), NOBODY);
+
+    let mut policy = policy(1);
+    policy.services[0].grace = Some(Duration::from_millis(5));
+    let mut story = Story::up(policy);
+    story.signal(Signal::TERM).actions();
+    assert_eq!(story.due_in(), Some(5));
+    assert_eq!(story.at(20).continued(), NOBODY, "KILL needs none");
+    assert_eq!(story.actions(), ["kill 0"]);
+    assert_eq!(story.due_in(), Some(4000), "the sweep");
+}
+
+#[test]
 fn what_a_slow_service_leaves_behind_is_asked_when_it_ends() {
     let mut story = Story::up(policy(2));
     story.signal(Signal::TERM).at(2667).actions();
-    assert_eq!(story.at(5334).actions(), ["SIGCONT 0", "SIGCONT 1", "terminate rest"]);
-    assert_eq!(story.exits(1, 0).actions(), ["SIGCONT 0", "terminate rest"]);
+    assert_eq!(story.at(5334).actions(), ["terminate rest"]);
+    assert_eq!(story.exits(1, 0).actions(), ["terminate rest"]);
     assert_eq!(story.at(6000).actions(), NOTHING);
     assert_eq!(story.exits(0, 0).actions(), ["terminate rest"]);
     assert!(!story.tell(Event::TreeEmpty).outcome().rest_overran);
@@ -104,7 +129,7 @@ fn a_service_is_killed_when_its_own_grace_ends() {
     story.signal(Signal::TERM).actions();
     assert_eq!(story.at(1000).actions(), ["kill 1"]);
     let killed = Event::Exited(id(1), ExitStatus::Signal(Signal::KILL));
-    assert_eq!(story.tell(killed).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.tell(killed).actions(), ["SIGTERM 0"]);
     story.exits(0, 0).tell(Event::TreeEmpty);
     assert_eq!((story.outcome().overran, story.outcome().code), (vec![id(1)], 0));
 }
@@ -134,7 +159,7 @@ fn a_signal_to_everyone_at_once_is_a_request() {
     let killed = |signal| Event::Exited(id(0), ExitStatus::Signal(signal));
     let mut story = Story::up(policy(2));
     story.tell_all(&[killed(Signal::TERM), Event::Signaled(Signal::TERM)]);
-    assert_eq!(story.actions(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.actions(), ["SIGTERM 1"]);
     let outcome = story.exits(1, 0).tell(Event::TreeEmpty).outcome();
     assert_eq!((outcome.cause, outcome.code), (Cause::Requested(Signal::TERM), 0));
 
@@ -176,8 +201,8 @@ fn a_failed_start_stops_what_runs_and_what_is_just_starting() {
     let mut story = Story::new(policy(3));
     story.tell(Event::Spawned(id(0))).actions();
     let actions = story.tell(Event::SpawnFailed(id(1), 127)).actions();
-    assert_eq!(actions, ["cancel 2", "SIGTERM 2", "SIGCONT 2"]);
-    assert_eq!(story.exits(2, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(actions, ["cancel 2", "SIGTERM 2"]);
+    assert_eq!(story.exits(2, 0).actions(), ["SIGTERM 0"]);
     assert_eq!(story.exits(0, 0).actions(), ["terminate rest"]);
     let outcome = story.tell(Event::TreeEmpty).outcome();
     assert_eq!((outcome.cause, outcome.code), (Cause::SpawnFailed(id(1), 127), 127));
@@ -196,9 +221,9 @@ fn a_request_during_the_start_stops_what_runs_and_what_is_just_starting() {
     let mut story = Story::new(policy(2));
     story.tell(Event::Spawned(id(0))).actions();
     let actions = story.signal(Signal::TERM).actions();
-    assert_eq!(actions, ["cancel 1", "SIGTERM 1", "SIGCONT 1"], "service 1 is being started");
+    assert_eq!(actions, ["cancel 1", "SIGTERM 1"], "service 1 is being started");
     assert_eq!(story.tell(Event::Spawned(id(1))).actions(), NOTHING);
-    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0", "SIGCONT 0"]);
+    assert_eq!(story.exits(1, 0).actions(), ["SIGTERM 0"]);
     story.exits(0, 0).tell(Event::TreeEmpty);
     assert_eq!(story.outcome().code, 0);
 }
@@ -235,7 +260,7 @@ fn an_ignored_exit_during_the_start_does_not_end_it() {
     story.tell(Event::Spawned(id(0))).actions();
     story.exits(0, 1).tell(Event::Spawned(id(1)));
     assert_eq!(story.actions(), NOTHING);
-    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.signal(Signal::TERM).actions(), ["SIGTERM 1"]);
 }
 
 #[test]
@@ -263,7 +288,7 @@ fn one_command() -> Policy {
 #[test]
 fn one_command_keeps_its_code_even_if_its_end_was_asked_for() {
     let mut story = Story::up(one_command());
-    assert_eq!(story.signal(Signal::INT).actions(), ["SIGINT 0", "SIGCONT 0"]);
+    assert_eq!(story.signal(Signal::INT).actions(), ["SIGINT 0"]);
     story.exits(0, 130).tell(Event::TreeEmpty);
     assert_eq!(story.outcome().code, 130);
 }
@@ -301,7 +326,7 @@ fn signals_go_where_their_route_says() {
     story.signal(Signal::PIPE);
     assert!(matches!(story.actions[..], [Action::Announce(_)]), "what has no route is told");
     story.actions();
-    assert_eq!(story.signal(Signal::TSTP).actions(), ["SIGTERM 1", "SIGCONT 1"]);
+    assert_eq!(story.signal(Signal::TSTP).actions(), ["SIGTERM 1"]);
 }
 
 #[test]
@@ -331,7 +356,7 @@ fn no_grace_kills_right_after_asking() {
     let mut policy = policy(2);
     policy.grace = Duration::ZERO;
     let mut story = Story::up(policy);
-    assert_eq!(story.signal(Signal::TERM).at(0).actions(), ["SIGTERM 1", "SIGCONT 1", "kill all"]);
+    assert_eq!(story.signal(Signal::TERM).at(0).actions(), ["SIGTERM 1", "kill all"]);
     assert_eq!(story.at(1000).outcome().overran, [id(0), id(1)]);
 }
 

@@ -13,7 +13,9 @@ impl State {
             State::Spawning { late_at } | State::Running { late_at, .. } => {
                 late_at.iter_mut().for_each(|limit| limit.put_off(gap, now));
             }
-            State::Stopping { kill_at } => kill_at.iter_mut().for_each(|kill_at| *kill_at += gap),
+            State::Stopping { kill_at, .. } => {
+                kill_at.iter_mut().for_each(|kill_at| *kill_at += gap);
+            }
             State::Draining { until } => *until += gap,
             State::Waiting | State::Killed | State::Backoff { .. } | State::Gone(_) => {}
         }
@@ -41,6 +43,9 @@ impl Supervisor {
                     }
                 }
                 State::Draining { .. } => self.send_stop(id, now, actions),
+                State::Stopping { kill_at, .. } if kill_at.is_none_or(|at| now < at) => {
+                    self.continue_one(id, actions);
+                }
                 State::Stopping { .. } => {
                     self.set(id, State::Killed);
                     if self.phase != Phase::Up {
@@ -60,7 +65,7 @@ impl Supervisor {
         let mut state = self.state(id);
         match &mut state {
             State::Running { late_at: Some(late_at), .. } => late_at.extend(until),
-            State::Stopping { kill_at: Some(kill_at) } => *kill_at = until.max(*kill_at),
+            State::Stopping { kill_at: Some(kill_at), .. } => *kill_at = until.max(*kill_at),
             _ => return,
         }
         self.set(id, state);
@@ -91,7 +96,7 @@ impl Supervisor {
         self.end_at_the_latest = self.end_at_the_latest.max(last);
         for index in 0..self.services.len() {
             let mut state = self.services[index].state.put_off(gap, now);
-            if let State::Stopping { kill_at } = &mut state {
+            if let State::Stopping { kill_at, .. } = &mut state {
                 *kill_at = kill_at.filter(|at| deadline.is_none_or(|deadline| *at < deadline));
             }
             self.set(ServiceId(index), state);

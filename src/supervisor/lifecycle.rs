@@ -25,7 +25,7 @@ impl Supervisor {
             Event::Unhealthy(id) => self.unhealthy(id, now, actions),
             Event::Extended(id, span) => self.extended(id, now + span),
             Event::Exited(id, status) => self.exited(id, status, now, actions),
-            Event::StopCommandFailed(id) => self.stop_command_failed(id, actions),
+            Event::StopCommandFailed(id) => self.stop_command_failed(id, now, actions),
             Event::Signaled(signal) => self.signaled(signal, now, actions),
             Event::TreeEmpty => self.tree_empty(),
             Event::Start(id) => self.start_requested(id),
@@ -81,7 +81,7 @@ impl Supervisor {
                 }
             }
             State::Stopping { .. } if !self.can_be_stopped_early(id) => {
-                self.push_stop_request(id, actions)
+                self.push_stop_request(id, now, actions)
             }
             State::Stopping { .. } => {}
             _ => return,

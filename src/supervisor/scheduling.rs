@@ -17,6 +17,10 @@ use crate::time_limit::TimeLimit;
 /// copies of the init.
 pub(super) const MOST_SPAWNING: usize = 16;
 
+/// How long a service may handle its stop signal before it gets CONT. Most have ended by then, so that one
+/// system call less stops them.
+const CONTINUE_AFTER: Duration = Duration::from_millis(10);
+
 /// What a service's dependencies say about its start.
 #[derive(Clone, Copy)]
 enum Eligibility {
@@ -260,7 +264,7 @@ impl Supervisor {
                     actions.push(Action::CancelStart(id));
                 }
                 if self.can_be_stopped_early(id) {
-                    self.push_stop_request(id, actions);
+                    self.push_stop_request(id, now, actions);
                 }
             }
             _ => {}
@@ -269,7 +273,7 @@ impl Supervisor {
 
     pub(super) fn send_stop(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
         self.begin_stop(id, now);
-        self.push_stop_request(id, actions);
+        self.push_stop_request(id, now, actions);
     }
 
     /// Its own grace begins.
@@ -284,15 +288,20 @@ impl Supervisor {
         let kill_at = grace
             .map(|grace| now + grace)
             .filter(|kill_at| deadline.is_none_or(|deadline| *kill_at < deadline));
-        self.set(id, State::Stopping { kill_at });
+        self.set(id, State::Stopping { kill_at, continue_at: None });
     }
 
-    pub(super) fn push_stop_request(&self, id: ServiceId, actions: &mut Vec<Action>) {
+    pub(super) fn push_stop_request(
+        &mut self,
+        id: ServiceId,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         if self.services[id.0].stop.has_command {
             actions.push(Action::Announce(Announcement::StopCommand(id)));
             actions.push(Action::RunStopCommand(id));
         } else {
-            self.push_stop_signal(id, actions);
+            self.push_stop_signal(id, now, actions);
         }
     }
 
@@ -302,18 +311,34 @@ impl Supervisor {
         !has_command && signal.unwrap_or(Signal::TERM).terminates_by_default()
     }
 
-    fn push_stop_signal(&self, id: ServiceId, actions: &mut Vec<Action>) {
+    fn push_stop_signal(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
         let StopPolicy { signal, target, .. } = self.services[id.0].stop;
         let signal = signal.unwrap_or(Signal::TERM);
         actions.push(Action::Announce(Announcement::Stopping(id, signal)));
         actions.push(Action::Signal(id, signal, target));
-        // A stopped process handles its stop signal only after CONT, signal(7).
-        actions.push(Action::Signal(id, Signal::CONT, target));
+        if let State::Stopping { kill_at, .. } = self.state(id) {
+            let continue_at = Some(now + CONTINUE_AFTER);
+            self.set(id, State::Stopping { kill_at, continue_at });
+        }
     }
 
-    pub(super) fn stop_command_failed(&mut self, id: ServiceId, actions: &mut Vec<Action>) {
+    /// A stopped process (SIGSTOP) handles its stop signal only after CONT, signal(7).
+    pub(super) fn continue_one(&mut self, id: ServiceId, actions: &mut Vec<Action>) {
+        if let State::Stopping { kill_at, .. } = self.state(id) {
+            self.set(id, State::Stopping { kill_at, continue_at: None });
+            let target = self.services[id.0].stop.target;
+            actions.push(Action::Signal(id, Signal::CONT, target));
+        }
+    }
+
+    pub(super) fn stop_command_failed(
+        &mut self,
+        id: ServiceId,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         if matches!(self.state(id), State::Stopping { .. }) {
-            self.push_stop_signal(id, actions);
+            self.push_stop_signal(id, now, actions);
         }
     }
 }

@@ -90,9 +90,9 @@ impl Supervisor {
         self.end_at_the_latest = Some(deadline + KILL_WAIT);
         // A service that was being stopped has no more time than all others.
         for index in 0..self.services.len() {
-            if let State::Stopping { kill_at } = self.services[index].state {
+            if let State::Stopping { kill_at, continue_at } = self.services[index].state {
                 let kill_at = kill_at.filter(|kill_at| *kill_at < deadline);
-                self.set(ServiceId(index), State::Stopping { kill_at });
+                self.set(ServiceId(index), State::Stopping { kill_at, continue_at });
             }
         }
         self.phase = Phase::Stopping { deadline, stage: Stage::Begun, advance_at: deadline };
@@ -193,12 +193,10 @@ impl Supervisor {
 
     /// A service may have got SIGSTOP after its stop signal, from a process that is gone by now;
     /// without CONT only KILL would end it.
-    fn continue_asked(&self, actions: &mut Vec<Action>) {
-        let services = self.services.iter().enumerate();
-        let asked = services.filter(|(_, one)| matches!(one.state, State::Stopping { .. }));
-        actions.extend(asked.map(|(index, service)| {
-            Action::Signal(ServiceId(index), Signal::CONT, service.stop.target)
-        }));
+    fn continue_asked(&mut self, actions: &mut Vec<Action>) {
+        for index in 0..self.services.len() {
+            self.continue_one(ServiceId(index), actions);
+        }
     }
 
     fn terminate_rest(&mut self, deadline: Instant, actions: &mut Vec<Action>) {

@@ -32,6 +32,8 @@ pub enum State {
     Stopping {
         /// The end of its own grace.
         kill_at: Option<Instant>,
+        /// When it gets CONT, if it has a stop signal that it may not see before.
+        continue_at: Option<Instant>,
     },
     /// It was sent KILL.
     Killed,
@@ -116,7 +118,10 @@ impl State {
             State::Spawning { late_at } | State::Running { ready: false, late_at } => {
                 late_at.map(TimeLimit::until)
             }
-            State::Stopping { kill_at } => kill_at,
+            State::Stopping { kill_at, continue_at } => match (kill_at, continue_at) {
+                (Some(kill_at), Some(continue_at)) => Some(kill_at.min(continue_at)),
+                (kill_at, continue_at) => kill_at.or(continue_at),
+            },
             State::Draining { until } | State::Backoff { until } => Some(until),
             State::Waiting
             | State::Running { ready: true, .. }

@@ -85,11 +85,12 @@ impl Story {
         self.at(millis)
     }
 
-    /// The actions since the last look, in short; what is told and checked is left out.
+    /// The actions since the last look, in short; what is told, checked and continued is left out.
     pub fn actions(&mut self) -> Vec<String> {
         let short = |action: &Action| match action {
             Action::Spawn(id) => Some(format!("spawn {}", id.0)),
             Action::CancelStart(id) => Some(format!("cancel {}", id.0)),
+            Action::Signal(_, Signal::CONT, _) => None,
             Action::Signal(id, signal, Target::Process) => Some(format!("{signal} {}", id.0)),
             Action::Signal(id, signal, Target::Group) => Some(format!("{signal} group {}", id.0)),
             Action::Kill(id) => Some(format!("kill {}", id.0)),
@@ -104,6 +105,15 @@ impl Story {
             | Action::Announce(_) => None,
         };
         std::mem::take(&mut self.actions).iter().filter_map(short).collect()
+    }
+
+    /// Who got CONT since the last look at the actions.
+    pub fn continued(&self) -> Vec<usize> {
+        let continued = |action: &Action| match action {
+            Action::Signal(id, Signal::CONT, _) => Some(id.0),
+            _ => None,
+        };
+        self.actions.iter().filter_map(continued).collect()
     }
 
     pub fn due_in(&self) -> Option<u128> {
@@ -127,3 +137,5 @@ impl Story {
 
 /// No actions.
 pub const NOTHING: [&str; 0] = [];
+/// No services.
+pub const NOBODY: [usize; 0] = [];
