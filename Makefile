@@ -101,7 +101,9 @@ miri: ## undefined behaviour in what Miri can run; needs a nightly toolchain wit
 		signal:: exit:: duration:: time_limit:: event_kind:: supervisor:: record:: timeline:: metrics:: protocol::answer \
 		sys::spawn::report::tests::every_failure sys::peer::tests::one_of_another
 
-bench: build ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
+bench: ## measure it beside its peers (as root); BENCH="start signal --quick" for a part
+	dist/build $(MUSL)
+	RUSTFLAGS="$(STATIC_FLAGS)" cargo build --release -q --bin sidecar-init --target $(GLIBC) --target-dir target
 	cargo build --release -q -p git-gate
 	cargo run --release -q --manifest-path bench/Cargo.toml --target-dir target -- $(BENCH)
 

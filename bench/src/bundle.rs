@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use crate::peers::Peers;
 use crate::processes::{Folder, Measured, memory, signal, tree, until};
 use crate::statistics::median;
-use crate::supervisors::{self, Services, Supervisor, service};
+use crate::supervisors::{self, MANY, Services, Supervisor, service};
 use crate::table::Table;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -19,8 +19,15 @@ pub fn services(peers: &Peers, quick: bool) -> Table {
     let counts: &[usize] = if quick { &[1, 16] } else { &[1, 16, 256, 1000] };
     let times = if quick { 1 } else { 3 };
     let mut supervisors = vec![
-        Supervisor { name: "C floor", command: floor, end: Signal::TERM },
-        Supervisor { name: "sidecar-init", command: ours, end: Signal::TERM },
+        Supervisor { name: "C floor", command: floor, end: Signal::TERM, most: MANY },
+        Supervisor {
+            name: "C floor, stops all at once",
+            command: hasty,
+            end: Signal::TERM,
+            most: MANY,
+        },
+        Supervisor { name: "sidecar-init", command: ours, end: Signal::TERM, most: MANY },
+        Supervisor { name: "sidecar-init, glibc", command: glibc, end: Signal::TERM, most: MANY },
     ];
     supervisors.extend(supervisors::installed());
     let head = [
@@ -34,6 +41,8 @@ pub fn services(peers: &Peers, quick: bool) -> Table {
     ];
     let mut table = Table::new("Services", &head);
     for &count in counts {
+        let supervisors: Vec<&Supervisor> =
+            supervisors.iter().filter(|supervisor| count <= supervisor.most).collect();
         let mut values = vec![[Vec::new(), Vec::new(), Vec::new()]; supervisors.len()];
         for _ in 0..times {
             for (supervisor, values) in supervisors.iter().zip(&mut values) {
@@ -89,16 +98,33 @@ pub fn start_and_stop(peers: &Peers, command: &mut Command, end: Signal, count: 
     [start, begin.elapsed().as_secs_f64() * 1e3, pss]
 }
 
+/// In the reverse order of the start, as sidecar-init stops them.
 fn floor(peers: &Peers, services: &Services) -> Command {
+    floor_as(peers, services, "in-order")
+}
+
+fn hasty(peers: &Peers, services: &Services) -> Command {
+    floor_as(peers, services, "at-once")
+}
+
+fn floor_as(peers: &Peers, services: &Services, mode: &str) -> Command {
     let mut command = Command::new(&peers.floor_bundle);
-    command.args([&services.count.to_string(), "at-once", services.program]);
+    command.args([&services.count.to_string(), mode, services.program]);
     command
 }
 
 fn ours(peers: &Peers, services: &Services) -> Command {
+    ours_as(&peers.ours, services)
+}
+
+fn glibc(peers: &Peers, services: &Services) -> Command {
+    ours_as(&peers.glibc, services)
+}
+
+fn ours_as(binary: &Path, services: &Services) -> Command {
     let mut text = String::from("[bundle]\nlog = \"inherit\"\n");
     for number in 0..services.count {
         service(&mut text, number, &[services.program], "");
     }
-    supervisors::ours(peers, services.folder, &text)
+    supervisors::ours(binary, services.folder, &text)
 }

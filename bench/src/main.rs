@@ -21,12 +21,12 @@ mod table;
 use table::Table;
 
 const HELP: &str = "\
-Measures sidecar-init (target/release/sidecar-init, or SIDECAR_INIT_STATIC) beside its peers.
+Measures sidecar-init, as users download it and as built for glibc, beside its peers.
 
 Usage: bench [--quick] [METRIC]...
 
-Metrics: start memory idle signal exit orphans early services order rings restarts probes
-         requests log stalled gate sidecars
+Metrics: start failure calls memory idle signal exit orphans early services order rings
+         restarts probes requests log stalled gate sidecars
 Without a metric: all of them. --quick: fewer repetitions, for a look.
 gate needs target/release/git-gate, and gitleaks by the variable GITLEAKS; it is left out without.
 sidecars needs a Docker engine and the image of make image (or IMAGE); it is left out without.
@@ -47,8 +47,10 @@ fn main() {
     let quick = arguments.len() < before;
     let peers = peers::installed();
     println!("{}\n", peers::machine());
-    let metrics: [(&str, Metric); 17] = [
+    let metrics: [(&str, Metric); 19] = [
         ("start", one_command::start),
+        ("failure", one_command::failure),
+        ("calls", one_command::calls),
         ("memory", one_command::memory),
         ("idle", one_command::idle),
         ("signal", one_command::signal),

@@ -7,7 +7,8 @@ use rustix::process::Signal;
 
 use crate::peers::{Init, Peers};
 use crate::processes::{
-    Folder, Measured, as_pid_1, children, memory as memory_of, now, signal as send, sleeps, until,
+    Folder, Measured, as_pid_1, children, memory as memory_of, minor_faults, now, signal as send,
+    sleeps, until,
 };
 use crate::requests::bundle_with_socket;
 use crate::statistics::{median, percentile};
@@ -42,34 +43,54 @@ fn ratio(peers: &Peers, values: &[Vec<f64>], of: impl Fn(&[f64]) -> f64) -> Vec<
 }
 
 pub fn start(peers: &Peers, quick: bool) -> Table {
-    let times = if quick { 200 } else { 2000 };
+    start_to_exit(peers, &peers.noop, 0, if quick { 200 } else { 2000 })
+}
+
+/// With another exit code than 0, of which sidecar-init says why it ended.
+pub fn failure(peers: &Peers, quick: bool) -> Table {
+    start_to_exit(peers, &peers.failing, 3, if quick { 200 } else { 2000 })
+}
+
+fn start_to_exit(peers: &Peers, program: &str, code: i32, times: usize) -> Table {
     let values = interleaved(peers, times, |init| {
-        let mut command = command(init, &[&peers.noop]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = silent(init, program);
         let begin = Instant::now();
         let status = command.status().expect("it starts");
-        assert!(status.success(), "{}", init.name);
+        assert_eq!(status.code(), Some(code), "{}", init.name);
         begin.elapsed().as_secs_f64() * 1e6
     });
-    let reference = format!("ratio to {}", peers.reference());
-    let mut table = Table::new(
-        "Start to exit of a command that does nothing",
-        &["init", "us p50", "us p99", &reference, "binary KB"],
-    );
-    let ratios = ratio(peers, &values, median);
-    for ((init, values), ratio) in peers.inits.iter().zip(&values).zip(ratios) {
+    let title = format!("Start to exit of a command that only exits with code {code}");
+    latency_table(&title, peers, &values)
+}
+
+fn silent(init: &Init, program: &str) -> Command {
+    let mut command = command(init, &[program]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// What the init itself costs the kernel when its command only exits with code 0.
+pub fn calls(peers: &Peers, quick: bool) -> Table {
+    let times = if quick { 10 } else { 100 };
+    let faults = interleaved(peers, times, |init| minor_faults(&mut silent(init, &peers.noop)));
+    let head = ["init", "minor faults p50", "system calls", "binary KB"];
+    let mut table = Table::new("One command, from start to exit", &head);
+    for (init, faults) in peers.inits.iter().zip(&faults) {
         let size = std::fs::metadata(&init.path).map_or(0, |data| data.len() / 1000);
-        table.row(
-            init.name,
-            &[
-                format!("{:.0}", median(values)),
-                format!("{:.0}", percentile(values, 99)),
-                ratio,
-                size.to_string(),
-            ],
-        );
+        let calls = system_calls(init, &peers.noop);
+        table.row(init.name, &[format!("{:.0}", median(faults)), calls, size.to_string()]);
     }
     table
+}
+
+/// As strace(1) counts them, where it is installed.
+fn system_calls(init: &Init, program: &str) -> String {
+    let mut command = Command::new("strace");
+    command.args(["-qq", "-e", "signal=none"]).arg(&init.path).args(["--", program]);
+    match command.stdin(Stdio::null()).output() {
+        Ok(output) => String::from_utf8_lossy(&output.stderr).lines().count().to_string(),
+        Err(_) => "-".to_owned(),
+    }
 }
 
 /// An init whose command has said that it runs.

@@ -120,5 +120,5 @@ fn ours(peers: &Peers, folder: &Path, shape: &Shape, count: usize) -> Command {
         let keys = (shape.keys)(number, count);
         service(&mut text, number, &[&peers.child, shape.mode], &keys);
     }
-    supervisors::ours(peers, folder, &text)
+    supervisors::ours(&peers.ours, folder, &text)
 }

@@ -12,9 +12,13 @@ pub struct Init {
 /// Everything that is there to be measured.
 pub struct Peers {
     pub inits: Vec<Init>,
+    /// What users download.
     pub ours: PathBuf,
+    pub glibc: PathBuf,
     pub child: String,
     pub noop: String,
+    /// The same with exit code 3.
+    pub failing: String,
     pub stamp: String,
     pub floor_bundle: PathBuf,
     pub floor_prefix: PathBuf,
@@ -25,14 +29,17 @@ pub struct Peers {
 /// Ours, the floor, and whichever peers are installed; compiles the C programs.
 pub fn installed() -> Peers {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
-    let ours = std::env::var_os("SIDECAR_INIT_STATIC")
-        .map_or_else(|| root.join("target/release/sidecar-init"), PathBuf::from);
-    assert!(ours.exists(), "{} is missing; run `make build`", ours.display());
+    let arch = std::env::consts::ARCH;
+    let ours = root.join(format!("target/{arch}-unknown-linux-musl/dist/sidecar-init"));
+    let glibc = root.join(format!("target/{arch}-unknown-linux-gnu/release/sidecar-init"));
+    for path in [&ours, &glibc] {
+        assert!(path.exists(), "{} is missing; `make bench` builds it", path.display());
+    }
     let build = root.join("target/bench");
     std::fs::create_dir_all(&build).expect("a folder for the C programs");
-    let compile_with = |name: &str, flags: &[&str]| {
+    let compile_as = |program: &str, name: &str, flags: &[&str]| {
         let source = root.join("bench/floor").join(name).with_extension("c");
-        let program = build.join(name);
+        let program = build.join(program);
         let status = Command::new("cc")
             .args(["-O2", "-Wall", "-static"])
             .args(flags)
@@ -43,7 +50,10 @@ pub fn installed() -> Peers {
         assert!(status.is_ok_and(|status| status.success()), "can't compile {}", source.display());
         program
     };
-    let compile = |name: &str| compile_with(name, &[]);
+    let compile = |name: &str| compile_as(name, name, &[]);
+    let compile_noop = |name: &str, code: &str| {
+        compile_as(name, "noop", &["-nostdlib", code]).to_string_lossy().into_owned()
+    };
     let peers = [
         ("tini-static", "/usr/bin/tini-static"),
         ("tini", "/usr/bin/tini"),
@@ -52,6 +62,7 @@ pub fn installed() -> Peers {
     ];
     let mut inits = vec![
         Init { name: "sidecar-init", path: ours.clone() },
+        Init { name: "sidecar-init, glibc", path: glibc.clone() },
         Init { name: "C floor", path: compile("init") },
     ];
     for (name, path) in peers {
@@ -64,8 +75,10 @@ pub fn installed() -> Peers {
     Peers {
         inits,
         ours,
+        glibc,
         child: compile("child").to_string_lossy().into_owned(),
-        noop: compile_with("noop", &["-nostdlib"]).to_string_lossy().into_owned(),
+        noop: compile_noop("noop", "-DCODE=0"),
+        failing: compile_noop("failing", "-DCODE=3"),
         stamp: compile("stamp").to_string_lossy().into_owned(),
         floor_bundle: compile("bundle"),
         floor_prefix: compile("prefix"),

@@ -39,7 +39,7 @@ pub fn probes(peers: &Peers, quick: bool) -> Table {
         let live = format!("live = {{ tcp = \"127.0.0.1:{port}\", period = \"1s\" }}\n");
         service(&mut text, number, &[&peers.child], &live);
     }
-    let mut ours = Measured::start(&mut supervisors::ours(peers, folder.path(), &text));
+    let mut ours = Measured::start(&mut supervisors::ours(&peers.ours, folder.path(), &text));
     ours.read(SERVICES);
     let begin = Instant::now();
     let mut command = Command::new(&peers.floor_probe);

@@ -21,7 +21,7 @@ pub fn bundle_with_socket(peers: &Peers, folder: &Folder, count: usize) -> Measu
     for number in 0..count {
         service(&mut text, number, &[&peers.child], "");
     }
-    let mut measured = Measured::start(&mut supervisors::ours(peers, folder.path(), &text));
+    let mut measured = Measured::start(&mut supervisors::ours(&peers.ours, folder.path(), &text));
     measured.read(count);
     measured
 }
@@ -77,7 +77,7 @@ fn pss(peers: &Peers, keys: &str, lines: &str) -> f64 {
     for number in 0..SERVICES {
         service(&mut text, number, &[&peers.child, "talk", lines], "");
     }
-    let mut command = supervisors::ours(peers, folder.path(), &text);
+    let mut command = supervisors::ours(&peers.ours, folder.path(), &text);
     let init = Guarded::start(&mut command);
     until(PATIENCE, || children(init.id()).len() == SERVICES);
     // It has nothing more to do when it sleeps all the time.

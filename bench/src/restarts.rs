@@ -69,7 +69,7 @@ pub fn restarts(peers: &Peers, quick: bool) -> Table {
         let mut text = String::from("[bundle]\nlog = \"inherit\"\n");
         let restart = "restart = { policy = \"always\", delay = \"0s\", max = 1000000 }\n";
         service(&mut text, 0, &[&peers.stamp], restart);
-        supervisors::ours(peers, folder.path(), &text)
+        supervisors::ours(&peers.ours, folder.path(), &text)
     };
     let mut contenders =
         vec![Contender::start("C floor", floor), Contender::start("sidecar-init", ours)];
