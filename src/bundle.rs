@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use strict_toml::Place;
@@ -89,14 +91,49 @@ pub struct OnEvent {
     pub events: Vec<EventKind>,
 }
 
-/// A program that the init starts and supervises.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A program that the init starts and supervises. Its settings are also its fields:
+/// `service.umask = Some(0o027)`. Equal settings of many services are stored once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Service {
     /// Unique in the bundle.
     pub name: String,
     /// Program and arguments, not empty. The init never joins or splits them.
     pub command: Vec<OsString>,
+    /// All that is equal for many services.
+    pub settings: Arc<Settings>,
+}
+
+impl Service {
+    /// A service with this command, and the defaults of the file format.
+    pub fn new<C>(name: impl Into<String>, command: C) -> Service
+    where
+        C: IntoIterator<Item: Into<OsString>>,
+    {
+        let command = command.into_iter().map(Into::into).collect();
+        Service { name: name.into(), command, ..Service::default() }
+    }
+}
+
+impl Deref for Service {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+/// Other services with the same settings keep theirs.
+impl DerefMut for Service {
+    fn deref_mut(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
+    }
+}
+
+/// The settings of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
     /// Its working directory; `None`: the init's.
     pub working_directory: Option<PathBuf>,
     /// Which variables it gets.
@@ -160,23 +197,10 @@ pub struct Service {
     pub instance_of: Option<String>,
 }
 
-impl Service {
-    /// A service with this command, and the defaults of the file format.
-    pub fn new<C>(name: impl Into<String>, command: C) -> Service
-    where
-        C: IntoIterator<Item: Into<OsString>>,
-    {
-        let command = command.into_iter().map(Into::into).collect();
-        Service { name: name.into(), command, ..Service::default() }
-    }
-}
-
 /// The defaults of the file format.
-impl Default for Service {
-    fn default() -> Service {
-        Service {
-            name: String::new(),
-            command: Vec::new(),
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
             working_directory: None,
             environment: Environment::default(),
             identity: Identity::default(),
@@ -211,7 +235,7 @@ impl Default for Service {
     }
 }
 
-impl Service {
+impl Settings {
     /// Whether it has neither `after` nor `requires`.
     pub fn names_nobody(&self) -> bool {
         self.after.is_empty() && self.requires.is_empty()

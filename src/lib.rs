@@ -103,7 +103,6 @@ pub mod internal {
         pub use crate::termination_log::*;
     }
     pub use crate::error_text::error_text;
-    pub use crate::identity::Resolved;
     pub use crate::init::{Said, parse_notification};
     pub use crate::log::write_in_time;
     pub use crate::plain_command::{HandOver, run as run_plain_command};

@@ -10,16 +10,19 @@ use std::time::Duration;
 use crate::bundle::environment::{self, Variables};
 use crate::bundle::listen::Listen;
 use crate::bundle::{
-    Bundle, DEFAULT_GRACE, Identity, LogMode, MAIN, Route, Service, selection, verification,
+    Bundle, DEFAULT_GRACE, Identity, LogMode, MAIN, Route, Service, Settings, selection,
+    verification,
 };
 use crate::file::Files;
 use crate::identity::{self, Accounts, Resolved};
 use crate::signal::Signal;
-use crate::supervisor::{Otherwise, Policy, ServiceId, ServicePolicy, SignalRoute, Target};
+use crate::supervisor::{Otherwise, Policy, Rules, ServiceId, ServicePolicy, SignalRoute, Target};
 
 mod replacement;
+mod shared;
 
 use replacement::Definition;
+use shared::Shared;
 use strict_toml::{ConfigError, ConfigErrors, Place};
 
 /// A bundle that is ready to run.
@@ -28,11 +31,8 @@ use strict_toml::{ConfigError, ConfigErrors, Place};
 pub struct Plan {
     /// The bundle; for one command, a bundle of one service.
     pub bundle: Bundle,
-    /// The user and groups of each service, in the bundle's order; `None`: those of the init.
-    pub identities: Vec<Option<Resolved>>,
-    /// The variables of each service's environment files, in the bundle's order; a file that several
-    /// services name is stored once.
-    pub environment_files: Vec<Vec<Arc<Variables>>>,
+    /// What was looked up for each service, in the bundle's order.
+    pub looked_up: Vec<Arc<LookedUp>>,
     /// The working directory of services that set none.
     pub directory: PathBuf,
     /// The service that has the terminal and the init's own standard streams.
@@ -43,6 +43,16 @@ pub struct Plan {
     pub policy: Arc<Policy>,
     /// New definitions of running services, which apply when their processes have ended.
     replacements: BTreeMap<ServiceId, Definition>,
+}
+
+/// What a service's definition names, and is not part of it. Equal ones are stored once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LookedUp {
+    /// The user and groups; `None`: those of the init.
+    pub identity: Option<Resolved>,
+    /// The variables of the environment files; a file that several services name is stored once.
+    pub environment_files: Vec<Arc<Variables>>,
 }
 
 /// The options of one command.
@@ -96,11 +106,9 @@ impl Plan {
         let id = ServiceId(0);
         let target = options.target;
         let policy = Policy {
-            services: vec![ServicePolicy {
-                stop_signal: None,
-                stop_target: target,
-                ..policy_of(&service)
-            }],
+            services: vec![
+                Rules { stop_signal: None, stop_target: target, ..rules_of(&service) }.into(),
+            ],
             grace: options.grace,
             signals: command_routes(&options.map, id, target),
             otherwise: Otherwise::Forward(id, target),
@@ -114,8 +122,7 @@ impl Plan {
                 services: vec![service],
                 ..Bundle::new("command")
             },
-            identities: vec![None],
-            environment_files: vec![Vec::new()],
+            looked_up: vec![Arc::default()],
             directory: PathBuf::new(),
             foreground: Some(id),
             is_one_command: true,
@@ -143,31 +150,29 @@ impl Plan {
         };
         let current = identity::current();
         let mut errors = Vec::new();
-        let mut identities = Vec::new();
-        let mut environment_files = Vec::new();
+        let mut looked_up = Vec::with_capacity(bundle.services.len());
         let mut known = BTreeMap::new();
+        let (mut settings, mut results) = (Shared::new(), Shared::new());
         for service in &mut bundle.services {
-            match accounts.resolve(&service.identity, &current) {
-                Ok(resolved) => identities.push(resolved),
-                Err(wrong) => errors.extend(wrong),
-            }
+            let identity = accounts.resolve(&service.identity, &current);
+            let identity = identity.unwrap_or_else(|wrong| {
+                errors.extend(wrong);
+                None
+            });
             let named = &service.environment.files;
-            environment_files.push(environment_of(named, files, &mut known, &mut errors));
+            let environment_files = environment_of(named, files, &mut known, &mut errors);
+            looked_up.push(results.get(LookedUp { identity, environment_files }.into()));
             // Positions were only for messages: a service has not changed if it is on another line.
             forget_places(service);
+            service.settings = settings.get(Arc::clone(&service.settings));
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        Ok(Plan::of(bundle, identities, environment_files, foreground))
+        Ok(Plan::of(bundle, looked_up, foreground))
     }
 
-    fn of(
-        bundle: Bundle,
-        identities: Vec<Option<Resolved>>,
-        environment_files: Vec<Vec<Arc<Variables>>>,
-        foreground: Option<ServiceId>,
-    ) -> Plan {
+    fn of(bundle: Bundle, looked_up: Vec<Arc<LookedUp>>, foreground: Option<ServiceId>) -> Plan {
         let groups = Groups::of(&bundle.services);
         let policy = Policy {
             services: policies(&bundle.services, &groups, foreground),
@@ -175,15 +180,14 @@ impl Plan {
             signals: bundle_routes(&bundle, &groups),
             otherwise: Otherwise::DropAndAnnounce,
             code_of_first: false,
-            in_file_order: bundle.services.iter().all(Service::names_nobody),
+            in_file_order: bundle.services.iter().all(|service| service.names_nobody()),
             seed: u64::from(std::process::id()) ^ clock(),
         };
         // A deleted directory has no name; `/` always exists.
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         Plan {
             bundle,
-            identities,
-            environment_files,
+            looked_up,
             directory,
             foreground,
             is_one_command: false,
@@ -201,6 +205,11 @@ impl Plan {
             Some(program) if self.is_one_command => program.to_string_lossy().into_owned(),
             _ => service.name.clone(),
         }
+    }
+
+    /// The user and groups of the service; `None`: those of the init.
+    pub fn identity(&self, id: ServiceId) -> Option<&Resolved> {
+        self.looked_up[id.0].identity.as_ref()
     }
 
     /// The paths of the Unix sockets of `listen`.
@@ -226,17 +235,14 @@ impl Plan {
 
 /// A command from the command line.
 fn plain_service(command: Vec<OsString>) -> Service {
-    Service {
-        name: MAIN.to_owned(),
-        command,
-        success_codes: Vec::new(),
-        log: LogMode::Inherit,
-        ..Service::default()
-    }
+    let mut service = Service::new(MAIN, command);
+    service.success_codes = Vec::new();
+    service.log = LogMode::Inherit;
+    service
 }
 
-fn policy_of(service: &Service) -> ServicePolicy {
-    ServicePolicy {
+fn rules_of(service: &Service) -> Rules {
+    Rules {
         stop_signal: Some(service.stop_signal),
         stop_target: Target::Process,
         grace: service.grace,
@@ -249,7 +255,6 @@ fn policy_of(service: &Service) -> ServicePolicy {
         restart: service.restart,
         drain: service.drain,
         has_stop_command: service.stop_command.is_some(),
-        ..ServicePolicy::default()
     }
 }
 
@@ -283,9 +288,11 @@ fn policies(services: &[Service], groups: &Groups, main: Option<ServiceId>) -> V
     let leaders = |names: &[String]| -> Vec<ServiceId> {
         names.iter().filter_map(|name| groups.leader(name)).collect()
     };
+    let mut rules = Shared::new();
     let policy = |(service, index): (&Service, usize)| {
         let leader = service.instance_of.as_ref().and_then(|name| groups.leader(name));
-        let policy = ServicePolicy { place: index, ..policy_of(service) };
+        let rules = rules.get(rules_of(service).into());
+        let policy = ServicePolicy { place: index, rules, ..ServicePolicy::default() };
         match leader.filter(|leader| leader.0 != index) {
             Some(leader) => ServicePolicy { leader: Some(leader), ..policy },
             None if main == Some(ServiceId(index)) => {
@@ -380,10 +387,10 @@ fn read_variables(file: &Path, files: &mut Files) -> Result<Variables, Vec<Strin
     environment::parse_file(&shown, text)
 }
 
-fn forget_places(service: &mut Service) {
-    let Identity { user, group, supplementary_groups } = &mut service.identity;
+fn forget_places(settings: &mut Settings) {
+    let Identity { user, group, supplementary_groups } = &mut settings.identity;
     let others = supplementary_groups.iter_mut().flatten();
     let accounts = user.iter_mut().chain(group).chain(others).map(|(_, place)| place);
-    let files = service.environment.files.iter_mut().map(|(_, place)| place);
+    let files = settings.environment.files.iter_mut().map(|(_, place)| place);
     accounts.chain(files).for_each(|place| *place = Place::default());
 }

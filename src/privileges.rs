@@ -30,7 +30,8 @@ struct Ids(Vec<(u32, u32)>);
 /// One line for each part of the plan that will not work.
 pub fn warnings(plan: &Plan) -> Vec<String> {
     let drops = plan.bundle.services.iter().any(|service| service.drop_capabilities != 0);
-    let changes = plan.identities.iter().flatten().any(|who| who.credentials.is_some());
+    let changes =
+        plan.ids().filter_map(|id| plan.identity(id)).any(|who| who.credentials.is_some());
     if drops || changes { Privileges::read().warnings(plan) } else { Vec::new() }
 }
 
@@ -52,8 +53,9 @@ impl Privileges {
     fn warnings(&self, plan: &Plan) -> Vec<String> {
         let mut not_started = BTreeMap::<String, Vec<&str>>::new();
         let mut not_stopped = Vec::new();
-        for (service, who) in plan.bundle.services.iter().zip(&plan.identities) {
-            let credentials = who.as_ref().and_then(|who| who.credentials.as_ref());
+        for (service, looked_up) in plan.bundle.services.iter().zip(&plan.looked_up) {
+            let who = looked_up.identity.as_ref();
+            let credentials = who.and_then(|who| who.credentials.as_ref());
             let obstacle = credentials.and_then(|new| self.obstacle(new)).or_else(|| {
                 self.drop_obstacle(service.drop_capabilities, service.no_new_privileges)
             });

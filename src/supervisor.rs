@@ -28,7 +28,7 @@ mod shutdown;
 mod state;
 
 pub use event::{Action, Announcement, Cause, Changes, Event, ServiceId, Target};
-pub use policy::{Otherwise, Policy, ServicePolicy, SignalRoute};
+pub use policy::{Otherwise, Policy, Rules, ServicePolicy, SignalRoute};
 pub use state::{End, State, StateKind};
 
 use std::collections::BTreeSet;
@@ -40,7 +40,6 @@ use crate::signal::Signal;
 use attempt::StartAttempt;
 use census::Census;
 use order::Order;
-use policy::StopPolicy;
 use restart::RestartHistory;
 use state::{Ending, Phase};
 
@@ -67,15 +66,32 @@ pub struct Outcome {
 }
 
 /// The state of a service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Service {
     state: State,
     ending: Option<Ending>,
     history: RestartHistory,
-    /// How to stop the process that runs.
-    stop: StopPolicy,
+    /// The rules by which the process that runs was started: how to stop it, even if the policy has
+    /// changed.
+    rules: Arc<Rules>,
+    /// Their stop signal, or the one that began the shutdown.
+    stop_signal: Option<Signal>,
     /// The state of its start.
     attempt: StartAttempt,
+}
+
+impl Service {
+    /// A service before its first start.
+    fn new(policy: &ServicePolicy) -> Service {
+        Service {
+            state: State::default(),
+            ending: None,
+            history: RestartHistory::default(),
+            rules: Arc::clone(&policy.rules),
+            stop_signal: policy.stop_signal,
+            attempt: StartAttempt::default(),
+        }
+    }
 }
 
 /// The state machine of one bundle.
@@ -122,7 +138,7 @@ impl Supervisor {
     /// A bundle before its first start.
     pub fn new(policy: impl Into<Arc<Policy>>) -> Supervisor {
         let policy = policy.into();
-        let services: Vec<Service> = policy.services.iter().map(|_| Service::default()).collect();
+        let services: Vec<Service> = policy.services.iter().map(Service::new).collect();
         let order = Order::new(&policy);
         Supervisor {
             to_examine: (0..order.start.len()).collect(),

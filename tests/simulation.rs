@@ -12,7 +12,7 @@ use sidecar_init::bundle::OnExit;
 use sidecar_init::exit::ExitStatus;
 use sidecar_init::signal::Signal;
 use sidecar_init::supervisor::{
-    Action, Cause, Event, KILL_WAIT, Policy, ServiceId, ServicePolicy, Supervisor,
+    Action, Cause, Event, KILL_WAIT, Policy, Rules, ServiceId, Supervisor,
 };
 
 use random::Random;
@@ -95,11 +95,12 @@ impl World {
                 stops_in: (!random.one_in(5)).then(|| random.millis(4000)),
                 unkillable: random.one_in(40),
             });
-            services.push(ServicePolicy {
+            let rules = Rules {
                 grace: random.one_in(3).then(|| random.millis(3000)),
                 on_exit: if random.one_in(3) { OnExit::Ignore } else { OnExit::Shutdown },
-                ..ServicePolicy::default()
-            });
+                ..Rules::default()
+            };
+            services.push(rules.into());
         }
         let policy = Policy { services, grace, in_file_order: true, ..Policy::default() };
         let now = Instant::now();

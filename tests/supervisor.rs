@@ -10,7 +10,7 @@ use sidecar_init::bundle::OnExit;
 use sidecar_init::exit::ExitStatus;
 use sidecar_init::signal::Signal;
 use sidecar_init::supervisor::{
-    Action, Cause, Event, Otherwise, Policy, ServicePolicy, SignalRoute, Target,
+    Action, Cause, Event, Otherwise, Policy, Rules, ServicePolicy, SignalRoute, Target,
 };
 
 use story::{NOBODY, NOTHING, Story, id};
@@ -274,11 +274,9 @@ fn success_codes_end_a_bundle_with_0() {
 
 fn one_command() -> Policy {
     Policy {
-        services: vec![ServicePolicy {
-            stop_signal: None,
-            success_codes: Vec::new(),
-            ..ServicePolicy::default()
-        }],
+        services: vec![
+            Rules { stop_signal: None, success_codes: Vec::new(), ..Rules::default() }.into(),
+        ],
         otherwise: Otherwise::Forward(id(0), Target::Process),
         code_of_first: true,
         ..policy(1)

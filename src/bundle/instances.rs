@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use strict_toml::{ConfigError, Place};
 
@@ -105,38 +106,39 @@ fn count(
 }
 
 fn instance(template: &Service, number: usize) -> Service {
-    let mut service = template.clone();
-    service.instances = None;
-    service.instance_of = Some(template.name.clone());
-    service.name = format!("{}@{number}", template.name);
+    let Service { name, mut command, settings } = template.clone();
+    let mut settings = Arc::unwrap_or_clone(settings);
+    settings.instances = None;
+    settings.instance_of = Some(template.name.clone());
+    let name = format!("{name}@{number}");
     let number = number.to_string();
     let words = |words: &mut Vec<OsString>| {
         words.iter_mut().for_each(|word| *word = filled_in(word, &number));
     };
     let path = |path: &mut PathBuf| *path = filled_in(path.as_os_str(), &number).into();
-    words(&mut service.command);
-    service.stop_command.iter_mut().for_each(words);
-    service.working_directory.iter_mut().for_each(path);
-    for listen in &mut service.listen {
+    words(&mut command);
+    settings.stop_command.iter_mut().for_each(words);
+    settings.working_directory.iter_mut().for_each(path);
+    for listen in &mut settings.listen {
         if let Listen::Unix(place) = listen {
             path(place);
         }
     }
-    for (_, value) in &mut service.environment.set {
+    for (_, value) in &mut settings.environment.set {
         *value = filled_in(OsStr::new(value), &number).to_string_lossy().into_owned();
     }
-    let readiness = service.readiness.iter_mut().filter_map(|readiness| match readiness {
+    let readiness = settings.readiness.iter_mut().filter_map(|readiness| match readiness {
         Readiness::Check(check) => Some(check),
         _ => None,
     });
-    for Check { probe, .. } in readiness.chain(&mut service.liveness) {
+    for Check { probe, .. } in readiness.chain(&mut settings.liveness) {
         match probe {
             Probe::Exec(command) => words(command),
             Probe::Unix(place) | Probe::File(place) => path(place),
             Probe::Tcp(_) | Probe::Http(_) => {}
         }
     }
-    service
+    Service { name, command, settings: settings.into() }
 }
 
 /// Replaces `%i` by the number, and `%%` by a percent sign.

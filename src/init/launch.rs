@@ -71,7 +71,7 @@ impl Launcher {
             .map_err(refused("can't copy its sockets"))?;
         let (mut outputs, mut standard) = (Vec::new(), [None, None, None]);
         if plan.bundle.services[id.0].log != LogMode::Inherit {
-            let owner = plan.identities[id.0].as_ref().map(|who| (who.user, who.group));
+            let owner = plan.identity(id).map(|who| (who.user, who.group));
             for channel in Channel::BOTH {
                 let (ours, theirs) =
                     log::pipe(owner).map_err(refused("can't make its output pipes"))?;

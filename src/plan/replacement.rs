@@ -5,18 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::bundle::Service;
-use crate::bundle::environment::Variables;
-use crate::identity::Resolved;
 use crate::supervisor::{Changes, Policy, ServiceId, ServicePolicy, SignalRoute};
 
-use super::Plan;
+use super::{LookedUp, Plan};
 
 /// Everything that a plan has for one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Definition {
     service: Service,
-    identity: Option<Resolved>,
-    environment_files: Vec<Arc<Variables>>,
+    looked_up: Arc<LookedUp>,
 }
 
 impl Plan {
@@ -69,12 +66,9 @@ impl Plan {
 
     /// The process of the service has ended: its new definition applies.
     pub fn replace(&mut self, id: ServiceId) {
-        if let Some(Definition { service, identity, environment_files }) =
-            self.replacements.remove(&id)
-        {
+        if let Some(Definition { service, looked_up }) = self.replacements.remove(&id) {
             self.bundle.services[id.0] = service;
-            self.identities[id.0] = identity;
-            self.environment_files[id.0] = environment_files;
+            self.looked_up[id.0] = looked_up;
         }
     }
 
@@ -125,8 +119,7 @@ impl Plan {
     fn place_for(&mut self, free: Option<ServiceId>, definition: Definition) -> ServiceId {
         let id = free.unwrap_or_else(|| {
             self.bundle.services.push(Service::default());
-            self.identities.push(None);
-            self.environment_files.push(Vec::new());
+            self.looked_up.push(Arc::default());
             ServiceId(self.bundle.services.len() - 1)
         });
         self.replacements.insert(id, definition);
@@ -137,24 +130,17 @@ impl Plan {
     fn definition(&self, id: ServiceId) -> Definition {
         Definition {
             service: self.bundle.services[id.0].clone(),
-            identity: self.identities[id.0].clone(),
-            environment_files: self.environment_files[id.0].clone(),
+            looked_up: Arc::clone(&self.looked_up[id.0]),
         }
     }
 
     /// Whether the newest definition of the service equals that in a new plan.
     fn is_same(&self, id: ServiceId, new: &Plan, new_id: ServiceId) -> bool {
-        let (service, identity, files) = match self.replacements.get(&id) {
-            Some(Definition { service, identity, environment_files }) => {
-                (service, identity, environment_files)
-            }
-            None => {
-                (&self.bundle.services[id.0], &self.identities[id.0], &self.environment_files[id.0])
-            }
+        let (service, looked_up) = match self.replacements.get(&id) {
+            Some(Definition { service, looked_up }) => (service, looked_up),
+            None => (&self.bundle.services[id.0], &self.looked_up[id.0]),
         };
-        *service == new.bundle.services[new_id.0]
-            && *identity == new.identities[new_id.0]
-            && *files == new.environment_files[new_id.0]
+        *service == new.bundle.services[new_id.0] && *looked_up == new.looked_up[new_id.0]
     }
 }
 

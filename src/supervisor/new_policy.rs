@@ -21,7 +21,8 @@ impl Supervisor {
         self.order = Order::new(&self.policy);
         self.to_examine = (0..self.order.start.len()).collect();
         self.examine_first = 0;
-        self.services.resize_with(self.policy.services.len(), Service::default);
+        let new = self.policy.services.iter().skip(self.services.len());
+        self.services.extend(new.map(Service::new));
         self.census = Census::of(self.services.iter().map(|service| service.state));
         for id in &changes.stopped {
             self.end_requested(*id, Ending::Stop);
@@ -30,7 +31,7 @@ impl Supervisor {
             match self.state(*id) {
                 State::Gone(_) => {
                     self.set(*id, State::Waiting);
-                    self.services[id.0] = Service::default();
+                    self.services[id.0] = Service::new(&self.policy.services[id.0]);
                 }
                 // It is in the file again before it has ended.
                 state if state.is_alive() => self.services[id.0].ending = Some(Ending::Restart),

@@ -1,6 +1,8 @@
 //! What the core knows about the bundle: no names and programs, only what it decides by.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{ServiceId, Target};
@@ -36,9 +38,27 @@ impl Policy {
     }
 }
 
-/// The core's view of a service.
-#[derive(Clone, Debug)]
+/// The core's view of a service. Its rules are also its fields: `policy.grace = None`.
+#[derive(Clone, Debug, Default)]
 pub struct ServicePolicy {
+    /// What is equal for many services, and stored once.
+    pub rules: Arc<Rules>,
+    /// The first instance of its group, if it is another one. The first one holds the dependencies of
+    /// all instances.
+    pub leader: Option<ServiceId>,
+    /// Services that must be ready before it starts.
+    pub after: Vec<ServiceId>,
+    /// Those of them that it requires.
+    pub requires: Vec<ServiceId>,
+    /// Its place in the order of the file; among equals the lower id comes first.
+    pub place: usize,
+    /// Whether it is no longer in the file: it is stopped, and not started again.
+    pub is_retired: bool,
+}
+
+/// How a service is started, stopped and restarted, and what its end means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
     /// The signal that stops it; `None`: the signal that began the shutdown, or TERM.
     pub stop_signal: Option<Signal>,
     /// The target of the stop signal.
@@ -51,13 +71,6 @@ pub struct ServicePolicy {
     pub success_codes: Vec<u8>,
     /// Daemon or oneshot.
     pub kind: ServiceType,
-    /// The first instance of its group, if it is another one. The first one holds the dependencies of
-    /// all instances.
-    pub leader: Option<ServiceId>,
-    /// Services that must be ready before it starts.
-    pub after: Vec<ServiceId>,
-    /// Those of them that it requires.
-    pub requires: Vec<ServiceId>,
     /// What happens to it when a required service ends.
     pub when_required_exits: WhenRequiredExits,
     /// Whether a check decides that it is ready.
@@ -70,58 +83,50 @@ pub struct ServicePolicy {
     pub drain: Duration,
     /// Whether a command stops it, in place of the stop signal.
     pub has_stop_command: bool,
-    /// Its place in the order of the file; among equals the lower id comes first.
-    pub place: usize,
-    /// Whether it is no longer in the file: it is stopped, and not started again.
-    pub is_retired: bool,
 }
 
-/// How to stop a service: as configured when the running process was started, even if the policy has
-/// changed.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct StopPolicy {
-    pub(super) signal: Option<Signal>,
-    pub(super) target: Target,
-    pub(super) grace: Option<Duration>,
-    pub(super) drain: Duration,
-    pub(super) has_command: bool,
-}
-
-impl Default for ServicePolicy {
-    fn default() -> ServicePolicy {
-        ServicePolicy {
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
             stop_signal: Some(Signal::TERM),
             stop_target: Target::Process,
             grace: None,
             on_exit: OnExit::Shutdown,
             success_codes: vec![0],
             kind: ServiceType::Daemon,
-            leader: None,
-            after: Vec::new(),
-            requires: Vec::new(),
             when_required_exits: WhenRequiredExits::Keep,
             has_readiness: false,
             start_timeout: None,
             restart: RestartPolicy::default(),
             drain: Duration::ZERO,
             has_stop_command: false,
-            place: 0,
-            is_retired: false,
         }
     }
 }
 
-impl ServicePolicy {
-    pub(super) fn stop(&self) -> StopPolicy {
-        StopPolicy {
-            signal: self.stop_signal,
-            target: self.stop_target,
-            grace: self.grace,
-            drain: self.drain,
-            has_command: self.has_stop_command,
-        }
-    }
+impl Deref for ServicePolicy {
+    type Target = Rules;
 
+    fn deref(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+/// Other services with the same rules keep theirs.
+impl DerefMut for ServicePolicy {
+    fn deref_mut(&mut self) -> &mut Rules {
+        Arc::make_mut(&mut self.rules)
+    }
+}
+
+/// The policy of a service without dependencies.
+impl From<Rules> for ServicePolicy {
+    fn from(rules: Rules) -> ServicePolicy {
+        ServicePolicy { rules: rules.into(), ..ServicePolicy::default() }
+    }
+}
+
+impl Rules {
     /// The exit code of the bundle for this service's `code`.
     pub fn bundle_code(&self, code: u8) -> u8 {
         if self.success_codes.contains(&code) { 0 } else { code }

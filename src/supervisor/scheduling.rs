@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::{Action, Announcement, ServiceId};
-use super::policy::StopPolicy;
 use super::state::{End, Ending, Phase, State};
 use super::{EXECUTION_TIMEOUT, Supervisor};
 use crate::signal::Signal;
@@ -73,8 +73,11 @@ impl Supervisor {
                         return;
                     }
                     Eligibility::Now => {
-                        self.services[id.0].stop = self.policy.services[id.0].stop();
-                        self.services[id.0].attempt.up_at = None;
+                        let (service, policy) =
+                            (&mut self.services[id.0], &self.policy.services[id.0]);
+                        service.rules = Arc::clone(&policy.rules);
+                        service.stop_signal = policy.stop_signal;
+                        service.attempt.up_at = None;
                         let late_at = self.execution_timeout(id);
                         let late_at = late_at.map(|span| TimeLimit::new(span, now));
                         self.set(id, State::Spawning { late_at });
@@ -250,7 +253,7 @@ impl Supervisor {
 
     /// Stops a service.
     fn request_stop(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
-        let drain = self.services[id.0].stop.drain;
+        let drain = self.services[id.0].rules.drain;
         match self.state(id) {
             State::Running { .. } if drain.is_zero() => self.send_stop(id, now, actions),
             State::Running { .. } => {
@@ -278,11 +281,11 @@ impl Supervisor {
 
     /// Its own grace begins.
     fn begin_stop(&mut self, id: ServiceId, now: Instant) {
-        let stop = self.services[id.0].stop;
+        let own = self.services[id.0].rules.grace;
         let grace = match self.phase {
             // While the bundle is up there is no other deadline.
-            Phase::Up => Some(stop.grace.unwrap_or(self.policy.grace)),
-            _ => stop.grace,
+            Phase::Up => Some(own.unwrap_or(self.policy.grace)),
+            _ => own,
         };
         let deadline = self.phase.deadline();
         let kill_at = grace
@@ -297,7 +300,7 @@ impl Supervisor {
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
-        if self.services[id.0].stop.has_command {
+        if self.services[id.0].rules.has_stop_command {
             actions.push(Action::Announce(Announcement::StopCommand(id)));
             actions.push(Action::RunStopCommand(id));
         } else {
@@ -307,13 +310,15 @@ impl Supervisor {
 
     /// Whether a stop has the same effect on a process before exec. Otherwise it waits for exec.
     pub(super) fn can_be_stopped_early(&self, id: ServiceId) -> bool {
-        let StopPolicy { signal, has_command, .. } = self.services[id.0].stop;
-        !has_command && signal.unwrap_or(Signal::TERM).terminates_by_default()
+        let service = &self.services[id.0];
+        !service.rules.has_stop_command
+            && service.stop_signal.unwrap_or(Signal::TERM).terminates_by_default()
     }
 
     fn push_stop_signal(&mut self, id: ServiceId, now: Instant, actions: &mut Vec<Action>) {
-        let StopPolicy { signal, target, .. } = self.services[id.0].stop;
-        let signal = signal.unwrap_or(Signal::TERM);
+        let service = &self.services[id.0];
+        let signal = service.stop_signal.unwrap_or(Signal::TERM);
+        let target = service.rules.stop_target;
         actions.push(Action::Announce(Announcement::Stopping(id, signal)));
         actions.push(Action::Signal(id, signal, target));
         if let State::Stopping { kill_at, .. } = self.state(id) {
@@ -326,7 +331,7 @@ impl Supervisor {
     pub(super) fn continue_one(&mut self, id: ServiceId, actions: &mut Vec<Action>) {
         if let State::Stopping { kill_at, .. } = self.state(id) {
             self.set(id, State::Stopping { kill_at, continue_at: None });
-            let target = self.services[id.0].stop.target;
+            let target = self.services[id.0].rules.stop_target;
             actions.push(Action::Signal(id, Signal::CONT, target));
         }
     }

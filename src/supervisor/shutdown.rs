@@ -32,7 +32,7 @@ impl Supervisor {
         match self.phase {
             Phase::Up => {
                 for service in &mut self.services {
-                    service.stop.signal.get_or_insert(stop_with);
+                    service.stop_signal.get_or_insert(stop_with);
                 }
                 self.begin_shutdown(Cause::Requested(signal), now);
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sidecar_init::bundle::{OnExit, RestartPolicy, RestartWhen, ServiceType, WhenRequiredExits};
-use sidecar_init::supervisor::{Changes, Policy, ServiceId, ServicePolicy};
+use sidecar_init::supervisor::{Changes, Policy, Rules, ServiceId, ServicePolicy};
 
 use super::Random;
 
@@ -15,11 +15,9 @@ pub fn service(random: &mut Random, number: usize) -> ServicePolicy {
     let requires = after.iter().copied().filter(|_| random.one_in(2)).collect();
     let kind = if random.one_in(5) { ServiceType::Oneshot } else { ServiceType::Daemon };
     let pick = |random: &mut Random| random.below(3);
-    ServicePolicy {
+    let rules = Rules {
         has_readiness: kind == ServiceType::Daemon && random.one_in(2),
         kind,
-        after,
-        requires,
         when_required_exits: [
             WhenRequiredExits::Keep,
             WhenRequiredExits::Stop,
@@ -38,9 +36,9 @@ pub fn service(random: &mut Random, number: usize) -> ServicePolicy {
         has_stop_command: random.one_in(5),
         grace: random.one_in(3).then(|| random.millis(3000)),
         on_exit: if random.one_in(2) { OnExit::Ignore } else { OnExit::Shutdown },
-        place: number,
-        ..ServicePolicy::default()
-    }
+        ..Rules::default()
+    };
+    ServicePolicy { after, requires, place: number, ..rules.into() }
 }
 
 /// Changes the policy as a reload may.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 use sidecar_init::bundle::Service;
-use sidecar_init::plan::Plan;
+use sidecar_init::plan::{LookedUp, Plan};
 
 use crate::arguments::CheckRequest;
 use crate::output::{complain, print};
@@ -36,7 +36,7 @@ fn text(plan: &Plan) -> String {
     let whole = plan_json::plan(plan);
     let services = whole["services"].as_array().map_or(&[][..], Vec::as_slice);
     text.push_str(&table(services));
-    let plain = plan_json::service(&Service::default(), None, &[]);
+    let plain = plan_json::service(&Service::default(), &LookedUp::default());
     for service in services {
         let settings = settings(service, &plain);
         if !settings.is_empty() {

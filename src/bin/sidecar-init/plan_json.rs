@@ -12,8 +12,7 @@ use sidecar_init::bundle::{
     Account, Environment, OnEvent, Place, ResourceLimit, RestartPolicy, RestartWhen, Service,
     capability, resource,
 };
-use sidecar_init::internal::Resolved;
-use sidecar_init::plan::Plan;
+use sidecar_init::plan::{LookedUp, Plan};
 use sidecar_init::words::Words;
 
 use crate::run::named_socket;
@@ -23,9 +22,8 @@ pub(crate) fn plan(plan: &Plan) -> Value {
     let services: Vec<Value> = bundle
         .services
         .iter()
-        .zip(&plan.identities)
-        .zip(&plan.environment_files)
-        .map(|((service, who), files)| self::service(service, who.as_ref(), files))
+        .zip(&plan.looked_up)
+        .map(|(service, looked_up)| self::service(service, looked_up))
         .collect();
     let signals: Map<String, Value> = bundle
         .signals
@@ -46,11 +44,8 @@ pub(crate) fn plan(plan: &Plan) -> Value {
 }
 
 /// One service, with its user if that is not the init's.
-pub(crate) fn service(
-    service: &Service,
-    who: Option<&Resolved>,
-    files: &[Arc<Variables>],
-) -> Value {
+pub(crate) fn service(service: &Service, looked_up: &LookedUp) -> Value {
+    let who = looked_up.identity.as_ref();
     let groups = who.and_then(|who| who.credentials.as_ref()).map(|new| new.groups.clone());
     let limits: Map<String, Value> = service.rlimits.iter().map(limit).collect();
     let listen: Vec<String> = service.listen.iter().map(ToString::to_string).collect();
@@ -63,7 +58,7 @@ pub(crate) fn service(
         "requires": service.requires,
         "when_required_exits": service.when_required_exits.word(),
         "working_directory": service.working_directory,
-        "environment": environment(&service.environment, files),
+        "environment": environment(&service.environment, &looked_up.environment_files),
         "user": service.identity.user.as_ref().map(account),
         "group": service.identity.group.as_ref().map(account),
         "user_id": who.map(|who| who.user),

@@ -10,7 +10,9 @@ use super::values::{check_socket_path, command, duration};
 use crate::bundle::health_check::{self, Check, HttpTarget, Probe, Readiness};
 use crate::bundle::instances::{Instances, MOST_INSTANCES};
 use crate::bundle::listen::{FIRST_SOCKET, Listen};
-use crate::bundle::{LogMode, RestartPolicy, RestartWhen, Service, ServiceType, WhenRequiredExits};
+use crate::bundle::{
+    LogMode, RestartPolicy, RestartWhen, ServiceType, Settings, WhenRequiredExits,
+};
 use crate::words::Words;
 
 pub(super) const RESTART_KEYS: [&str; 5] = ["policy", "max", "within", "delay", "max-delay"];
@@ -36,24 +38,24 @@ pub(super) struct Named {
     pub(super) requires: Vec<(String, Range<usize>)>,
 }
 
-/// Parses them into `service`; the other keys are parsed already.
-pub(super) fn read(section: &mut Section, service: &mut Service) -> Named {
-    service.kind = section.word("type", ServiceType::TABLE).unwrap_or_default();
-    service.when_required_exits =
+/// Parses them into `settings`; the other keys are parsed already.
+pub(super) fn read(section: &mut Section, settings: &mut Settings) -> Named {
+    settings.kind = section.word("type", ServiceType::TABLE).unwrap_or_default();
+    settings.when_required_exits =
         section.word("when-required-exits", WhenRequiredExits::TABLE).unwrap_or_default();
-    service.readiness = readiness(section, service);
+    settings.readiness = readiness(section, settings);
     let start_timeout = duration(section, "start-timeout").map(|timeout| timeout.value);
-    service.start_timeout = start_timeout.or(service.readiness.as_ref().map(|_| START_TIMEOUT));
-    service.liveness = live(section);
-    service.watchdog = watchdog(section, service.readiness.as_ref());
-    service.restart = restart(section);
-    service.stop_command = section.get("stop-command").map(|_| command(section, "stop-command"));
-    service.listen = listen(section, service.readiness.as_ref());
-    service.instances = instances(section);
-    service.drain = duration(section, "drain").map_or(Duration::ZERO, |drain| drain.value);
+    settings.start_timeout = start_timeout.or(settings.readiness.as_ref().map(|_| START_TIMEOUT));
+    settings.liveness = live(section);
+    settings.watchdog = watchdog(section, settings.readiness.as_ref());
+    settings.restart = restart(section);
+    settings.stop_command = section.get("stop-command").map(|_| command(section, "stop-command"));
+    settings.listen = listen(section, settings.readiness.as_ref());
+    settings.instances = instances(section);
+    settings.drain = duration(section, "drain").map_or(Duration::ZERO, |drain| drain.value);
     let named = Named { after: names(section, "after"), requires: names(section, "requires") };
-    service.after = named.after.iter().map(|(name, _)| name.clone()).collect();
-    service.requires = named.requires.iter().map(|(name, _)| name.clone()).collect();
+    settings.after = named.after.iter().map(|(name, _)| name.clone()).collect();
+    settings.requires = named.requires.iter().map(|(name, _)| name.clone()).collect();
     named
 }
 
@@ -136,15 +138,15 @@ fn restart(section: &mut Section) -> RestartPolicy {
     }
 }
 
-fn readiness(section: &mut Section, service: &Service) -> Option<Readiness> {
+fn readiness(section: &mut Section, settings: &Settings) -> Option<Readiness> {
     let notify = notify(section);
-    let ready = ready(section, service);
+    let ready = ready(section, settings);
     if let Some(value) = section.get("notify")
         && ready.is_some()
     {
         section.report(value.span(), "a service has `notify` or `ready`, not both");
     }
-    if service.kind == ServiceType::Oneshot
+    if settings.kind == ServiceType::Oneshot
         && let Some(value) = section.get("notify").or(section.get("ready"))
     {
         section.report(value.span(), "a oneshot is ready when it has succeeded; leave this out");
@@ -163,13 +165,13 @@ fn notify(section: &mut Section) -> Option<Readiness> {
     })
 }
 
-fn ready(section: &mut Section, service: &Service) -> Option<Readiness> {
+fn ready(section: &mut Section, settings: &Settings) -> Option<Readiness> {
     let span = section.get("ready")?.span();
     let table = section.table_like("ready", "a table, like { tcp = \"127.0.0.1:80\" }")?;
     let section = &mut Section::new(table, "ready", section.diagnostics);
     section.only(&READY_KEYS, &[("within", "it is the service's key `start-timeout`")]);
     if let Some(log) = section.string("log") {
-        if service.log == LogMode::Inherit {
+        if settings.log == LogMode::Inherit {
             let message =
                 "in log mode \"inherit\" (`log`, or --log) the init does not see its lines";
             section.report(log.span, message);

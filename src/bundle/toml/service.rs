@@ -10,7 +10,7 @@ use super::life::{self, Named};
 use super::values::{self, duration};
 use crate::bundle::{
     Account, Environment, Identity, LogFull, LogMode, MAIN, OnExit, ResourceLimit, Service,
-    capability, resource,
+    Settings, capability, resource,
 };
 use crate::signal::Signal;
 use crate::words::Words;
@@ -101,9 +101,7 @@ pub(super) fn service<'text>(
         section.report(grace.span.clone(), message);
     }
     let log = section.word("log", LogMode::TABLE);
-    let mut service = Service {
-        name: name.unwrap_or_default(),
-        command,
+    let mut settings = Settings {
         working_directory: section.path("working-directory"),
         environment: environment(section),
         identity: identity(section),
@@ -120,10 +118,10 @@ pub(super) fn service<'text>(
         success_codes: success_codes(section),
         log: defaults.overrides.log.or(log).unwrap_or(defaults.log),
         log_full: section.word("log-full", LogFull::TABLE).unwrap_or(defaults.log_full),
-        ..Service::default()
+        ..Settings::default()
     };
-    let named = life::read(section, &mut service);
-    (!service.name.is_empty()).then_some((service, named))
+    let named = life::read(section, &mut settings);
+    Some((Service { name: name?, command, settings: settings.into() }, named))
 }
 
 fn name(section: &mut Section, span: Range<usize>) -> Option<String> {

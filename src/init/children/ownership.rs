@@ -62,7 +62,7 @@ impl Users {
 
 /// The user of the service.
 fn user_of(plan: &Plan, id: ServiceId) -> u32 {
-    match &plan.identities[id.0] {
+    match plan.identity(id) {
         Some(who) => who.user,
         None => rustix::process::geteuid().as_raw(),
     }

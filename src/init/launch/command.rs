@@ -42,7 +42,7 @@ pub(in crate::init) fn of_service<'fd>(
         oom_score_adj: service.oom_score_adj.and_then(|value| CString::new(value.to_string()).ok()),
         umask: service.umask,
         drop_capabilities: service.drop_capabilities,
-        credentials: plan.identities[id.0].as_ref().and_then(|who| who.credentials.clone()),
+        credentials: plan.identity(id).and_then(|who| who.credentials.clone()),
         no_new_privileges: service.no_new_privileges,
         working_directory: directory.map(|path| text(path.into_os_string())).transpose()?,
         parent_death_signal: service.parent_death_signal,
@@ -84,8 +84,8 @@ fn environment_of(
     more: &[(OsString, OsString)],
 ) -> Result<Environment, String> {
     let service = &plan.bundle.services[id.0];
-    let mut own = environment::own(&service.environment, &plan.environment_files[id.0]);
-    let identity = plan.identities[id.0].as_ref().filter(|who| who.is_other_user);
+    let mut own = environment::own(&service.environment, &plan.looked_up[id.0].environment_files);
+    let identity = plan.identity(id).filter(|who| who.is_other_user);
     let user = identity.map(|who| who.name.clone().unwrap_or_else(|| who.user.to_string()));
     if let (Some(who), Some(user)) = (identity, &user) {
         for (name, value) in [("HOME", &*who.home), ("USER", user), ("LOGNAME", user)] {

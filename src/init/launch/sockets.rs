@@ -107,7 +107,7 @@ fn open((listen, instance): &Key, plan: &Plan, id: ServiceId) -> io::Result<Held
         }
         Listen::Unix(path) => {
             let (listener, file) = bind_unix(path, UNIX_MODE)?;
-            if let Some(who) = &plan.identities[id.0] {
+            if let Some(who) = plan.identity(id) {
                 // Without the privilege for this, the service has our user anyway.
                 let _ = give_socket(path, who.user, who.group);
             }

@@ -1,0 +1,47 @@
+//! How much memory a bundle needs.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Write;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::process::{Command, Stdio};
+
+use test_support::programs::example;
+use test_support::{lines_of, until};
+
+/// The most bytes of heap for one more service, all together: what the file says of it, the core's
+/// decisions, the run and the process.
+const FOR_A_SERVICE: usize = 1024;
+
+/// The bytes on the heap of an init whose services all run.
+fn heap(services: usize) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, ready) = (folder.path().join("bundle.toml"), folder.path().join("ready"));
+    let mut text = String::from("[bundle]\nlog = \"inherit\"\n");
+    for number in 0..services {
+        let service = "command = [\"/bin/sleep\", \"1000\"]";
+        writeln!(text, "[[service]]\nname = \"service-{number}\"\n{service}").unwrap();
+    }
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::new(example("counted_heap"));
+    command.arg(&file).arg(&ready).stdout(Stdio::piped());
+    let mut init = command.spawn().unwrap();
+    let line = lines_of(init.stdout.take().unwrap()).recv().unwrap();
+    let place = u64::from_str_radix(line.strip_prefix("0x").unwrap(), 16).unwrap();
+    until("all services run", || ready.exists().then_some(()));
+    let mut bytes = [0; size_of::<usize>()];
+    let memory = File::open(format!("/proc/{}/mem", init.id())).unwrap();
+    memory.read_exact_at(&mut bytes, place).unwrap();
+    let pid = rustix::process::Pid::from_child(&init);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    init.wait().unwrap();
+    usize::from_ne_bytes(bytes)
+}
+
+#[test]
+fn one_more_service_takes_a_kilobyte_at_the_most() {
+    let (few, many) = (1, 1000);
+    let bytes = (heap(many) - heap(few)) / (many - few);
+    assert!(bytes <= FOR_A_SERVICE, "{bytes} bytes");
+}
