@@ -32,7 +32,7 @@ ONLY ?=
 # Which faults `make faults` tries: those with this in their names, such as "clone ENOMEM" or Pid1.
 FAULTS ?=
 
-.PHONY: help build run test generated faults fuzz lint spelling licences oldest advisories miri bench dist boots image sidecars
+.PHONY: help build run test generated faults fuzz lint spelling licences oldest advisories miri bench dist order boots image sidecars
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -111,6 +111,12 @@ dist: ## what users download, target/packages; SIGNING_KEY=file signs it; needs 
 	dist/build $(DIST)
 	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) dist/pack $(DIST)
 	$(if $(SIGNING_KEY),ssh-keygen -q -Y sign -f $(SIGNING_KEY) -n file target/packages/SHA256SUMS)
+
+order: ## take anew the trace that dist/functions.txt is of, which the linker orders functions by; on x86_64
+	dist/build x86_64-unknown-linux-musl
+	dist/order
+	dist/build x86_64-unknown-linux-musl
+	dist/order --check target/x86_64-unknown-linux-musl/dist/sidecar-init.map
 
 boots: ## boot Debian's oldest and newest kernels with what `make dist` made as their PID 1; needs qemu-system
 	dist/boots

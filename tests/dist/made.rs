@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use test_support::notices::warn;
 use test_support::programs::has;
 
-const TARGETS: [&str; 2] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
+pub const TARGETS: [&str; 2] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 pub struct Made {

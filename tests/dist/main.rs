@@ -6,6 +6,7 @@
 mod contents;
 mod kernels;
 mod made;
+mod order;
 mod packages;
 mod signature;
 
