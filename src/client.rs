@@ -27,10 +27,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::protocol::{
-    BundleEvent, Change, Goal, Graph, HealthReport, LogText, Logs, Metrics, Refusal, Reloaded,
-    Request, SOCKET_VARIABLE, SendSignal, Shutdown, Status, Timeline, Wait, accepted,
+    BundleEvent, Change, EventKind, Goal, Graph, HealthReport, LogText, Logs, Metrics, Refusal,
+    Reloaded, Request, SOCKET_VARIABLE, SendSignal, Shutdown, Status, Timeline, VERSION, Wait,
+    accepted,
 };
 use crate::signal::Signal;
+use crate::words::Words;
 
 mod connection;
 mod error;
@@ -242,7 +244,7 @@ impl Client {
         let line = connection.receive()?.ok_or_else(|| {
             Error::new(ErrorKind::Closed, "sidecar-init closed the connection without an answer")
         })?;
-        Ok((connection, accepted(read(&line)?).map_err(refused)?))
+        Ok((connection, accepted(of_our_version(read(&line)?)?).map_err(refused)?))
     }
 }
 
@@ -265,7 +267,8 @@ impl Iterator for Follow {
     }
 }
 
-/// Events as they happen. It ends when the init does.
+/// Events as they happen, without those of a later init that this library does not know. It ends when the
+/// init does.
 #[derive(Debug)]
 pub struct Events {
     connection: Connection,
@@ -285,7 +288,7 @@ impl Events {
             }
             lines = self.connection.lines();
         }
-        lines.iter().map(|line| decode(streamed(line)?)).collect::<Result<_, _>>().map(Some)
+        lines.iter().filter_map(|line| event(line).transpose()).collect::<Result<_, _>>().map(Some)
     }
 }
 
@@ -293,8 +296,35 @@ impl Iterator for Events {
     type Item = Result<BundleEvent, Error>;
 
     fn next(&mut self) -> Option<Result<BundleEvent, Error>> {
-        let line = self.connection.receive().transpose()?;
-        Some(line.and_then(|line| decode(streamed(&line)?)))
+        loop {
+            let line = self.connection.receive().transpose()?;
+            if let Some(event) = line.and_then(|line| event(&line)).transpose() {
+                return Some(event);
+            }
+        }
+    }
+}
+
+/// `None`: one of a later init, which this library does not know.
+fn event(line: &[u8]) -> Result<Option<BundleEvent>, Error> {
+    let event = streamed(line)?;
+    match event["event"].as_str().map(EventKind::from_word) {
+        Some(None) => Ok(None),
+        _ => decode(event).map(Some),
+    }
+}
+
+/// The answer, unless an init of another version gives it. One without a version is of version 1.
+fn of_our_version(answer: Value) -> Result<Value, Error> {
+    match answer.get("version") {
+        Some(version) if *version != VERSION => Err(Error::new(
+            ErrorKind::OtherVersion,
+            format!(
+                "the init speaks version {version} of the control protocol, this program \
+                 {VERSION}: use the sidecar-init binary of that container"
+            ),
+        )),
+        _ => Ok(answer),
     }
 }
 

@@ -4,10 +4,13 @@
 //! its answers are the structures of this module.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
-use serde::de::{Error as _, IgnoredAny};
+use serde::de::value::MapDeserializer;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::duration::LONGEST;
 use crate::signal::Signal;
@@ -31,6 +34,8 @@ pub const DEFAULT_SOCKETS: [&str; 2] = ["/run/sidecar-init.sock", "/dev/shm/side
 pub const SOCKET_VARIABLE: &str = "SIDECAR_INIT_SOCKET";
 /// Requests must be shorter.
 pub const LONGEST_REQUEST: usize = 4096;
+/// The version of the protocol. `docs/control.md` says what needs a new one.
+pub const VERSION: u64 = 1;
 
 /// A request of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -174,6 +179,8 @@ fields! {
     code: u8, Some, "\"code\" is a whole number from 0 to 255";
     wait_seconds: Option<Duration>, limit, "\"wait_seconds\" is a number from 0 to 31536000";
     timeout_seconds: Option<Duration>, limit, "\"timeout_seconds\" is a number from 0 to 31536000";
+    version: (), |version: u64| (version == VERSION).then_some(()),
+        "this init speaks only version 1 of the control protocol, and \"version\" is another";
 }
 
 /// A time of at most [`LONGEST`].
@@ -187,6 +194,31 @@ fn nothing_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Err
     let more = BTreeMap::<String, IgnoredAny>::deserialize(deserializer)?;
     let unknown = |key| format!("unknown field `{key}`: this command takes none");
     more.into_keys().next().map_or(Ok(()), |key| Err(D::Error::custom(unknown(key))))
+}
+
+/// The fields of a request, each as often as it is there.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
+        struct All;
+        impl<'de> Visitor<'de> for All {
+            type Value = Fields;
+
+            fn expecting(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                Ok(())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(All)
+    }
 }
 
 impl Request {
@@ -212,9 +244,18 @@ pub fn parse(line: &[u8]) -> Result<Request, String> {
     if !line.trim_ascii_start().starts_with(b"{") {
         return Err(form.to_owned());
     }
-    serde_json::from_slice(line).map_err(|error| {
+    let read = || {
+        let Fields(mut fields) = serde_json::from_slice(line)?;
+        // First, because the rest of another version may mean something else. Without it the request is of
+        // version 1: that of clients which name none.
+        if let Some(at) = fields.iter().position(|(key, _)| key == "version") {
+            version(fields.remove(at).1)?;
+        }
+        Request::deserialize(MapDeserializer::new(fields.into_iter()))
+    };
+    read().map_err(|error: serde_json::Error| {
         let text = match error.line() {
-            // The error is in a field after the command.
+            // It is JSON, on one line.
             0 => error.to_string(),
             _ => format!("{form}: {error}"),
         };
@@ -284,6 +325,11 @@ mod tests {
         let limit = format!("is a number from 0 to {}", LONGEST.as_secs());
         for (text, expected) in [
             ("'status', 'x': 1", "unknown field `x`: this command takes none"),
+            ("'stop', 'command': 'stop'", "duplicate field `command`"),
+            (
+                "'status', 'version': 1, 'version': 1",
+                "unknown field `version`: this command takes none",
+            ),
             ("'shutdown', 'cod\\u001b': 1", "unknown field `cod\u{fffd}`, expected `code`"),
             ("'stop'", "missing field `services`"),
             ("'stop', 'services': []", "'services' is a list of names, and not empty"),
@@ -307,18 +353,30 @@ mod tests {
     }
 
     #[test]
+    fn a_request_may_name_its_version() {
+        assert_eq!(error("{'command': 'status', 'version': 1}"), "Status");
+        let other =
+            "this init speaks only version 1 of the control protocol, and 'version' is another";
+        for text in [
+            // Whatever else a later version says.
+            "{'version': 2, 'command': 'dance', 'x': 1}",
+            "{'command': 'shutdown', 'code': 1000, 'version': 2}",
+            "{'commands': ['status'], 'version': 1.5}",
+            "{'command': 'status', 'version': '1'}",
+            "{'version': null}",
+        ] {
+            assert_eq!(error(text), other, "{text}");
+        }
+    }
+
+    #[test]
     fn a_request_has_one_form() {
         for (text, expected) in [
             ("", ""),
             ("status", ""),
             ("['status']", ""),
             ("{", ": EOF while parsing an object at line 1 column 1"),
-            ("{}", ": missing field `command` at line 1 column 2"),
             ("{'command': 'status'} x", ": trailing characters at line 1 column 23"),
-            (
-                "{'command': 'stop', 'command': 'stop'}",
-                ": duplicate field `command` at line 1 column 29",
-            ),
         ] {
             let form = "a request is a JSON object on one line, like {'command': 'status'}";
             assert_eq!(error(text), format!("{form}{expected}"), "{text}");
@@ -332,8 +390,9 @@ mod tests {
         let commands: Vec<String> =
             Request::COMMANDS.iter().map(|command| format!("`{command}`")).collect();
         let error = error("{'command': 'dance'}");
-        let expected =
-            format!("unknown variant `dance`, expected one of {} at", commands.join(", "));
-        assert!(error.contains(&expected), "{error}");
+        assert_eq!(
+            error,
+            format!("unknown variant `dance`, expected one of {}", commands.join(", "))
+        );
     }
 }

@@ -12,6 +12,9 @@ use crate::supervisor::{Cause, Outcome, ServiceId};
 const MOST_NAMES: usize = 100;
 const LONGEST_TEXT: usize = 500;
 
+/// The version of the record as JSON. `docs/bundle.md` says what needs a new one.
+const VERSION: u64 = 1;
+
 /// How a bundle ended, for people and for programs.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -82,6 +85,7 @@ impl Record {
         let record: Value = json!({
             "time": time,
             "event": "ended",
+            "version": VERSION,
             "bundle": self.bundle.as_deref().map(shortened),
             "cause": cause,
             "service": service.map(|id| self.name(id)),

@@ -54,6 +54,27 @@ fn with(line: &str) -> String {
 }
 
 #[test]
+fn a_file_of_a_later_version_gets_one_error() {
+    assert_eq!(errors(&format!("[bundle]\nversion = 1\n{}", with(""))), [""; 0]);
+    let wrong = "takes 1, the version of the file's format";
+    let later = "is 2, and this sidecar-init reads version 1; use a later sidecar-init, or a file of \
+                 version 1";
+    for (text, place, expected) in [
+        // Whatever else that version has.
+        ("[bundle]\nnew = 1\nversion = 2\n[services.a]\nrun = \"b\"", "3:11", later),
+        ("bundle = { version = 2 }\n[[service]]\nname = 1", "1:22", later),
+        ("[bundle]\nversion = 0", "2:11", wrong),
+        ("[bundle]\nversion = \"1\"", "2:11", wrong),
+        ("[bundle]\nversion = 1.0", "2:11", wrong),
+    ] {
+        assert_eq!(errors(text), [format!("b.toml:{place}: `version` {expected}")], "{text}");
+    }
+    let misplaced = format!("version = 1\n{}", with(""));
+    let error = "b.toml:1:1: unknown key `version` in the file; it is a key of [bundle]";
+    assert_eq!(errors(&misplaced), [error]);
+}
+
+#[test]
 fn the_sample_means_what_it_says() {
     let bundle = parse("demo.toml", SAMPLE).unwrap();
     assert_eq!(bundle.name, "demo");

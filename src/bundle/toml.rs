@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use strict_toml::{ConfigError, ConfigErrors};
-use strict_toml::{DeTable, Diagnostics, Section};
+use strict_toml::{DeTable, Diagnostics, Section, integer_in};
 
 use super::{Bundle, DEFAULT_GRACE, LogFull, LogMode, MOST_SERVICES, NO_SOCKET, OnExit, Service};
 use crate::duration::LONGEST_GRACE;
@@ -20,8 +20,10 @@ use crate::words::Words;
 use values::{check_socket_path, duration_up_to};
 
 const TOP_KEYS: [&str; 3] = ["bundle", "service", "signals"];
-const BUNDLE_KEYS: [&str; 8] =
-    ["name", "select-env", "socket", "on-event", "grace", "log", "on-exit", "log-full"];
+const BUNDLE_KEYS: [&str; 9] =
+    ["version", "name", "select-env", "socket", "on-event", "grace", "log", "on-exit", "log-full"];
+/// The version of the format. `docs/bundle.md` says what needs a new one.
+const VERSION: i64 = 1;
 
 /// Settings that override the file, from the command line for example. They are checked like the file.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,8 +85,14 @@ fn bundle<'text>(
     overrides: Overrides,
     diagnostics: &mut Diagnostics<'text>,
 ) -> Bundle {
+    // Of another version everything else may be unknown.
+    if !is_our_version(top, diagnostics) {
+        return Bundle::new("");
+    }
     let mut section = Section::new(top, "the file", diagnostics);
-    section.only(&TOP_KEYS, &[("services", "each service is a [[service]]")]);
+    let hints =
+        [("services", "each service is a [[service]]"), ("version", "it is a key of [bundle]")];
+    section.only(&TOP_KEYS, &hints);
     let empty = DeTable::new();
     let table = section.table("bundle").unwrap_or(&empty);
     let services = section.tables("service");
@@ -117,6 +125,21 @@ fn bundle<'text>(
         services,
         signals,
     }
+}
+
+fn is_our_version(top: &DeTable, diagnostics: &mut Diagnostics) -> bool {
+    let table = top.get("bundle").and_then(|bundle| bundle.get_ref().as_table());
+    let Some(version) = table.and_then(|table| table.get("version")) else { return true };
+    let message = match integer_in(version.get_ref()) {
+        Some(VERSION) => return true,
+        Some(later) if later > VERSION => format!(
+            "`version` is {later}, and this sidecar-init reads version {VERSION}; use a later \
+             sidecar-init, or a file of version {VERSION}"
+        ),
+        _ => format!("`version` takes {VERSION}, the version of the file's format"),
+    };
+    diagnostics.add(version.span(), message);
+    false
 }
 
 fn socket(section: &mut Section) -> Option<String> {

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Closed,
     /// The connection broke, or the answer was invalid.
     Lost,
+    /// The init speaks another version of the protocol.
+    OtherVersion,
     /// The init refused the request; the text has its reason.
     Refused,
     /// The services did not reach the state in time; the text has their states.

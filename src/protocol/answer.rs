@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::seconds;
+use super::{VERSION, seconds};
 use crate::event_kind::EventKind;
 use crate::signal::Signal;
 use crate::supervisor::StateKind;
@@ -280,12 +280,13 @@ pub(crate) fn json(message: &impl Serialize) -> Value {
 pub(crate) fn yes(answer: &impl Serialize) -> Value {
     let mut answer = json(answer);
     answer["ok"] = true.into();
+    answer["version"] = VERSION.into();
     answer
 }
 
 /// The message for a refusal.
 pub(crate) fn no(refusal: &Refusal) -> Value {
-    let mut answer = serde_json::json!({"ok": false, "error": refusal.error});
+    let mut answer = serde_json::json!({"ok": false, "error": refusal.error, "version": VERSION});
     if refusal.is_late {
         answer["timeout"] = true.into();
     }
@@ -367,9 +368,12 @@ mod tests {
     fn a_refusal_says_why() {
         let refusal = Refusal { error: "no".to_owned(), is_late: true };
         let answer = no(&refusal);
-        assert_eq!(answer.to_string(), "{\"error\":\"no\",\"ok\":false,\"timeout\":true}");
+        assert_eq!(
+            answer.to_string(),
+            "{\"error\":\"no\",\"ok\":false,\"timeout\":true,\"version\":1}"
+        );
         assert_eq!(accepted(answer), Err(refusal));
-        assert_eq!(accepted(yes(&())), Ok(serde_json::json!({"ok": true})));
+        assert_eq!(accepted(yes(&())), Ok(serde_json::json!({"ok": true, "version": 1})));
         assert!(HealthReport::deserialize(yes(&())).is_err());
     }
 }

@@ -167,6 +167,7 @@ fn value(table: &str, key: &str, kind: &str) -> Value {
             "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
             "not": {"const": "main"},
         }),
+        ("version", one) => json!({"const": number(one)}),
         ("log", "text") => json!({"type": "string", "minLength": 1}),
         ("notify", _) => {
             let number = "([3-9]|[1-9][0-9]{1,2}|10[01][0-9]|102[0-3])";
