@@ -172,14 +172,12 @@ impl Supervisor {
             .any(|(service, number)| service.state.is_alive() && asked_up_to == Some(*number));
         let mut now_asked = asked_up_to;
         if !is_held_up || is_time_up {
-            let left = self.stages_left();
-            match left.first() {
-                Some(number) => {
-                    // This stage, the others, and the sweep.
-                    let stages = u32::try_from(left.len() + 1).unwrap_or(u32::MAX);
-                    let advance_at = now + deadline.saturating_duration_since(now) / stages;
-                    now_asked = Some(*number);
-                    let stage = Stage::Number(*number);
+            match self.stages_left() {
+                Some((number, count)) => {
+                    // These stages, and the sweep.
+                    let advance_at = now + deadline.saturating_duration_since(now) / (count + 1);
+                    now_asked = Some(number);
+                    let stage = Stage::Number(number);
                     self.phase = Phase::Stopping { deadline, stage, advance_at };
                     self.continue_asked(actions);
                 }
@@ -206,20 +204,17 @@ impl Supervisor {
         self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
     }
 
-    /// The stages with services that are not stopped yet, in order.
-    fn stages_left(&self) -> Vec<usize> {
+    /// The first stage with services that are not stopped yet, and how many such stages there are.
+    fn stages_left(&self) -> Option<(usize, u32)> {
         let mut has_unasked = vec![false; self.services.len()];
         for (service, number) in self.services.iter().zip(&self.order.stage) {
             if let Some(slot) = has_unasked.get_mut(*number) {
                 *slot |= service.state.is_unasked();
             }
         }
-        has_unasked
-            .iter()
-            .enumerate()
-            .filter(|(_, unasked)| **unasked)
-            .map(|(number, _)| number)
-            .collect()
+        let first = has_unasked.iter().position(|unasked| *unasked)?;
+        let count = has_unasked.iter().filter(|unasked| **unasked).count();
+        Some((first, u32::try_from(count).unwrap_or(u32::MAX - 1)))
     }
 
     fn grace_over(&mut self, now: Instant, actions: &mut Vec<Action>) {
