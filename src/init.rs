@@ -278,6 +278,7 @@ impl Init {
             self.poll_log_readiness();
         }
         let received = self.read_signals();
+        self.unfinished.reaping |= self.children.take_due_look(now);
         self.reap();
         let registry = self.event_loop.registry();
         self.health.run_due_checks(&self.plan, registry, now, &mut self.learnt);
@@ -431,7 +432,7 @@ impl Init {
         }
         let (received, has_child, more) = self.event_loop.read_signals();
         self.unfinished.signals = more;
-        self.unfinished.reaping |= has_child;
+        self.unfinished.reaping |= has_child && !self.children.looks_later();
         received
     }
 
@@ -711,11 +712,12 @@ impl Init {
         } else {
             LeftoverPolicy::KillAtNextRun
         };
-        if let Some(ended) = self.children.reap_service(&self.plan, id, leave, &mut self.learnt) {
+        let ended = self.children.reap_service(&self.plan, id, leave, &mut self.learnt);
+        // Its orphans became our children at its death.
+        self.unfinished.reaping |= ended.is_none() || !self.children.look_later();
+        if let Some(ended) = ended {
             self.child_ended(ended);
         }
-        // Its orphans became our children at its death.
-        self.unfinished.reaping = true;
     }
 
     /// Reaps a batch of ended children.

@@ -186,6 +186,44 @@ fn a_pause_of_all_is_no_time_in_which_to_become_ready() {
 }
 
 #[test]
+fn an_orphan_that_ends_together_with_a_service_is_reaped() {
+    let script = "(setsid WITNESS orphan &); exec WITNESS first TERM=!0";
+    let mut running = started(&(second() + &service("first", script, "on-exit = \"ignore\"")));
+    let mut orphan = 0;
+    running.wait_for("[second] second");
+    until("the orphan is the init's child", || {
+        let children = harness::children(running.pid());
+        let is_orphan = |pid: &i32| {
+            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+            command.is_ok_and(|command| command.contains("orphan"))
+        };
+        orphan = children.iter().copied().find(is_orphan)?;
+        (children.len() == 3).then_some(())
+    });
+    let is_first = |pid: &i32| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        command.is_ok_and(|command| command.contains("first"))
+    };
+    let first = harness::children(running.pid()).into_iter().find(is_first).unwrap();
+    // Both are dead before the init learns of either, so it gets one SIGCHLD.
+    kill(running.pid(), "STOP");
+    kill(first, "KILL");
+    kill(orphan, "KILL");
+    until("both are dead", || {
+        let is_dead = |pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.contains(") Z ")
+        };
+        (is_dead(first) && is_dead(orphan)).then_some(())
+    });
+    kill(running.pid(), "CONT");
+    until("only the other service is left", || {
+        (harness::children(running.pid()).len() == 1).then_some(())
+    });
+    ends_well(running);
+}
+
+#[test]
 fn what_is_not_ready_in_time_says_why() {
     let (port, listener) = port();
     drop(listener);

@@ -39,6 +39,9 @@ use starts::Starts;
 pub(super) use ownership::Belonging;
 pub(super) use start_failure::StartFailure;
 
+/// How long a look at all children may wait after a service's death.
+const LOOK_DELAY: Duration = Duration::from_millis(5);
+
 /// The role of a child that is not a service's main process. Each leads its own session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -115,6 +118,8 @@ pub(super) struct Children {
     asked: BTreeMap<i32, u64>,
     /// Everything is being killed.
     is_killing: bool,
+    /// When to look for other children that have ended, if that can wait.
+    look_at: Option<Instant>,
 }
 
 impl Children {
@@ -258,6 +263,27 @@ impl Children {
     /// Kills the children of all checks.
     pub(super) fn end_checks(&mut self) {
         self.end_helpers(|role| matches!(role, Role::Check(..)));
+    }
+
+    /// A service has ended and is reaped. Its SIGCHLD may hide that of another child, so all children are
+    /// looked at, but waitid(2) walks through them: while other services run, that can wait. Returns
+    /// whether it waits.
+    pub(super) fn look_later(&mut self) -> bool {
+        let can_wait = !self.services.is_empty() && !self.is_killing;
+        if can_wait {
+            self.look_at.get_or_insert_with(|| Instant::now() + LOOK_DELAY);
+        }
+        can_wait
+    }
+
+    /// Whether all children are looked at later.
+    pub(super) fn looks_later(&self) -> bool {
+        self.look_at.is_some()
+    }
+
+    /// Whether that is due.
+    pub(super) fn take_due_look(&mut self, now: Instant) -> bool {
+        self.look_at.take_if(|at| *at <= now).is_some()
     }
 
     /// Kills the sessions of children with such a role.
@@ -453,7 +479,7 @@ impl Children {
 
 impl Scheduled for Children {
     fn deadline(&self) -> Option<Instant> {
-        self.leftovers.deadline()
+        self.leftovers.deadline().into_iter().chain(self.look_at).min()
     }
 
     fn put_off(&mut self, gap: Duration, _: Instant) {
