@@ -24,6 +24,7 @@ pub mod listen;
 mod pattern;
 pub mod resource;
 pub mod selection;
+pub(crate) mod shared;
 pub mod toml;
 pub(crate) mod verification;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::bundle::environment::{self, Variables};
 use crate::bundle::listen::Listen;
+use crate::bundle::shared::Shared;
 use crate::bundle::{
     Bundle, DEFAULT_GRACE, Identity, LogMode, MAIN, Route, Service, Settings, selection,
     verification,
@@ -19,10 +20,8 @@ use crate::signal::Signal;
 use crate::supervisor::{Otherwise, Policy, Rules, ServiceId, ServicePolicy, SignalRoute, Target};
 
 mod replacement;
-mod shared;
 
 use replacement::Definition;
-use shared::Shared;
 use strict_toml::{ConfigError, ConfigErrors, Place};
 
 /// A bundle that is ready to run.

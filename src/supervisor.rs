@@ -19,6 +19,7 @@ mod census;
 mod event;
 mod expiry;
 mod lifecycle;
+mod lists;
 mod new_policy;
 mod order;
 mod policy;
@@ -207,7 +208,7 @@ impl Supervisor {
 
     /// How often the service was restarted after it had ended by itself.
     pub fn restarts(&self, id: ServiceId) -> u32 {
-        self.services.get(id.0).map_or(0, |service| service.history.count)
+        self.services.get(id.0).map_or(0, |service| service.history.count())
     }
 
     fn code(&self, cause: Cause) -> u8 {

@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use strict_toml::{ConfigError, ConfigErrors};
 use strict_toml::{DeTable, Diagnostics, Section, integer_in};
 
+use super::shared::Shared;
 use super::{Bundle, DEFAULT_GRACE, LogFull, LogMode, MOST_SERVICES, NO_SOCKET, OnExit, Service};
 use crate::duration::LONGEST_GRACE;
 use crate::words::Words;
@@ -167,9 +168,10 @@ fn services_of<'text>(
         diagnostics.add(0..0, format!("more than {MOST_SERVICES} services"));
         return Vec::new();
     }
-    let mut services = Vec::<Service>::new();
+    let mut services = Vec::<Service>::with_capacity(tables.len());
     let mut names = BTreeSet::new();
-    let mut named = Vec::new();
+    let mut named = Vec::with_capacity(tables.len());
+    let mut settings = Shared::new();
     for (table, span) in tables {
         if let Some((service, others)) =
             service::service(table, span.clone(), defaults, diagnostics)
@@ -181,7 +183,7 @@ fn services_of<'text>(
                 );
                 diagnostics.add(service::name_span(table, span.clone()), message);
             }
-            services.push(service);
+            services.push(Service { settings: settings.get(service.settings), ..service });
             named.push(others);
         }
     }

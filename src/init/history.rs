@@ -1,6 +1,5 @@
 //! The history of each service.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::exit::ExitStatus;
@@ -21,7 +20,7 @@ pub(super) struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Past {
     /// The last runs, the oldest first.
-    pub(super) runs: VecDeque<Run>,
+    pub(super) runs: Vec<Run>,
     /// The number of all runs.
     pub(super) count: u32,
 }
@@ -33,11 +32,11 @@ impl History {
     pub(super) fn started(&mut self, id: ServiceId, now: Instant) {
         let past = self.past_mut(id);
         if past.runs.len() == RUNS {
-            past.runs.pop_front();
+            past.runs.remove(0);
         }
-        // Most services run once; a deque would reserve space for four.
+        // Most services run once; otherwise there would be space for four.
         past.runs.reserve_exact(1);
-        past.runs.push_back(Run { started: now, ready: None, asked: None, ended: None });
+        past.runs.push(Run { started: now, ready: None, asked: None, ended: None });
         past.count += 1;
     }
 
@@ -72,7 +71,7 @@ impl History {
 
     /// The current run.
     pub(super) fn running(&self, id: ServiceId) -> Option<&Run> {
-        self.past(id)?.runs.back().filter(|run| run.ended.is_none())
+        self.past(id)?.runs.last().filter(|run| run.ended.is_none())
     }
 
     /// The id is reused for another service.
@@ -85,7 +84,7 @@ impl History {
     }
 
     fn current(&mut self, id: ServiceId) -> Option<&mut Run> {
-        self.past_mut(id).runs.back_mut().filter(|run| run.ended.is_none())
+        self.past_mut(id).runs.last_mut().filter(|run| run.ended.is_none())
     }
 
     fn past_mut(&mut self, id: ServiceId) -> &mut Past {

@@ -20,9 +20,8 @@ pub(super) struct StartAttempt {
     pub(super) is_on_request: bool,
     /// When the running process counts as up; `None`: it is not ready.
     pub(super) up_at: Option<Instant>,
-    /// How often it has failed, and the last cause.
-    failures: u32,
-    failure: Option<Cause>,
+    /// How often it has failed, and the last cause; for most services `None`.
+    failures: Option<Box<(u32, Cause)>>,
 }
 
 impl Supervisor {
@@ -40,15 +39,16 @@ impl Supervisor {
 
     /// How often the service ended before it was up, or could not be started, and the last cause.
     pub fn failed_starts(&self, id: ServiceId) -> (u32, Option<Cause>) {
-        let attempt = self.services.get(id.0).map(|service| &service.attempt);
-        attempt.map_or((0, None), |attempt| (attempt.failures, attempt.failure))
+        let failures =
+            self.services.get(id.0).and_then(|service| service.attempt.failures.as_ref());
+        failures.map_or((0, None), |failures| (failures.0, Some(failures.1)))
     }
 
     /// The service that this one waits for, and that does not start without a request.
     pub fn missing(&self, id: ServiceId) -> Option<ServiceId> {
         let mut waiting = id;
         // The parser refuses cycles; here the loop must only end.
-        for _ in 0..self.order.groups.len() {
+        for _ in 0..self.order.start.len() {
             if self.state(waiting) != State::Waiting {
                 return None;
             }
@@ -75,8 +75,8 @@ impl Supervisor {
         if attempt.up_at.take().is_some_and(|up_at| up_at < now) && !was_late {
             attempt.is_on_request = false;
         } else {
-            attempt.failures = attempt.failures.wrapping_add(1);
-            attempt.failure = Some(cause);
+            let before = attempt.failures.as_ref().map_or(0, |failures| failures.0);
+            attempt.failures = Some((before.wrapping_add(1), cause).into());
         }
     }
 

@@ -251,7 +251,7 @@ impl Supervisor {
     ) -> bool {
         let random = restart::random(&mut self.random);
         let (service, policy) = (&mut self.services[id.0], &self.policy.services[id.0].restart);
-        let before = service.history.count;
+        let before = service.history.count();
         match service.history.next(policy, succeeded, now, random) {
             Some(delay) => {
                 self.set(id, State::Backoff { until: now + delay });
@@ -300,8 +300,8 @@ impl Supervisor {
         let is_on_request = self.services[id.0].attempt.is_on_request;
         let mut ended = vec![id];
         while let Some(group) = ended.pop().and_then(|id| self.order.group(id)) {
-            let groups = group.requirers.iter().map(|index| &self.order.groups[*index]);
-            for dependent in groups.flat_map(|group| &group.members) {
+            let groups = self.order.requirers[group].iter();
+            for dependent in groups.flat_map(|group| &self.order.members[*group]) {
                 let ending = match self.policy.services[dependent.0].when_required_exits {
                     WhenRequiredExits::Keep => continue,
                     WhenRequiredExits::Stop => Ending::Requirement,

@@ -7,14 +7,22 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
 use super::event::ServiceId;
+use super::lists::Lists;
 use super::policy::{Policy, ServicePolicy};
 
-/// The order of a bundle.
-#[derive(Debug, Default)]
+/// The order of a bundle. A group is the instances of a service, or a single service.
+#[derive(Debug)]
 pub(super) struct Order {
-    pub(super) groups: Vec<Group>,
+    /// The services of each group, in the file's order.
+    pub(super) members: Lists<ServiceId>,
+    /// The groups that must be ready before it starts.
+    pub(super) after: Lists<After>,
+    /// The groups that must end before it is stopped, including all that start after it.
+    pub(super) dependents: Lists<usize>,
+    /// The groups that require it.
+    pub(super) requirers: Lists<usize>,
     /// The group of each service.
-    pub(super) group_of: Vec<usize>,
+    group_of: Vec<usize>,
     /// All groups in start order: after their dependencies, otherwise in the order of the file. Groups
     /// that are no longer in the file are last, so that they stop first.
     pub(super) start: Vec<usize>,
@@ -22,19 +30,6 @@ pub(super) struct Order {
     pub(super) place: Vec<usize>,
     /// The shutdown stage of each service.
     pub(super) stage: Vec<usize>,
-}
-
-/// The instances of a service, or a single service.
-#[derive(Debug, Default)]
-pub(super) struct Group {
-    /// In the file's order.
-    pub(super) members: Vec<ServiceId>,
-    /// The groups that must be ready before it starts.
-    pub(super) after: Box<[After]>,
-    /// The groups that must end before it is stopped, including all that start after it.
-    pub(super) dependents: Vec<usize>,
-    /// The groups that require it.
-    pub(super) requirers: Vec<usize>,
 }
 
 /// A dependency of a group.
@@ -47,69 +42,69 @@ pub(super) struct After {
 impl Order {
     /// Services in a cycle are last, and never start; the parser refuses cycles.
     pub(super) fn new(policy: &Policy) -> Order {
-        let (mut groups, group_of) = groups(policy);
-        for index in 0..groups.len() {
-            let after = after(policy, &groups[index], &group_of);
-            for After { group, is_required } in &after {
-                groups[*group].dependents.push(index);
+        let (members, group_of) = groups(policy);
+        let count = members.len();
+        let after: Vec<Vec<After>> =
+            (0..count).map(|group| after(policy, &members[group], &group_of)).collect();
+        let (mut dependents, mut requirers) = (vec![Vec::new(); count], vec![Vec::new(); count]);
+        for (index, after) in after.iter().enumerate() {
+            for After { group, is_required } in after {
+                dependents[*group].push(index);
                 if *is_required {
-                    groups[*group].requirers.push(index);
+                    requirers[*group].push(index);
                 }
             }
-            groups[index].after = after.into();
         }
-        let start = sorted(policy, &groups);
+        let start = sorted(policy, &members, &after, &dependents);
         if policy.in_file_order {
             // Except a main command, which starts after all of them.
             for pair in start.windows(2) {
-                if !groups[pair[0]].dependents.contains(&pair[1]) {
-                    groups[pair[0]].dependents.push(pair[1]);
+                if !dependents[pair[0]].contains(&pair[1]) {
+                    dependents[pair[0]].push(pair[1]);
                 }
             }
         }
-        let mut stages = vec![0; groups.len()];
+        let mut stages = vec![0; count];
         for index in start.iter().rev() {
-            let later = groups[*index].dependents.iter().map(|other| stages[*other] + 1).max();
+            let later = dependents[*index].iter().map(|other| stages[*other] + 1).max();
             stages[*index] = later.unwrap_or(0);
         }
-        let mut place = vec![0; groups.len()];
+        let mut place = vec![0; count];
         start.iter().enumerate().for_each(|(position, group)| place[*group] = position);
         let stage = group_of.iter().map(|group| stages[*group]).collect();
-        Order { groups, group_of, start, place, stage }
+        let [dependents, requirers] = [dependents, requirers].map(Lists::from);
+        Order { members, after: after.into(), dependents, requirers, group_of, start, place, stage }
     }
 
     /// The group of the service.
-    pub(super) fn group(&self, id: ServiceId) -> Option<&Group> {
-        self.groups.get(*self.group_of.get(id.0)?)
+    pub(super) fn group(&self, id: ServiceId) -> Option<usize> {
+        self.group_of.get(id.0).copied()
     }
 
     /// The services that this group requires.
-    pub(super) fn required_by<'a>(
-        &'a self,
-        group: &'a Group,
-    ) -> impl Iterator<Item = ServiceId> + 'a {
-        let required = group.after.iter().filter(|other| other.is_required);
-        required.flat_map(|other| self.groups[other.group].members.iter().copied())
+    pub(super) fn required_by(&self, group: usize) -> impl Iterator<Item = ServiceId> {
+        let required = self.after[group].iter().filter(|other| other.is_required);
+        required.flat_map(|other| self.members[other.group].iter().copied())
     }
 }
 
 /// The groups, and the group of each service. A service that is no longer in the file is alone, and so
 /// is every service if the order of the file applies, in which instances also have places.
-fn groups(policy: &Policy) -> (Vec<Group>, Vec<usize>) {
+fn groups(policy: &Policy) -> (Lists<ServiceId>, Vec<usize>) {
     let services = &policy.services;
     let is_alone = |service: &ServicePolicy| {
         let leader = service.leader.and_then(|leader| services.get(leader.0));
         policy.in_file_order || service.is_retired || leader.is_none_or(|one| one.is_retired)
     };
-    let mut groups = Vec::<Group>::new();
+    let mut groups = Vec::<Vec<ServiceId>>::new();
     let mut group_of = vec![usize::MAX; services.len()];
     let mut join = |id: usize, leader: usize, group_of: &mut Vec<usize>| {
         if group_of[leader] == usize::MAX {
             group_of[leader] = groups.len();
-            groups.push(Group::default());
+            groups.push(Vec::new());
         }
         group_of[id] = group_of[leader];
-        groups[group_of[id]].members.push(ServiceId(id));
+        groups[group_of[id]].push(ServiceId(id));
     };
     for (id, service) in services.iter().enumerate() {
         match service.leader.filter(|_| !is_alone(service)) {
@@ -117,17 +112,16 @@ fn groups(policy: &Policy) -> (Vec<Group>, Vec<usize>) {
             None => join(id, id, &mut group_of),
         }
     }
-    for group in &mut groups {
-        group.members.sort_by_key(|id| (services[id.0].place, *id));
-        group.members.shrink_to_fit();
+    for members in &mut groups {
+        members.sort_by_key(|id| (services[id.0].place, *id));
     }
-    (groups, group_of)
+    (groups.into(), group_of)
 }
 
 /// The dependencies of this group, without duplicates.
-fn after(policy: &Policy, group: &Group, group_of: &[usize]) -> Vec<After> {
+fn after(policy: &Policy, members: &[ServiceId], group_of: &[usize]) -> Vec<After> {
     let services = &policy.services;
-    let Some(member) = group.members.first().map(|id| &services[id.0]) else { return Vec::new() };
+    let Some(member) = members.first().map(|id| &services[id.0]) else { return Vec::new() };
     let leader = member.leader.and_then(|leader| services.get(leader.0)).unwrap_or(member);
     // A service that is no longer in the file is only stopped, in its old order.
     let requires = if member.is_retired { &[][..] } else { &leader.requires[..] };
@@ -139,26 +133,31 @@ fn after(policy: &Policy, group: &Group, group_of: &[usize]) -> Vec<After> {
 }
 
 /// Kahn's topological sort; among available groups, the first of the file.
-fn sorted(policy: &Policy, groups: &[Group]) -> Vec<usize> {
-    let mut waits_for: Vec<usize> = groups.iter().map(|group| group.after.len()).collect();
+fn sorted(
+    policy: &Policy,
+    members: &Lists<ServiceId>,
+    after: &[Vec<After>],
+    dependents: &[Vec<usize>],
+) -> Vec<usize> {
+    let mut waits_for: Vec<usize> = after.iter().map(Vec::len).collect();
     let rank = |index: usize| {
-        let first = groups[index].members.first().map_or(0, |id| id.0);
+        let first = members[index].first().map_or(0, |id| id.0);
         let service = &policy.services[first];
         Reverse((service.is_retired, service.place, first, index))
     };
     let mut open: BinaryHeap<Reverse<(bool, usize, usize, usize)>> =
-        (0..groups.len()).filter(|index| waits_for[*index] == 0).map(rank).collect();
-    let mut sorted = Vec::with_capacity(groups.len());
+        (0..members.len()).filter(|index| waits_for[*index] == 0).map(rank).collect();
+    let mut sorted = Vec::with_capacity(members.len());
     while let Some(Reverse((_, _, _, index))) = open.pop() {
         sorted.push(index);
-        for dependent in &groups[index].dependents {
+        for dependent in &dependents[index] {
             waits_for[*dependent] -= 1;
             if waits_for[*dependent] == 0 {
                 open.push(rank(*dependent));
             }
         }
     }
-    sorted.extend((0..groups.len()).filter(|index| waits_for[*index] > 0));
+    sorted.extend((0..members.len()).filter(|index| waits_for[*index] > 0));
     sorted
 }
 
@@ -212,8 +211,7 @@ mod tests {
     }
 
     fn flat(order: &Order) -> Vec<ServiceId> {
-        let groups = order.start.iter().map(|group| &order.groups[*group]);
-        groups.flat_map(|group| group.members.iter().copied()).collect()
+        order.start.iter().flat_map(|group| order.members[*group].iter().copied()).collect()
     }
 
     prop_compose! {
@@ -243,7 +241,7 @@ mod tests {
                     all
                 };
                 prop_assert_eq!(required(&groups), required(&pairs));
-                prop_assert!(groups.groups[*group].members.contains(&id));
+                prop_assert!(groups.members[*group].contains(&id));
             }
         }
     }
@@ -253,8 +251,8 @@ mod tests {
         let templates: Vec<(usize, Vec<usize>)> =
             (0..5).map(|number| (1000, (0..number).collect())).collect();
         let order = Order::new(&policy(&templates));
-        assert_eq!(order.groups.len(), 5);
-        let edges: usize = order.groups.iter().map(|group| group.after.len()).sum();
+        assert_eq!(order.start.len(), 5);
+        let edges: usize = (0..5).map(|group| order.after[group].len()).sum();
         assert_eq!(edges, 1 + 2 + 3 + 4);
         assert_eq!(flat(&order).len(), 5000);
     }

@@ -5,17 +5,23 @@ use std::time::{Duration, Instant};
 
 use crate::bundle::RestartPolicy;
 
-/// The restarts of a service.
+/// The runs of a service.
 #[derive(Debug, Default)]
 pub(super) struct RestartHistory {
-    /// The restarts within the policy's window, oldest first; never more than its limit.
-    recent: VecDeque<Instant>,
-    /// The number of restarts since the last stable run.
-    streak: u32,
     /// When the last run began.
     pub(super) began: Option<Instant>,
-    /// All restarts so far.
-    pub(super) count: u32,
+    /// Most services never restart.
+    restarts: Option<Box<Restarts>>,
+}
+
+#[derive(Debug, Default)]
+struct Restarts {
+    /// Those within the policy's window, oldest first; never more than its limit.
+    recent: VecDeque<Instant>,
+    /// Their number since the last stable run.
+    streak: u32,
+    /// All so far.
+    count: u32,
 }
 
 impl RestartHistory {
@@ -32,26 +38,34 @@ impl RestartHistory {
             return None;
         }
         let ran = self.began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        let Restarts { recent, streak, count } = &mut **self.restarts.get_or_insert_default();
         if ran >= policy.within {
-            self.streak = 0;
+            *streak = 0;
         }
-        while self.recent.front().is_some_and(|at| now.duration_since(*at) >= policy.within) {
-            self.recent.pop_front();
+        while recent.front().is_some_and(|at| now.duration_since(*at) >= policy.within) {
+            recent.pop_front();
         }
-        if self.recent.len() >= policy.max as usize {
+        if recent.len() >= policy.max as usize {
             return None;
         }
-        self.recent.push_back(now);
-        let doubled = policy.delay.saturating_mul(1 << self.streak.min(20));
-        self.streak += 1;
-        self.count += 1;
+        recent.push_back(now);
+        let doubled = policy.delay.saturating_mul(1 << (*streak).min(20));
+        *streak += 1;
+        *count += 1;
         Some(jittered(doubled.min(policy.max_delay), random))
+    }
+
+    /// All restarts so far.
+    pub(super) fn count(&self) -> u32 {
+        self.restarts.as_ref().map_or(0, |restarts| restarts.count)
     }
 
     /// An operator has handled the failures: the counts start again.
     pub(super) fn forgive(&mut self) {
-        self.recent.clear();
-        self.streak = 0;
+        if let Some(restarts) = &mut self.restarts {
+            restarts.recent.clear();
+            restarts.streak = 0;
+        }
     }
 }
 
@@ -107,7 +121,7 @@ mod tests {
         history.began = Some(begin);
         let later = begin + Duration::from_secs(60);
         assert_eq!(history.next(&policy, false, later, 0), Some(Duration::from_millis(400)));
-        assert_eq!(history.count, 4);
+        assert_eq!(history.count(), 4);
     }
 
     #[test]

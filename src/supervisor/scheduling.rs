@@ -57,8 +57,8 @@ impl Supervisor {
             last = Some(place);
             let group = self.order.start[place];
             let mut turn = None;
-            for member in 0..self.order.groups[group].members.len() {
-                let id = self.order.groups[group].members[member];
+            for member in 0..self.order.members[group].len() {
+                let id = self.order.members[group][member];
                 if self.state(id) != State::Waiting {
                     continue;
                 }
@@ -102,10 +102,10 @@ impl Supervisor {
 
     /// The service has changed: its group and dependent ones may be able to start.
     pub(super) fn examine_later(&mut self, id: ServiceId) {
-        let Some(group) = self.order.group_of.get(id.0) else { return };
+        let Some(group) = self.order.group(id) else { return };
         let places = &self.order.place;
-        self.to_examine.insert(places[*group]);
-        let dependents = &self.order.groups[*group].dependents;
+        self.to_examine.insert(places[group]);
+        let dependents = &self.order.dependents[group];
         self.to_examine.extend(dependents.iter().map(|group| places[*group]));
     }
 
@@ -116,7 +116,7 @@ impl Supervisor {
     }
 
     fn turn(&self, group: usize, standings: &mut BTreeMap<usize, Standing>) -> Eligibility {
-        for other in &self.order.groups[group].after {
+        for other in &self.order.after[group] {
             let standing = standings.entry(other.group);
             let standing = *standing.or_insert_with(|| self.standing(other.group));
             match standing {
@@ -135,7 +135,7 @@ impl Supervisor {
 
     fn standing(&self, group: usize) -> Standing {
         let mut standing = Standing::default();
-        for id in &self.order.groups[group].members {
+        for id in &self.order.members[group] {
             match self.state(*id) {
                 State::Running { ready: true, .. } if self.is_wanted(*id) => {}
                 State::Gone(End::Stopped) => standing.is_stopped = true,
@@ -230,14 +230,14 @@ impl Supervisor {
         if self.services.iter().all(|service| service.ending.is_none()) {
             return;
         }
-        let mut is_in_the_way = vec![false; self.order.groups.len()];
+        let mut is_in_the_way = vec![false; self.order.start.len()];
         for place in (0..self.order.start.len()).rev() {
             let index = self.order.start[place];
-            let dependents = &self.order.groups[index].dependents;
+            let dependents = &self.order.dependents[index];
             let blocked = dependents.iter().any(|dependent| is_in_the_way[*dependent]);
             is_in_the_way[index] = blocked;
-            for member in (0..self.order.groups[index].members.len()).rev() {
-                let id = self.order.groups[index].members[member];
+            for member in (0..self.order.members[index].len()).rev() {
+                let id = self.order.members[index][member];
                 let service = &self.services[id.0];
                 if service.ending.is_none() {
                     continue;

@@ -35,7 +35,8 @@ pub(super) fn command(section: &mut Section, key: &str) -> Vec<OsString> {
     if words.first().is_none_or(|program| program.value.is_empty()) {
         section.report(value.span(), format!("`{key}` names no program"));
     }
-    words.into_iter().map(|word| word.value.into()).collect()
+    // Collected through a slice, it has no capacity that it does not need.
+    words.iter().map(|word| word.value.into()).collect()
 }
 
 /// Reports a path that is too long for a Unix socket.

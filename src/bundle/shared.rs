@@ -8,15 +8,15 @@ const MOST: usize = 16;
 
 /// The first different values.
 #[derive(Debug)]
-pub(super) struct Shared<T>(Vec<Arc<T>>);
+pub(crate) struct Shared<T>(Vec<Arc<T>>);
 
 impl<T: PartialEq> Shared<T> {
-    pub(super) fn new() -> Shared<T> {
+    pub(crate) fn new() -> Shared<T> {
         Shared(Vec::new())
     }
 
     /// The value, or an equal one from before.
-    pub(super) fn get(&mut self, value: Arc<T>) -> Arc<T> {
+    pub(crate) fn get(&mut self, value: Arc<T>) -> Arc<T> {
         if let Some(known) = self.0.iter().find(|known| **known == value) {
             return Arc::clone(known);
         }
