@@ -82,16 +82,14 @@ pub(crate) fn environment() -> Vec<&'static CStr> {
     // SAFETY: libc sets `environ` before `main`. The strings live as long as they are not changed, and
     // the result is dropped before `Init::run` or the short way returns: until then the process has one
     // thread, and all code outside of `sys` is safe code, which can't change them.
-    let mut next = unsafe { environ };
-    let mut strings = Vec::new();
-    // SAFETY: the array is null or ends with a null pointer, where the loop stops.
-    while !next.is_null() && unsafe { !(*next).is_null() } {
-        // SAFETY: each pointer before the null points to a NUL-terminated string.
-        strings.push(unsafe { CStr::from_ptr(*next) });
-        // SAFETY: at least the null pointer follows.
-        next = unsafe { next.add(1) };
-    }
-    strings
+    let first = unsafe { environ };
+    let count = match first.is_null() {
+        true => 0,
+        // SAFETY: the array ends with a null pointer, where the count stops.
+        false => (0..).take_while(|index| unsafe { !(*first.add(*index)).is_null() }).count(),
+    };
+    // SAFETY: each pointer before the null points to a NUL-terminated string.
+    (0..count).map(|index| unsafe { CStr::from_ptr(*first.add(index)) }).collect()
 }
 
 /// Exits without exit handlers: the init has none, and libc's take time.
