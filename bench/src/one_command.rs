@@ -22,22 +22,26 @@ fn command(init: &Init, arguments: &[&str]) -> Command {
 
 /// One value list for each init, taken in turn.
 fn interleaved(
-    peers: &Peers,
+    inits: &[&Init],
     times: usize,
     mut measure: impl FnMut(&Init) -> f64,
 ) -> Vec<Vec<f64>> {
-    let mut values = vec![Vec::new(); peers.inits.len()];
+    let mut values = vec![Vec::new(); inits.len()];
     for _ in 0..times {
-        for (init, values) in peers.inits.iter().zip(&mut values) {
+        for (init, values) in inits.iter().zip(&mut values) {
             values.push(measure(init));
         }
     }
     values
 }
 
-fn ratio(peers: &Peers, values: &[Vec<f64>], of: impl Fn(&[f64]) -> f64) -> Vec<String> {
-    let is_reference = |init: &Init| init.name == peers.reference();
-    let place = peers.inits.iter().position(is_reference).unwrap_or(0);
+fn ratio(
+    peers: &Peers,
+    inits: &[&Init],
+    values: &[Vec<f64>],
+    of: impl Fn(&[f64]) -> f64,
+) -> Vec<String> {
+    let place = inits.iter().position(|init| init.name == peers.reference()).unwrap_or(0);
     let reference = of(&values[place]);
     values.iter().map(|values| format!("{:.2}", of(values) / reference)).collect()
 }
@@ -52,7 +56,8 @@ pub fn failure(peers: &Peers, quick: bool) -> Table {
 }
 
 fn start_to_exit(peers: &Peers, program: &str, code: i32, times: usize) -> Table {
-    let values = interleaved(peers, times, |init| {
+    let inits = peers.all();
+    let values = interleaved(&inits, times, |init| {
         let mut command = silent(init, program);
         let begin = Instant::now();
         let status = command.status().expect("it starts");
@@ -60,7 +65,7 @@ fn start_to_exit(peers: &Peers, program: &str, code: i32, times: usize) -> Table
         begin.elapsed().as_secs_f64() * 1e6
     });
     let title = format!("Start to exit of a command that only exits with code {code}");
-    latency_table(&title, peers, &values)
+    latency_table(&title, peers, &inits, &values)
 }
 
 fn silent(init: &Init, program: &str) -> Command {
@@ -72,10 +77,11 @@ fn silent(init: &Init, program: &str) -> Command {
 /// What the init itself costs the kernel when its command only exits with code 0.
 pub fn calls(peers: &Peers, quick: bool) -> Table {
     let times = if quick { 10 } else { 100 };
-    let faults = interleaved(peers, times, |init| minor_faults(&mut silent(init, &peers.noop)));
+    let inits = peers.all();
+    let faults = interleaved(&inits, times, |init| minor_faults(&mut silent(init, &peers.noop)));
     let head = ["init", "minor faults p50", "system calls", "binary KB"];
     let mut table = Table::new("One command, from start to exit", &head);
-    for (init, faults) in peers.inits.iter().zip(&faults) {
+    for (init, faults) in inits.iter().zip(&faults) {
         let size = std::fs::metadata(&init.path).map_or(0, |data| data.len() / 1000);
         let calls = system_calls(init, &peers.noop);
         table.row(init.name, &[format!("{:.0}", median(faults)), calls, size.to_string()]);
@@ -117,7 +123,8 @@ pub fn memory(peers: &Peers, quick: bool) -> Table {
     let reference = format!("PSS ratio to {}", peers.reference());
     let mut table =
         Table::new("Memory while idle", &["init", "PSS KiB", "private dirty KiB", &reference]);
-    let ratios = ratio(peers, &pss, median);
+    let inits: Vec<&Init> = peers.inits.iter().collect();
+    let ratios = ratio(peers, &inits, &pss, median);
     for (place, init) in peers.inits.iter().enumerate() {
         table.row(
             init.name,
@@ -162,25 +169,27 @@ pub fn signal(peers: &Peers, quick: bool) -> Table {
             values.push((measured.read_time() - sent) / 1e3);
         }
     }
-    latency_table("From a signal to the init until its command has it", peers, &values)
+    let inits: Vec<&Init> = peers.inits.iter().collect();
+    latency_table("From a signal to the init until its command has it", peers, &inits, &values)
 }
 
 pub fn exit(peers: &Peers, quick: bool) -> Table {
     let times = if quick { 100 } else { 1000 };
-    let values = interleaved(peers, times, |init| {
+    let inits: Vec<&Init> = peers.inits.iter().collect();
+    let values = interleaved(&inits, times, |init| {
         let mut measured = Measured::start(&mut command(init, &[&peers.child, "exit"]));
         let ended = measured.read_time();
         measured.wait();
         (now() - ended) / 1e3
     });
-    latency_table("From the command's end until the init's", peers, &values)
+    latency_table("From the command's end until the init's", peers, &inits, &values)
 }
 
-fn latency_table(title: &str, peers: &Peers, values: &[Vec<f64>]) -> Table {
+fn latency_table(title: &str, peers: &Peers, inits: &[&Init], values: &[Vec<f64>]) -> Table {
     let reference = format!("p50 ratio to {}", peers.reference());
     let mut table = Table::new(title, &["init", "us p50", "us p99", &reference]);
-    let ratios = ratio(peers, values, median);
-    for ((init, values), ratio) in peers.inits.iter().zip(values).zip(ratios) {
+    let ratios = ratio(peers, inits, values, median);
+    for ((init, values), ratio) in inits.iter().zip(values).zip(ratios) {
         table.row(
             init.name,
             &[format!("{:.1}", median(values)), format!("{:.1}", percentile(values, 99)), ratio],

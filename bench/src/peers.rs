@@ -12,6 +12,8 @@ pub struct Init {
 /// Everything that is there to be measured.
 pub struct Peers {
     pub inits: Vec<Init>,
+    /// What no init can be faster than, with fork(2) and with vfork(2).
+    pub least: [Init; 2],
     /// What users download.
     pub ours: PathBuf,
     pub glibc: PathBuf,
@@ -72,8 +74,16 @@ pub fn installed() -> Peers {
             eprintln!("not installed, so not measured: {name}");
         }
     }
+    let least = |name: &'static str, flags: &str| {
+        let flags = format!("-DSTART={flags}");
+        Init { name, path: compile_as(name, "least", &["-nostdlib", &flags]) }
+    };
     Peers {
         inits,
+        least: [
+            least("no libc, fork", "SIGCHLD"),
+            least("no libc, vfork", "(CLONE_VM|CLONE_VFORK|SIGCHLD)"),
+        ],
         ours,
         glibc,
         child: compile("child").to_string_lossy().into_owned(),
@@ -88,6 +98,11 @@ pub fn installed() -> Peers {
 }
 
 impl Peers {
+    /// The inits, and what none can be faster than.
+    pub fn all(&self) -> Vec<&Init> {
+        self.inits.iter().chain(&self.least).collect()
+    }
+
     /// The ratio to tini-static, or where that is missing to the C floor.
     pub fn reference(&self) -> &'static str {
         let has_tini = self.inits.iter().any(|init| init.name == "tini-static");
