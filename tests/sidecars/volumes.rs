@@ -1,6 +1,9 @@
 //! What survives a container, and to whom it belongs.
 
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
 
 use crate::docker::{Container, docker, text, unique_name};
 use crate::world::{HARDENED, alone, exec, image, is_there, wait_until_healthy};
@@ -37,9 +40,7 @@ fn a_new_container_with_the_same_volumes_keeps_the_authorities() {
     if !is_there() {
         return;
     }
-    let volumes = VOLUMES.map(|(place, _)| (Volume::new(), place));
-    let options: Vec<String> =
-        volumes.iter().map(|(volume, place)| format!("--volume={}:{place}", volume.0)).collect();
+    let (_volumes, options) = new_volumes();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let fingerprints = || {
         let sidecars = alone(&options);
@@ -65,6 +66,122 @@ fn a_new_container_with_the_same_volumes_keeps_the_authorities() {
     };
     let first = fingerprints();
     assert_eq!(fingerprints(), first);
+}
+
+/// Of every file in the volumes that a new container has to leave as it is, the sum and the name.
+const SUMS: &str = "find /git/app.git /home/mitmproxy/.mitmproxy /run/supervise /var/lib/pipelock/ca \
+                    -type f ! -name VERSION -exec sha256sum {} +";
+/// One upstream, which does not answer.
+const UPSTREAMS: &str = "[[upstream]]\nname = \"app\"\nurl = \"ssh://git@git.example.com/app.git\"\n\
+                         key = \"/git-gate/creds/key\"\nknown-hosts = \"/git-gate/creds/known_hosts\"\n";
+
+/// A new volume for each place, as options of `docker run`.
+fn new_volumes() -> (Vec<Volume>, Vec<String>) {
+    let places = VOLUMES.iter().map(|(place, _)| *place).chain(["/run/sidecar-init"]);
+    places
+        .map(|place| {
+            let volume = Volume::new();
+            let option = format!("--volume={}:{place}", volume.0);
+            (volume, option)
+        })
+        .unzip()
+}
+
+/// Runs a script as a root who may do everything, beside these volumes; what it prints.
+fn with_volumes(options: &[&str], script: &str) -> String {
+    let image = image();
+    let run = ["run", "--rm", "--network=none", "--entrypoint=sh"];
+    let said = docker(&[&run, options, &[&*image, "-euc", script]].concat());
+    assert!(said.status.success(), "{}", text(&said.stderr));
+    text(&said.stdout)
+}
+
+/// The gate's own configuration.
+fn write_gate(folder: &Path) -> [String; 2] {
+    for (name, content, mode) in [
+        ("git-gate/upstreams.toml", UPSTREAMS, 0o644),
+        ("git-gate/approved-fingerprints", "", 0o644),
+        ("creds/key", "key", 0o600),
+        ("creds/known_hosts", "git.example.com key", 0o644),
+    ] {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        chown(&path, Some(903), Some(903)).unwrap();
+    }
+    fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+    let mounts = [("git-gate", "/etc/git-gate"), ("creds", "/git-gate/creds")];
+    mounts.map(|(from, to)| format!("--volume={}/{from}:{to}:ro", folder.display()))
+}
+
+#[test]
+fn volumes_from_before_they_had_a_version_are_taken_over() {
+    if !is_there() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_volumes, options) = new_volumes();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    with_volumes(&options, include_str!("version_1/make.sh"));
+    let sums = || -> BTreeSet<String> {
+        with_volumes(&options, SUMS).lines().map(str::to_owned).collect()
+    };
+    let before = sums();
+    let gate = write_gate(folder.path());
+    let sidecars = alone(&[&options[..], &gate.each_ref().map(String::as_str)].concat());
+    wait_until_healthy(&sidecars);
+    let listed = exec(&sidecars, &[], &["supervise", "list", "--all"]).stdout;
+    let what = "what version 1 has kept is not used as it is; use it, or raise the version of that \
+                volume in own_volumes.sh";
+    for (id, status) in [
+        ("aaaaaaaa", "pending"),
+        ("bbbbbbbb", "pending"),
+        ("cccccccc", "pending"),
+        ("dddddddd", "pending"),
+        ("eeeeeeee", "rejected"),
+    ] {
+        assert!(listed.contains(&format!("{id}  {status} ")), "{what}: {id}: {listed}");
+    }
+    assert!(!listed.contains("skipped"), "{what}: {listed}");
+    drop(sidecars);
+    let lost: Vec<String> = before.difference(&sums()).cloned().collect();
+    assert!(lost.is_empty() && before.len() > 12, "{what}: {lost:?} of {before:?}");
+    let event = with_volumes(&options, "head -n1 /run/sidecar-init/events.jsonl");
+    assert!(event.contains("2026-11-28T12:00:00Z"), "{what}: {event}");
+    let script = "for volume do printf '%s ' \"$volume\"; cat \"$volume/VERSION\"; done";
+    let places = options.iter().map(|option| option.rsplit(':').next().unwrap());
+    let places: Vec<&str> = places.collect();
+    let versions = with_volumes(&options, &format!("set -- {}; {script}", places.join(" ")));
+    let expected: String = places.iter().map(|place| format!("{place} 1\n")).collect();
+    assert_eq!(versions, expected);
+}
+
+#[test]
+fn a_volume_of_a_later_version_is_left_alone() {
+    if !is_there() {
+        return;
+    }
+    for (version, expected) in [
+        (
+            "2",
+            "/git is of version 2, and this image knows version 1; use the image that wrote it, or \
+             mount another volume there",
+        ),
+        (
+            "x",
+            "/git/VERSION is not the number of a version; if what is in /git is of version 1, remove \
+             the file",
+        ),
+    ] {
+        let volume = Volume::new();
+        let option = format!("--volume={}:/git", volume.0);
+        with_volumes(&[&option], &format!("echo {version} >/git/VERSION; chown -R git-gate /git"));
+        let sidecars = alone(&[&option]);
+        sidecars.wait_for(&format!("[volumes] volumes: {expected}"));
+        assert_eq!(sidecars.wait(), 78, "{}", sidecars.stderr());
+        assert_eq!(with_volumes(&[&option], "ls -A /git"), "VERSION\n");
+    }
 }
 
 #[test]
