@@ -176,7 +176,8 @@ fn services_of<'text>(
         if let Some((service, others)) =
             service::service(table, span.clone(), defaults, diagnostics)
         {
-            if !names.insert(service.name.clone()) {
+            let name = table.get("name").and_then(|name| name.get_ref().as_str());
+            if !names.insert(name) {
                 let message = format!(
                     "a second service with the name \"{}\"; names are unique",
                     service.name
