@@ -181,7 +181,7 @@ pub struct Settings {
     /// How long it may take to become ready; a oneshot, to end.
     pub start_timeout: Option<Duration>,
     /// The liveness check.
-    pub liveness: Option<health_check::Check>,
+    pub liveness: Option<Box<health_check::Check>>,
     /// The longest time between two `WATCHDOG=1` once it is ready, sd_notify(3).
     pub watchdog: Option<Duration>,
     /// Whether it is restarted when it ends.
@@ -193,7 +193,7 @@ pub struct Settings {
     /// The sockets that the init opens for it.
     pub listen: Vec<listen::Listen>,
     /// Its number of instances; `None`: it has no instances.
-    pub instances: Option<instances::Instances>,
+    pub instances: Option<Box<instances::Instances>>,
     /// The service of which it is an instance.
     pub instance_of: Option<String>,
 }

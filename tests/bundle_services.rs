@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 
-use sidecar_init::bundle::health_check::{Check, Probe, Readiness};
+use sidecar_init::bundle::health_check::{Probe, Readiness};
 use sidecar_init::bundle::instances::expand;
 use sidecar_init::bundle::selection::{Selection, drop_lost_routes, missing, narrow, select};
 use sidecar_init::bundle::toml::{ConfigError, ConfigErrors};
@@ -127,9 +127,8 @@ fn each_has_its_number() {
     let [_, second, web] = &bundle.services[..] else { panic!("three of them") };
     assert_eq!(second.command, ["work", "--port=9002", "100%", "%", "%x"]);
     assert_eq!(second.environment.set, [("NUMBER".to_owned(), "2".to_owned())]);
-    let Some(Readiness::Check(Check { probe: Probe::Unix(path), .. })) = &second.readiness else {
-        panic!("a socket")
-    };
+    let Some(Readiness::Check(check)) = &second.readiness else { panic!("a check") };
+    let Probe::Unix(path) = &check.probe else { panic!("a socket") };
     assert_eq!(path.to_str(), Some("/run/worker-2"));
     assert_eq!(web.command, ["echo", "%i"], "it has no instances");
     assert_eq!(web.requires, ["worker"]);

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 
+use sidecar_init::bundle::Settings;
 use test_support::programs::example;
 use test_support::{lines_of, until};
 
@@ -37,6 +38,14 @@ fn heap(services: usize) -> usize {
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     init.wait().unwrap();
     usize::from_ne_bytes(bytes)
+}
+
+/// The most bytes for settings that no other service has.
+const FOR_OWN_SETTINGS: usize = 640;
+
+#[test]
+fn what_few_services_set_takes_little_of_the_others() {
+    assert!(size_of::<Settings>() <= FOR_OWN_SETTINGS, "{}", size_of::<Settings>());
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub enum Purpose {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// A probe succeeds.
-    Check(Check),
+    Check(Box<Check>),
     /// It writes a line that contains this text.
     Log(String),
     /// It writes a newline to this descriptor, as under s6.

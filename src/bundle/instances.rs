@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use strict_toml::{ConfigError, Place};
 
-use super::health_check::{Check, Probe, Readiness};
+use super::health_check::{Probe, Readiness};
 use super::listen::Listen;
 use super::{Bundle, MOST_SERVICES, Service};
 
@@ -131,8 +131,8 @@ fn instance(template: &Service, number: usize) -> Service {
         Readiness::Check(check) => Some(check),
         _ => None,
     });
-    for Check { probe, .. } in readiness.chain(&mut settings.liveness) {
-        match probe {
+    for check in readiness.chain(&mut settings.liveness) {
+        match &mut check.probe {
             Probe::Exec(command) => words(command),
             Probe::Unix(place) | Probe::File(place) => path(place),
             Probe::Tcp(_) | Probe::Http(_) => {}

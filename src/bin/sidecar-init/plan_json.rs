@@ -74,7 +74,7 @@ pub(crate) fn service(service: &Service, looked_up: &LookedUp) -> Value {
         "listen": listen,
         "ready": service.readiness.as_ref().map(readiness),
         "start_timeout_seconds": service.start_timeout.map(seconds),
-        "live": service.liveness.as_ref().map(check),
+        "live": service.liveness.as_deref().map(check),
         "watchdog_seconds": service.watchdog.map(seconds),
         "restart": restart(&service.restart),
         "stop_signal": service.stop_signal.to_string(),

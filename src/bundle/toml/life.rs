@@ -46,12 +46,12 @@ pub(super) fn read(section: &mut Section, settings: &mut Settings) -> Named {
     settings.readiness = readiness(section, settings);
     let start_timeout = duration(section, "start-timeout").map(|timeout| timeout.value);
     settings.start_timeout = start_timeout.or(settings.readiness.as_ref().map(|_| START_TIMEOUT));
-    settings.liveness = live(section);
+    settings.liveness = live(section).map(Box::new);
     settings.watchdog = watchdog(section, settings.readiness.as_ref());
     settings.restart = restart(section);
     settings.stop_command = section.get("stop-command").map(|_| command(section, "stop-command"));
     settings.listen = listen(section, settings.readiness.as_ref());
-    settings.instances = instances(section);
+    settings.instances = instances(section).map(Box::new);
     settings.drain = duration(section, "drain").map_or(Duration::ZERO, |drain| drain.value);
     let named = Named { after: names(section, "after"), requires: names(section, "requires") };
     settings.after = named.after.iter().map(|(name, _)| name.clone()).collect();
@@ -183,7 +183,7 @@ fn ready(section: &mut Section, settings: &Settings) -> Option<Readiness> {
         }
         return Some(Readiness::Log(log.value.to_owned()));
     }
-    Some(Readiness::Check(one_check(section, span, READY_PERIOD)?))
+    Some(Readiness::Check(one_check(section, span, READY_PERIOD)?.into()))
 }
 
 fn live(section: &mut Section) -> Option<Check> {
