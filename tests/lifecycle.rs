@@ -189,22 +189,17 @@ fn a_pause_of_all_is_no_time_in_which_to_become_ready() {
 fn an_orphan_that_ends_together_with_a_service_is_reaped() {
     let script = "(setsid WITNESS orphan &); exec WITNESS first TERM=!0";
     let mut running = started(&(second() + &service("first", script, "on-exit = \"ignore\"")));
-    let mut orphan = 0;
     running.wait_for("[second] second");
-    until("the orphan is the init's child", || {
-        let children = harness::children(running.pid());
-        let is_orphan = |pid: &i32| {
+    // An argument of its own: the shell, which becomes the first, has both words in its script.
+    let child_with = |argument: &str| {
+        let has_it = |pid: &i32| {
             let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
-            command.is_ok_and(|command| command.contains("orphan"))
+            command.is_ok_and(|command| command.split('\0').any(|word| word == argument))
         };
-        orphan = children.iter().copied().find(is_orphan)?;
-        (children.len() == 3).then_some(())
-    });
-    let is_first = |pid: &i32| {
-        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
-        command.is_ok_and(|command| command.contains("first"))
+        harness::children(running.pid()).into_iter().find(has_it)
     };
-    let first = harness::children(running.pid()).into_iter().find(is_first).unwrap();
+    let orphan = until("the orphan is the init's child", || child_with("orphan"));
+    let first = until("the first runs", || child_with("first"));
     // Both are dead before the init learns of either, so it gets one SIGCHLD.
     kill(running.pid(), "STOP");
     kill(first, "KILL");
