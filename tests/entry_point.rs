@@ -1,4 +1,4 @@
-//! The first instructions of the binary, on a machine that this one is not.
+//! The first instructions of the binary, on machines that this one is not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -8,27 +8,29 @@ use std::process::Command;
 use test_support::programs::has;
 
 #[test]
-fn on_aarch64_all_signals_are_blocked_and_all_else_is_as_the_kernel_left_it() {
-    let tools = ["aarch64-linux-gnu-as", "aarch64-linux-gnu-ld", "qemu-aarch64"];
-    if !tools.iter().all(|tool| has(tool)) {
-        return;
+fn all_signals_are_blocked_and_all_else_is_as_the_kernel_left_it() {
+    for machine in ["aarch64", "riscv64"] {
+        let tool = |name: &str| format!("{machine}-linux-gnu-{name}");
+        let (assembler, linker, emulator) = (tool("as"), tool("ld"), format!("qemu-{machine}"));
+        if ![&assembler, &linker, &emulator].iter().all(|tool| has(tool)) {
+            continue;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| directory.path().join(name);
+        let run = |program: &str, arguments: &[&Path]| {
+            let status = Command::new(program).args(arguments).status().unwrap();
+            status.code().unwrap()
+        };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for (folder, object) in [("src/sys/entry", "entry.o"), ("tests/entry_point", "witness.o")] {
+            let source = root.join(folder).join(format!("{machine}.s"));
+            assert_eq!(run(&assembler, &[Path::new("-o"), &place(object), &source]), 0, "{folder}");
+        }
+        let (entry, witness, program) = (place("entry.o"), place("witness.o"), place("program"));
+        let arguments =
+            [Path::new("-e"), Path::new("witness"), Path::new("-o"), &program, &entry, &witness];
+        assert_eq!(run(&linker, &arguments), 0, "{machine}");
+        let wrong = "tests/entry_point says what it is";
+        assert_eq!(run(&emulator, &[&program]), 0, "{machine}: {wrong}");
     }
-    let directory = tempfile::tempdir().unwrap();
-    let place = |name: &str| directory.path().join(name);
-    let run = |program: &str, arguments: &[&Path]| {
-        let status = Command::new(program).args(arguments).status().unwrap();
-        status.code().unwrap()
-    };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (source, object) in
-        [("src/sys/entry/aarch64.s", "entry.o"), ("tests/entry_point/aarch64.s", "witness.o")]
-    {
-        let arguments = [Path::new("-o"), &place(object), &root.join(source)];
-        assert_eq!(run("aarch64-linux-gnu-as", &arguments), 0, "{source}");
-    }
-    let (entry, witness, program) = (place("entry.o"), place("witness.o"), place("program"));
-    let arguments =
-        [Path::new("-e"), Path::new("witness"), Path::new("-o"), &program, &entry, &witness];
-    assert_eq!(run("aarch64-linux-gnu-ld", &arguments), 0);
-    assert_eq!(run("qemu-aarch64", &[&program]), 0, "tests/entry_point/aarch64.s says what it is");
 }

@@ -29,6 +29,9 @@ std::arch::global_asm!(
 #[cfg(target_arch = "aarch64")]
 std::arch::global_asm!(include_str!("entry/aarch64.s"));
 
+#[cfg(target_arch = "riscv64")]
+std::arch::global_asm!(include_str!("entry/riscv64.s"));
+
 /// Defines the C `main` of a binary: blocks every signal, collects the arguments, calls
 /// `$run(Vec<OsString>, Inherited, bool) -> u8` and exits with its result; the bool is whether the signals
 /// are blocked. 0, 1 and 2 are open then. The program must open every other descriptor close-on-exec.
