@@ -9,10 +9,14 @@ use tempfile::TempDir;
 use test_support::notices::warn;
 use test_support::programs::has;
 
-pub const TARGETS: [&str; 2] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
+/// What `make dist` makes if it is told nothing else, and what it can be told.
+const ALWAYS: [&str; 2] = ["x86_64", "aarch64"];
+const AT_REQUEST: &str = "riscv64gc";
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 pub struct Made {
+    /// The targets' first words.
+    pub machines: Vec<&'static str>,
     /// The packages that were made in this folder, and signed with the key.
     pub here: PathBuf,
     /// Those that were made in a copy of this folder, with a copy of `CARGO_HOME`.
@@ -28,7 +32,7 @@ impl Made {
     }
 
     pub fn binary(&self, machine: &str) -> PathBuf {
-        Path::new(ROOT).join(format!("target/{machine}-unknown-linux-musl/dist/sidecar-init"))
+        Path::new(ROOT).join("target").join(target(machine)).join("dist/sidecar-init")
     }
 
     /// The one package whose name begins and ends so.
@@ -51,24 +55,30 @@ pub fn output(command: &mut Command) -> String {
 
 /// What was made; nothing on a machine that can't.
 pub fn made() -> Option<&'static Made> {
-    static MADE: LazyLock<Option<Made>> = LazyLock::new(|| can_be_made().then(make));
+    static MADE: LazyLock<Option<Made>> = LazyLock::new(|| can_be_made().map(make));
     MADE.as_ref()
 }
 
-/// Whether Rust has what the script would ask rustup for: a test installs nothing.
-fn can_be_made() -> bool {
-    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]));
-    let library = Path::new(sysroot.trim()).join("lib/rustlib");
-    let mut parts = TARGETS.map(|target| library.join(target).join("lib/self-contained/libc.a"));
-    let is_there = parts.iter().all(|part| part.exists()) && library.join("src").exists();
-    if !is_there {
-        parts.sort();
-        warn("make dist is not tested: Rust's musl targets or its rust-src are not installed");
-    }
-    is_there && has("python3") && has("dpkg-deb") && has("ssh-keygen")
+fn target(machine: &str) -> String {
+    format!("{machine}-unknown-linux-musl")
 }
 
-fn make() -> Made {
+/// For which machines Rust has what the script would ask rustup for: a test installs nothing.
+fn can_be_made() -> Option<Vec<&'static str>> {
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]));
+    let library = Path::new(sysroot.trim()).join("lib/rustlib");
+    let has_target =
+        |machine: &&str| library.join(target(machine)).join("lib/self-contained/libc.a").exists();
+    if !ALWAYS.iter().all(has_target) || !library.join("src").exists() {
+        warn("make dist is not tested: Rust's musl targets or its rust-src are not installed");
+        return None;
+    }
+    let more = Some(AT_REQUEST).filter(has_target);
+    let has_tools = has("python3") && has("dpkg-deb") && has("ssh-keygen");
+    has_tools.then(|| ALWAYS.into_iter().chain(more).collect())
+}
+
+fn make(machines: Vec<&'static str>) -> Made {
     let scratch = tempfile::tempdir().unwrap();
     let place = |name: &str| scratch.path().join(name);
     let key = place("key");
@@ -77,16 +87,18 @@ fn make() -> Made {
     let (copy, cargo_home) = (place("copy of the source"), place("cargo home"));
     copy_of_source(&copy);
     copy_of_cargo_home(&cargo_home);
-    let mut elsewhere = dist(&copy, &TARGETS[..1]);
+    let mut elsewhere = dist(&copy, &machines[..1]);
     let other = elsewhere.env("CARGO_HOME", &cargo_home).spawn().unwrap();
-    output(dist(Path::new(ROOT), &TARGETS).arg(format!("SIGNING_KEY={}", key.display())));
+    output(dist(Path::new(ROOT), &machines).arg(format!("SIGNING_KEY={}", key.display())));
     let other = other.wait_with_output().unwrap();
     assert!(other.status.success(), "elsewhere: {}", other.status);
     let made = Box::leak(copy.join("target/packages").into_boxed_path());
-    Made { here: Path::new(ROOT).join("target/packages"), elsewhere: made, key, _scratch: scratch }
+    let here = Path::new(ROOT).join("target/packages");
+    Made { machines, here, elsewhere: made, key, _scratch: scratch }
 }
 
-fn dist(folder: &Path, targets: &[&str]) -> Command {
+fn dist(folder: &Path, machines: &[&str]) -> Command {
+    let targets: Vec<_> = machines.iter().map(|machine| target(machine)).collect();
     let mut make = Command::new("make");
     make.arg("--no-print-directory")
         .arg("-C")

@@ -2,26 +2,24 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use test_support::programs::has;
 
-use crate::made::{TARGETS, made};
+use crate::made::made;
 
-fn check(map: &str) -> Output {
+fn check(map: &Path) -> Output {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/order");
-    Command::new(script).args(["--check", map]).output().unwrap()
+    Command::new(script).arg("--check").arg(map).output().unwrap()
 }
 
 #[test]
 fn functions_lie_in_the_order_of_their_first_use() {
-    if made().is_none() {
-        return;
-    }
-    for target in TARGETS {
-        let root = env!("CARGO_MANIFEST_DIR");
-        let checked = check(&format!("{root}/target/{target}/dist/sidecar-init.map"));
-        assert!(checked.status.success(), "run `make order`: {target}: {checked:?}");
+    let Some(made) = made() else { return };
+    for machine in &made.machines {
+        let checked = check(&made.binary(machine).with_extension("map"));
+        assert!(checked.status.success(), "run `make order`: {machine}: {checked:?}");
     }
 }
 
@@ -45,7 +43,7 @@ fn a_stale_list_and_functions_in_another_order_are_noticed() {
     let file = folder.path().join("map");
     for (each, distance, code) in [(1, 16, 0), (2, 16, 1), (1, 64, 1)] {
         fs::write(&file, map_with(each, distance)).unwrap();
-        let checked = check(file.to_str().unwrap());
+        let checked = check(&file);
         assert_eq!(checked.status.code(), Some(code), "{each}, {distance}: {checked:?}");
     }
 }
