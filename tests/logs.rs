@@ -245,7 +245,9 @@ fn the_record_does_not_wait_for_the_reader_of_stdout() {
     let file = bundle(&(chatty + &dying.replace("FIFO", &fifo)));
     let trace = directory.path().join("trace");
     let mut command = Command::new("strace");
-    command.args(["-e", "trace=?epoll_wait,epoll_pwait,write", "-e", "signal=none", "-o"]).arg(&trace);
+    command
+        .args(["-e", "trace=?epoll_wait,epoll_pwait,write", "-e", "signal=none", "-o"])
+        .arg(&trace);
     command.arg(harness::binary()).args(["run", "-f"]).arg(file.path());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let nobody_reads = child.stdout.take().unwrap();
