@@ -26,6 +26,7 @@ mod policy;
 mod restart;
 mod scheduling;
 mod shutdown;
+mod stages;
 mod state;
 
 pub use event::{Action, Announcement, Cause, Changes, Event, ServiceId, Target};
@@ -42,6 +43,7 @@ use attempt::StartAttempt;
 use census::Census;
 use order::Order;
 use restart::RestartHistory;
+use stages::Stages;
 use state::{Ending, Phase};
 
 /// How long to wait for processes to die of KILL before leaving them to the kernel. With the default
@@ -120,6 +122,8 @@ pub struct Supervisor {
     /// The first failed exit of a service with `on-exit = "ignore"`.
     first_failure: Option<(ServiceId, ExitStatus)>,
     census: Census,
+    /// Only during the shutdown.
+    stages: Option<Stages>,
     /// How many TERM or INT were received.
     requests: u32,
     /// Whether the sweep began in this tick, so that it is not known yet whether any process is left.
@@ -158,6 +162,7 @@ impl Supervisor {
             first_code: None,
             first_failure: None,
             requests: 0,
+            stages: None,
             sweeps_since_now: false,
             overran: Vec::new(),
             rest_overran: false,

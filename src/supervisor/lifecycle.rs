@@ -396,6 +396,11 @@ impl Supervisor {
         if let Some(service) = self.services.get_mut(id.0) {
             self.census.leave(id, service.state);
             self.census.enter(id, state);
+            if let Some(stages) = &mut self.stages {
+                let stage = self.order.stage[id.0];
+                stages.leave(id, stage, service.state);
+                stages.enter(id, stage, state);
+            }
             service.state = state;
             self.examine_later(id);
             self.unsettled = true;

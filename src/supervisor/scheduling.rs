@@ -231,7 +231,10 @@ impl Supervisor {
             return;
         }
         let mut is_in_the_way = vec![false; self.order.start.len()];
-        for place in (0..self.order.start.len()).rev() {
+        // In a shutdown nothing starts, so the groups at the end that have ended stay so.
+        let mut end = self.stages.as_ref().map_or(usize::MAX, |stages| stages.end);
+        end = end.min(self.order.start.len());
+        'walk: for place in (0..end).rev() {
             let index = self.order.start[place];
             let dependents = &self.order.dependents[index];
             let blocked = dependents.iter().any(|dependent| is_in_the_way[*dependent]);
@@ -246,8 +249,17 @@ impl Supervisor {
                 let forced = stage.is_some_and(|stage| self.order.stage[id.0] <= stage);
                 if !blocked || forced {
                     self.request_stop(id, now, actions);
+                } else if self.policy.in_file_order {
+                    // All others are before it, so they are blocked too, and in later stages.
+                    break 'walk;
                 }
             }
+            if end == place + 1 && !is_in_the_way[index] {
+                end = place;
+            }
+        }
+        if let Some(stages) = &mut self.stages {
+            stages.end = end;
         }
     }
 

@@ -14,6 +14,7 @@
 use std::time::Instant;
 
 use super::event::{Action, Announcement, Cause, ServiceId};
+use super::stages::Stages;
 use super::state::{End, Ending, Phase, Stage, State};
 use super::{KILL_WAIT, Supervisor};
 use crate::bundle::{OnExit, RestartWhen};
@@ -85,6 +86,9 @@ impl Supervisor {
                 _ => self.services[index].ending = Some(Ending::Shutdown),
             }
         }
+        let states = self.services.iter().map(|service| service.state);
+        let stages = self.order.stage.iter().copied();
+        self.stages = Some(Stages::of(stages.zip(states)));
         let deadline = now + self.policy.grace;
         self.shutdown_began = Some(now);
         self.end_at_the_latest = Some(deadline + KILL_WAIT);
@@ -165,14 +169,12 @@ impl Supervisor {
                 return;
             }
         };
-        let is_held_up = self
-            .services
-            .iter()
-            .zip(&self.order.stage)
-            .any(|(service, number)| service.state.is_alive() && asked_up_to == Some(*number));
+        let stages = self.stages.as_ref();
+        let is_held_up =
+            asked_up_to.is_some_and(|number| stages.is_some_and(|stages| stages.is_alive(number)));
         let mut now_asked = asked_up_to;
         if !is_held_up || is_time_up {
-            match self.stages_left() {
+            match stages.and_then(Stages::left) {
                 Some((number, count)) => {
                     // These stages, and the sweep.
                     let advance_at = now + deadline.saturating_duration_since(now) / (count + 1);
@@ -192,8 +194,8 @@ impl Supervisor {
     /// A service may have got SIGSTOP after its stop signal, from a process that is gone by now;
     /// without CONT only KILL would end it.
     fn continue_asked(&mut self, actions: &mut Vec<Action>) {
-        for index in 0..self.services.len() {
-            self.continue_one(ServiceId(index), actions);
+        for id in self.stages.as_ref().map(Stages::asked).unwrap_or_default() {
+            self.continue_one(id, actions);
         }
     }
 
@@ -202,19 +204,6 @@ impl Supervisor {
         actions.push(Action::TerminateRest);
         let stage = Stage::Rest { alive: self.census.alive };
         self.phase = Phase::Stopping { deadline, stage, advance_at: deadline };
-    }
-
-    /// The first stage with services that are not stopped yet, and how many such stages there are.
-    fn stages_left(&self) -> Option<(usize, u32)> {
-        let mut has_unasked = vec![false; self.services.len()];
-        for (service, number) in self.services.iter().zip(&self.order.stage) {
-            if let Some(slot) = has_unasked.get_mut(*number) {
-                *slot |= service.state.is_unasked();
-            }
-        }
-        let first = has_unasked.iter().position(|unasked| *unasked)?;
-        let count = has_unasked.iter().filter(|unasked| **unasked).count();
-        Some((first, u32::try_from(count).unwrap_or(u32::MAX - 1)))
     }
 
     fn grace_over(&mut self, now: Instant, actions: &mut Vec<Action>) {
