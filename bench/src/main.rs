@@ -25,8 +25,8 @@ Measures sidecar-init, as users download it and as built for glibc, beside its p
 
 Usage: bench [--quick] [METRIC]...
 
-Metrics: start failure calls memory idle signal exit orphans early services order rings
-         restarts probes requests log stalled gate sidecars
+Metrics: start failure calls memory idle first signal exit orphans early services order
+         rings restarts probes requests log stalled gate sidecars
 Without a metric: all of them. --quick: fewer repetitions, for a look.
 gate needs target/release/git-gate, and gitleaks by the variable GITLEAKS; it is left out without.
 sidecars needs a Docker engine and the image of make image (or IMAGE); it is left out without.
@@ -47,12 +47,13 @@ fn main() {
     let quick = arguments.len() < before;
     let peers = peers::installed();
     println!("{}\n", peers::machine());
-    let metrics: [(&str, Metric); 19] = [
+    let metrics: [(&str, Metric); 20] = [
         ("start", one_command::start),
         ("failure", one_command::failure),
         ("calls", one_command::calls),
         ("memory", one_command::memory),
         ("idle", one_command::idle),
+        ("first", one_command::first_signal),
         ("signal", one_command::signal),
         ("exit", one_command::exit),
         ("orphans", orphans::orphans),

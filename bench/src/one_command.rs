@@ -157,6 +157,19 @@ pub fn idle(peers: &Peers, quick: bool) -> Table {
     table
 }
 
+/// The first signal of each init, which sidecar-init forwards before it starts its loop.
+pub fn first_signal(peers: &Peers, quick: bool) -> Table {
+    let times = if quick { 50 } else { 500 };
+    let inits: Vec<&Init> = peers.inits.iter().collect();
+    let values = interleaved(&inits, times, |init| {
+        let mut measured = running(peers, init, "signal");
+        let sent = now();
+        send(measured.pid(), Signal::USR1);
+        (measured.read_time() - sent) / 1e3
+    });
+    latency_table("From the first signal until the command has it", peers, &inits, &values)
+}
+
 pub fn signal(peers: &Peers, quick: bool) -> Table {
     let times = if quick { 300 } else { 5000 };
     let mut all: Vec<Measured> =
