@@ -19,8 +19,9 @@ use crate::harness::{self, Position, Running, with_witness};
 use test_support::programs::actor;
 use test_support::until;
 
-/// What one step may take. An init that answers needs a hundredth of it.
-const STEP: Duration = Duration::from_secs(10);
+/// What one step may take. An init that answers needs a hundredth of it, but strace slows it down, and
+/// the machine may be busy.
+const STEP: Duration = Duration::from_secs(60);
 
 /// What is lived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -12,7 +12,7 @@ use test_support::until;
 pub const MARK: &str = "TEST_LIFE";
 
 /// How long an init may take to end once it was asked to. Its grace is 3 s.
-const END: Duration = Duration::from_secs(30);
+const END: Duration = Duration::from_secs(90);
 
 /// A system call, as strace writes it down.
 #[derive(Clone, Debug, PartialEq, Eq)]
