@@ -45,8 +45,6 @@ fn main() {
     let before = arguments.len();
     arguments.retain(|argument| argument != "--quick");
     let quick = arguments.len() < before;
-    let peers = peers::installed();
-    println!("{}\n", peers::machine());
     let metrics: [(&str, Metric); 20] = [
         ("start", one_command::start),
         ("failure", one_command::failure),
@@ -69,6 +67,12 @@ fn main() {
         ("gate", gate::push),
         ("sidecars", sidecars::sidecars),
     ];
+    if let Some(other) = arguments.iter().find(|name| !metrics.iter().any(|(one, _)| one == name)) {
+        eprintln!("bench: there is no metric {other:?}; --help lists them");
+        std::process::exit(64);
+    }
+    let peers = peers::installed();
+    println!("{}\n", peers::machine());
     for (name, measure) in metrics {
         if arguments.is_empty() || arguments.iter().any(|wanted| wanted == name) {
             eprintln!("measuring: {name}");
