@@ -3,19 +3,17 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fmt::Write;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 
 use sidecar_init::bundle::Settings;
 use test_support::programs::example;
-use test_support::{lines_of, until};
+use test_support::until;
 
 /// The most bytes of heap for one more service, all together: what the file says of it, the core's
 /// decisions, the run and the process.
 const FOR_A_SERVICE: usize = 700;
 
-/// The bytes on the heap of an init whose services all run.
+/// The bytes that the heap of an init has at the most, whose services all run and are then stopped.
 fn heap(services: usize) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let (file, ready) = (folder.path().join("bundle.toml"), folder.path().join("ready"));
@@ -26,18 +24,13 @@ fn heap(services: usize) -> usize {
     }
     std::fs::write(&file, text).unwrap();
     let mut command = Command::new(example("counted_heap"));
-    command.arg(&file).arg(&ready).stdout(Stdio::piped());
-    let mut init = command.spawn().unwrap();
-    let line = lines_of(init.stdout.take().unwrap()).recv().unwrap();
-    let place = u64::from_str_radix(line.strip_prefix("0x").unwrap(), 16).unwrap();
+    command.arg(&file).arg(&ready).stdout(Stdio::piped()).stderr(Stdio::null());
+    let init = command.spawn().unwrap();
     until("all services run", || ready.exists().then_some(()));
-    let mut bytes = [0; size_of::<usize>()];
-    let memory = File::open(format!("/proc/{}/mem", init.id())).unwrap();
-    memory.read_exact_at(&mut bytes, place).unwrap();
     let pid = rustix::process::Pid::from_child(&init);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    init.wait().unwrap();
-    usize::from_ne_bytes(bytes)
+    let output = init.wait_with_output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
 /// The most bytes for settings that no other service has.
