@@ -276,9 +276,9 @@ impl Init {
             self.pass_on_output();
             self.logs.look_ahead();
             self.poll_log_readiness();
+            self.unfinished.reaping |= self.children.take_look();
         }
         let received = self.read_signals();
-        self.unfinished.reaping |= self.children.take_due_look(now);
         self.reap();
         let registry = self.event_loop.registry();
         self.health.run_due_checks(&self.plan, registry, now, &mut self.learnt);

@@ -285,6 +285,36 @@ fn injected(rule: &str, file: &tempfile::NamedTempFile) -> Command {
     command
 }
 
+#[test]
+fn without_pidfds_each_sigchld_is_looked_at_at_once() {
+    if !has("strace") {
+        return;
+    }
+    let service =
+        |name| format!("[[service]]\nname = \"{name}\"\ncommand = [\"sleep\", \"1000\"]\n");
+    let ready =
+        "[[service]]\nname = \"up\"\ncommand = [\"sh\", \"-c\", \"echo up; exec sleep 1000\"]\n";
+    let services: String = (0..9).map(|number| service(format!("s{number}"))).collect();
+    let file = bundle(&(services + ready));
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new("strace");
+    command
+        .args(["-e", "trace=read,?epoll_wait,epoll_pwait,waitid,pidfd_open", "-o"])
+        .arg(trace.path());
+    command.args(["-e", "inject=pidfd_open:error=ENOSYS"]).arg(harness::binary());
+    let mut running = start(command.args(["run", "-f"]).arg(file.path()));
+    running.wait_for("[up] up");
+    assert_eq!(terminated(running).code(), 0);
+    let trace = std::fs::read_to_string(trace.path()).unwrap();
+    // A record of SIGCHLD begins with 17.
+    let looks: Vec<bool> = trace
+        .split("epoll_")
+        .filter(|turn| turn.contains("\"\\21\\0"))
+        .map(|turn| turn.contains("waitid("))
+        .collect();
+    assert!(looks.len() > 5 && looks.iter().all(|looked| *looked), "{trace}");
+}
+
 /// Ends the init behind strace, whose only child it is.
 fn terminated(running: harness::Running) -> harness::Ended {
     harness::kill(harness::children(running.pid())[0], "TERM");

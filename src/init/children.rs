@@ -242,6 +242,8 @@ impl Children {
 
     /// Whether the start has to wait until processes of an earlier run are gone.
     pub(super) fn defer_start(&mut self, id: ServiceId, name: &str, now: Instant) -> bool {
+        // The new run must not see the zombies of what the last one has left.
+        self.look_at = self.look_at.map(|at| at.min(now));
         self.leftovers.defer_start(id, name, now)
     }
 
@@ -270,9 +272,8 @@ impl Children {
     /// whether it waits.
     pub(super) fn look_later(&mut self) -> bool {
         let can_wait = !self.services.is_empty() && !self.is_killing;
-        if can_wait {
-            self.look_at.get_or_insert_with(|| Instant::now() + LOOK_DELAY);
-        }
+        let later = self.look_at.unwrap_or_else(|| Instant::now() + LOOK_DELAY);
+        self.look_at = can_wait.then_some(later);
         can_wait
     }
 
@@ -281,9 +282,9 @@ impl Children {
         self.look_at.is_some()
     }
 
-    /// Whether that is due.
-    pub(super) fn take_due_look(&mut self, now: Instant) -> bool {
-        self.look_at.take_if(|at| *at <= now).is_some()
+    /// A deadline is over, so nothing that has happened before can wait. Returns whether a look has waited.
+    pub(super) fn take_look(&mut self) -> bool {
+        self.look_at.take().is_some()
     }
 
     /// Kills the sessions of children with such a role.
@@ -392,6 +393,7 @@ impl Children {
         match reaped {
             Ok(Some((pid, status))) => Next::Ended(Box::new(self.reaped(pid, exit_status(status)))),
             Ok(None) => {
+                self.look_at = None;
                 if self.is_killing {
                     // Kills processes that were forked meanwhile, too.
                     self.kill_all(plan, learnt);
