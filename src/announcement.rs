@@ -8,6 +8,7 @@ use strict_toml::listed;
 use crate::event_kind::EventKind;
 use crate::exit::ExitStatus;
 use crate::protocol::{BundleEvent, Reloaded};
+use crate::record::shortened;
 use crate::supervisor::{Announcement, Cause, Changes, ServiceId};
 
 /// How important a line of the log is.
@@ -65,7 +66,7 @@ pub(crate) fn spell(
         Announcement::StartFailed(id, code, text) => Spelled {
             event: Some(BundleEvent {
                 code: Some(*code),
-                reason: Some(text.clone()),
+                reason: Some(shortened(text)),
                 ..BundleEvent::new(EventKind::StartFailed)
             }),
             service: Some(*id),
@@ -147,7 +148,7 @@ pub(crate) fn spell(
         Announcement::ReloadFailed(reason) => {
             let text = format!("bundle not reloaded: {reason}");
             let event = BundleEvent {
-                reason: Some(reason.clone()),
+                reason: Some(shortened(reason)),
                 ..BundleEvent::new(EventKind::ReloadFailed)
             };
             of_bundle(event, Weight::Always, text)

@@ -157,7 +157,8 @@ impl Record {
     }
 }
 
-fn shortened(text: &str) -> String {
+/// A text of others, at most as long as one line of a log may be.
+pub(crate) fn shortened(text: &str) -> String {
     let cut: String = text.chars().take(LONGEST_TEXT).collect();
     if cut.len() < text.len() { cut + " ..." } else { cut }
 }

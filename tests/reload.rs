@@ -258,6 +258,10 @@ fn a_reload_by_signal_that_fails_is_an_event() {
     let event = read();
     assert_eq!(event["event"], "reload-failed", "{event}");
     assert!(event["reason"].as_str().unwrap().contains("naem"), "{event}");
+    // A hook gets it in a variable, which the kernel limits to 128 KiB (execve(2)).
+    bundle.rewrite(&service("web", &format!("after = [\"{}\"]", "x".repeat(200_000))));
+    bundle.running.signal("USR1");
+    assert!(read().to_string().len() < 2000);
     bundle.goes_on();
     bundle.running.signal("TERM");
     assert_eq!(bundle.running.end().code(), 0);
