@@ -209,11 +209,18 @@ impl Control {
 
     /// When there is room for another client; `None`: now.
     fn room_at(&self) -> Option<Instant> {
-        let asking = || self.clients.values().filter(|client| client.asks());
-        if asking().count() < self.most || asking().any(Client::had_its_turn) {
+        let asking = || self.clients.iter().filter(|(_, client)| client.asks());
+        if asking().count() < self.most || asking().any(|client| self.had_its_turn(client)) {
             return None;
         }
-        asking().map(|client| client.entered + TURN).min()
+        asking().map(|(_, client)| client.entered + TURN).min()
+    }
+
+    /// Whether it has got the answers to all that it has sent so far, so that another client may replace it
+    /// at once.
+    fn had_its_turn(&self, (number, client): (&usize, &Client)) -> bool {
+        let is_idle = client.input.is_empty() && client.output.is_empty();
+        client.asks() && client.was_answered && is_idle && !self.busy.contains(number)
     }
 
     /// If more than `most` clients send requests (or do not), closes one of them: the oldest that was
@@ -222,7 +229,7 @@ impl Control {
         let same = || self.clients.iter().filter(|(_, client)| client.asks() == asks);
         if same().count() > most
             && let Some((oldest, _)) =
-                same().min_by_key(|(_, client)| (!client.had_its_turn(), client.entered))
+                same().min_by_key(|one| (!self.had_its_turn(*one), one.1.entered))
         {
             let oldest = *oldest;
             let client = self.clients.remove(&oldest);
@@ -417,11 +424,6 @@ impl Client {
     /// Whether it gets nothing without a request.
     fn asks(&self) -> bool {
         self.mode == Mode::Asking && self.waiting.is_none()
-    }
-
-    /// Whether it has sent requests and got an answer, so that another client may replace it at once.
-    fn had_its_turn(&self) -> bool {
-        self.asks() && self.was_answered && self.output.is_empty()
     }
 
     fn fill(&mut self) {

@@ -49,6 +49,10 @@ fn a_new_connection_waits_until_the_oldest_has_had_its_turn() {
 
     server.control.give_bytes(3, b"x\n", later);
     assert_eq!(server.connect(1, later), [2, 4, 5, 6], "one that was answered has had its turn");
+
+    server.control.give_bytes(4, b"x\n", later);
+    server.control.client_ready(4);
+    assert_eq!(server.connect(1, later), [4, 5, 6, 7], "its next request has come");
 }
 
 #[test]
