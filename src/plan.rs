@@ -162,7 +162,9 @@ impl Plan {
             let environment_files = environment_of(named, files, &mut known, &mut errors);
             looked_up.push(results.get(LookedUp { identity, environment_files }.into()));
             // Positions were only for messages: a service has not changed if it is on another line.
-            forget_places(service);
+            if has_places(service) {
+                forget_places(service);
+            }
             service.settings = settings.get(Arc::clone(&service.settings));
         }
         if !errors.is_empty() {
@@ -384,6 +386,12 @@ fn read_variables(file: &Path, files: &mut Files) -> Result<Variables, Vec<Strin
         .text(file)
         .map_err(|error| vec![format!("can't read the environment file {shown}: {error}")])?;
     environment::parse_file(&shown, text)
+}
+
+fn has_places(settings: &Settings) -> bool {
+    let Identity { user, group, supplementary_groups } = &settings.identity;
+    let others = supplementary_groups.iter().flatten().next();
+    user.is_some() || group.is_some() || others.is_some() || !settings.environment.files.is_empty()
 }
 
 fn forget_places(settings: &mut Settings) {
