@@ -357,6 +357,7 @@ mod tests {
         assert_eq!(error("{'command': 'status', 'version': 1}"), "Status");
         let other =
             "this init speaks only version 1 of the control protocol, and 'version' is another";
+        assert!(other.contains(&format!("version {VERSION} ")));
         for text in [
             // Whatever else a later version says.
             "{'version': 2, 'command': 'dance', 'x': 1}",
